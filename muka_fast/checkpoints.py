@@ -1,0 +1,189 @@
+"""Hugging Face folders on disk: found or downloaded, refused when unsafe or broken, fingerprinted, measured."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from muka_fast.errors import MachineError, ModelError
+
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
+PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder.
+
+    Attributes:
+        folder: Local folder with ``config.json``.
+        revision: Commit of a hub model, None for a local folder.
+        where: How messages name it.
+    """
+
+    folder: Path
+    revision: str | None
+    where: str
+    trust_remote_code: bool = False
+
+    def files(self, patterns: tuple[str, ...]) -> list[Path]:
+        """Return the files matching any of ``patterns``, sorted by name."""
+        names = sorted(path for path in self.folder.iterdir() if path.is_file())
+        return [path for path in names if any(fnmatch.fnmatch(path.name, pattern) for pattern in patterns)]
+
+    def fingerprint(self, patterns: tuple[str, ...]) -> str:
+        """Return a hash of the names and bytes of the files matching ``patterns``."""
+        digest = hashlib.sha256()
+        for path in self.files(patterns):
+            with path.open("rb") as handle:
+                digest.update(path.name.encode())
+                digest.update(hashlib.file_digest(handle, "sha256").digest())
+        return digest.hexdigest()[:32]
+
+
+def _download(model: str, revision: str | None, *, remote_code: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    patterns = ["*.json", *WEIGHT_FILES, *TOKENIZER_FILES, *(["*.py"] if remote_code else [])]
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except GatedRepoError:
+        raise ModelError("access to this model is restricted", where=model, hint="run 'hf auth login' first") from None
+    except RevisionNotFoundError:
+        raise ModelError(f"no revision {revision!r}", where=model, hint="check 'revision'") from None
+    except LocalEntryNotFoundError:
+        # An offline machine with a cached copy never gets here; a wrong name and no network look the same from here.
+        raise MachineError(
+            "neither a local folder, nor in the cache, and the hub cannot be reached",
+            where=model,
+            hint="check the path, or download it once while online",
+        ) from None
+    except RepositoryNotFoundError:
+        raise ModelError("no such folder, and no such model on the hub", where=model, hint="check the name") from None
+    except (OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise MachineError(
+            f"cannot reach the hub: {str(error).splitlines()[0]}", where=model, hint="give a local folder"
+        ) from None
+
+
+def find_checkpoint(
+    model: str, *, revision: str | None = None, trust_remote_code: bool = False, role: str = "model"
+) -> Checkpoint:
+    """Return the local folder of a model, downloading it if it is a hub id that is not cached.
+
+    Raises:
+        ModelError: If the folder or repository is missing or has no ``config.json``.
+        MachineError: If the hub cannot be reached.
+    """
+    where = f"{role} {model}"
+    folder = Path(model).expanduser()
+    commit = None
+    if not folder.exists():
+        folder = _download(model, revision, remote_code=trust_remote_code)
+        commit = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else revision
+    elif not folder.is_dir():
+        raise ModelError("a file where a model folder is expected", where=where, hint="give the folder")
+    if not (folder / "config.json").exists():
+        raise ModelError("the folder has no config.json", where=where, hint="give a folder save_pretrained wrote")
+    return Checkpoint(folder, commit, where, trust_remote_code)
+
+
+def check_weights(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint without safetensors weights, or with damaged ones.
+
+    Raises:
+        ModelError: Naming the pickle files to convert, or the damaged file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    weights = checkpoint.files(("*.safetensors",))
+    if not weights:
+        pickles = checkpoint.files(PICKLE_FILES)
+        if pickles:
+            raise ModelError(
+                f"only pickle weights ({pickles[0].name}), which can run code when loaded",
+                where=checkpoint.where,
+                hint="convert them: load the model where you trust it and save_pretrained(…) as safetensors",
+            )
+        raise ModelError("the folder has no weights", where=checkpoint.where, hint="put in model.safetensors")
+    for path in weights:
+        try:
+            with safe_open(path, framework="numpy") as handle:
+                handle.keys()
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"damaged weights: {error}", where=str(path), hint="copy or download the file again"
+            ) from None
+
+
+def read_config(checkpoint: Checkpoint) -> Any:
+    """Load the ``PretrainedConfig`` of a checkpoint."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(
+            checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
+        )
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        hint = "set trust_remote_code: true for it if you trust its code" if "trust_remote_code" in str(error) else ""
+        raise ModelError(
+            f"cannot read its configuration: {reason}", where=checkpoint.where, hint=hint or "mend config.json"
+        ) from None
+
+
+def read_tokenizer(checkpoint: Checkpoint) -> Any:
+    """Load the tokenizer of a checkpoint; one without a padding token pads with its end-of-sequence token."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
+        )
+    except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception on damaged files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(
+            f"cannot load its tokenizer: {reason}",
+            where=checkpoint.where,
+            hint="put the tokenizer's files into the folder",
+        ) from None
+    if not len(tokenizer):
+        raise ModelError("its tokenizer is empty", where=checkpoint.where, hint="put in the tokenizer's files")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def position_limit(model: Any) -> int | None:
+    """Return how many tokens the model's position table can take, or None if it has none.
+
+    RoBERTa-like tables start counting behind their padding index, so 514 rows hold 512 tokens.
+    """
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    for name, module in model.named_modules():
+        rows = getattr(module, "num_embeddings", None)
+        if name.endswith("position_embeddings") and rows == limit and module.padding_idx is not None:
+            return limit - module.padding_idx - 1
+    return limit
+
+
+def token_limit(model: Any, tokenizer: Any, asked: int | None = None) -> int:
+    """Return the maximum length in tokens: the smallest of position table, tokenizer and what the recipe asks."""
+    limits = [position_limit(model), tokenizer.model_max_length, asked]
+    real = [int(limit) for limit in limits if limit is not None and limit < 10**6]
+    return min(real) if real else 512

@@ -1,0 +1,65 @@
+"""Errors a person can act on: what went wrong, where, and how to mend it, with the exit code of each kind."""
+
+from __future__ import annotations
+
+
+class MukaError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        what: One sentence saying what is wrong.
+        where: The file, key, row or model it concerns.
+        hint: What to change so that it works.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        parts = [self.what]
+        if self.where:
+            parts.append(f"where: {self.where}")
+        if self.hint:
+            parts.append(f"fix: {self.hint}")
+        return "\n".join(parts)
+
+
+class RecipeError(MukaError):
+    """The recipe or the command line asks for something that does not exist."""
+
+
+class LabelError(MukaError):
+    """The teachers' labels cannot be joined into one label space."""
+
+
+class CorpusError(MukaError):
+    """Texts cannot be read."""
+
+
+class ModelError(MukaError):
+    """A teacher, student or tokenizer cannot be used."""
+
+
+class ScoreStoreError(MukaError):
+    """A score store belongs to other teachers, texts or settings."""
+
+
+class OutputError(MukaError):
+    """The output folder cannot be written as asked."""
+
+
+class MachineError(MukaError):
+    """This machine cannot do what was asked: no such device, no network, no space."""
+
+    exit_code = 3
+
+
+class CheckFailed(MukaError):
+    """A check ran and failed: parity, or a threshold."""
+
+    exit_code = 1

@@ -1,0 +1,146 @@
+"""The score store: every teacher's signals for every text, in Parquet shards beside a manifest, resumable.
+
+One writer a shard, written under a temporary name and renamed. Which texts share a shard follows from the text ids
+alone, so a shard's bytes are the same whichever process computes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from muka_fast.errors import ScoreStoreError
+from muka_fast.uncertainty.signals import Signals
+
+FORMAT = 1
+_MATRICES = ("logits", "mean_probabilities")
+
+
+def texts_fingerprint(ids: np.ndarray) -> str:
+    """Return a hash of the set of text ids."""
+    return hashlib.sha256(np.sort(ids).astype("<u8").tobytes()).hexdigest()[:32]
+
+
+def shards(ids: np.ndarray, size: int) -> list[np.ndarray]:
+    """Cut texts into shards: index arrays into ``ids``, which sorted by id are consecutive runs of ``size``."""
+    order = np.argsort(ids, kind="stable")
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that it is either whole or absent."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """List where two JSON-like trees differ: (key path, our value, their value)."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        keys = [*ours, *(key for key in theirs if key not in ours)]
+        return [d for k in keys for d in differences(ours.get(k), theirs.get(k), f"{path}.{k}".lstrip("."))]
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        return [d for i, pair in enumerate(zip(ours, theirs, strict=True)) for d in differences(*pair, f"{path}.{i}")]
+    return [] if ours == theirs else [(path, ours, theirs)]
+
+
+class ScoreStore:
+    """A folder of scores that belong to exactly one set of teachers, texts and settings.
+
+    Args:
+        folder: Where it lies; made if it does not exist.
+        manifest: What the scores depend on: JSON-like data.
+
+    Raises:
+        ScoreStoreError: If the folder holds scores for another manifest; the message names the first field.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        manifest = json.loads(json.dumps({"format": FORMAT, **manifest}))
+        path = folder / "manifest.json"
+        if path.exists():
+            self._compare(manifest, path)
+            return
+        if folder.exists() and any(folder.iterdir()):
+            raise ScoreStoreError(
+                "the folder is not empty and is no score store", where=str(folder), hint="choose another folder"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+
+    @staticmethod
+    def _compare(manifest: dict[str, Any], path: Path) -> None:
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ScoreStoreError(f"unreadable manifest: {error}", where=str(path), hint="delete the store") from None
+        unequal = differences(stored, manifest)
+        if unequal:
+            field, theirs, ours = unequal[0]
+            raise ScoreStoreError(
+                f"the stored scores differ from this run in {field!r}: stored {_short(theirs)}, now {_short(ours)}",
+                where=str(path),
+                hint="choose another 'scores' or output folder, or start over with --overwrite",
+            )
+
+    def path(self, teacher: int, shard: int) -> Path:
+        """Return the file of one teacher's scores for one shard."""
+        return self.folder / f"teacher-{teacher}" / f"shard-{shard:05d}.parquet"
+
+    def write(self, teacher: int, shard: int, ids: np.ndarray, tokens: np.ndarray, signals: Signals) -> None:
+        """Write a shard: ids, tokens of each text before any cut, and signals, rows in the same order."""
+        columns = {"text_id": pa.array(ids, pa.uint64()), "tokens": pa.array(tokens, pa.int32())}
+        for field in fields(Signals):
+            values = getattr(signals, field.name)
+            if field.name in _MATRICES:
+                columns[field.name] = pa.FixedSizeListArray.from_arrays(
+                    pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
+                )
+            else:
+                columns[field.name] = pa.array(values)
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table(columns), sink, compression="zstd", write_page_checksum=True)
+        path = self.path(teacher, shard)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, sink.getvalue().to_pybytes())
+
+    def read(self, teacher: int, shard: int, ids: np.ndarray) -> Signals | None:
+        """Return a shard's signals in the order of ``ids``, or None if it is absent, torn or damaged."""
+        try:
+            table = pq.read_table(self.path(teacher, shard), page_checksum_verification=True)
+            if not np.array_equal(table["text_id"].to_numpy(), ids):
+                return None
+            values = {}
+            for field in fields(Signals):
+                column = table[field.name].combine_chunks()
+                if field.name in _MATRICES:
+                    values[field.name] = column.flatten().to_numpy().reshape(len(ids), -1)
+                else:
+                    values[field.name] = column.to_numpy()
+            return Signals(**values)
+        except (OSError, pa.ArrowException, KeyError):
+            return None
+
+    def tokens(self, teacher: int, shard: int) -> np.ndarray:
+        """Return how many tokens each text of a stored shard has before any cut."""
+        return pq.read_table(self.path(teacher, shard), columns=["tokens"])["tokens"].to_numpy()
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"

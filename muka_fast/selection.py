@@ -1,0 +1,132 @@
+"""Trust: which teacher to believe for each text, judged over the whole pool, and the student's targets from it.
+
+A trust score maps one teacher's signals to one number a text, larger for more trust. A method turns the scores of all
+teachers into weights that sum to one over the teachers. None sees a label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from muka_fast.labels import LabelSpace
+from muka_fast.recipe import SelectionSpec
+from muka_fast.uncertainty.signals import Signals, entropy, normalised
+
+
+@dataclass(frozen=True)
+class Pool:
+    """All that selection sees of N texts: every teacher's signals and how its columns lie in the label space."""
+
+    signals: tuple[Signals, ...]
+    space: LabelSpace
+
+    def __len__(self) -> int:
+        return len(self.signals[0])
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Verdict on N texts and T teachers.
+
+    Attributes:
+        scores: Trust scores, (N, T).
+        weights: Share of each teacher in the target, (N, T), rows summing to one.
+        importance: Weight of each text in the student's loss, (N,).
+    """
+
+    scores: np.ndarray
+    weights: np.ndarray
+    importance: np.ndarray
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """The most trusted teacher of each text, (N,)."""
+        return self.scores.argmax(1)
+
+    @property
+    def margin(self) -> np.ndarray:
+        """Difference of the two largest scores, (N,)."""
+        top = np.sort(self.scores, axis=1)[:, -2:]
+        return top[:, 1] - top[:, 0]
+
+
+def _probabilities(signals: Signals) -> torch.Tensor:
+    return torch.from_numpy(signals.logits).softmax(-1)
+
+
+def _predictive_entropy(signals: Signals) -> np.ndarray:
+    return 1 - normalised(signals.predictive_entropy, signals.logits.shape[1])
+
+
+def _single_pass_entropy(signals: Signals) -> np.ndarray:
+    return 1 - normalised(entropy(_probabilities(signals)).numpy(), signals.logits.shape[1])
+
+
+def _energy(signals: Signals) -> np.ndarray:
+    return torch.from_numpy(signals.logits).logsumexp(-1).numpy()
+
+
+def _max_probability(signals: Signals) -> np.ndarray:
+    return _probabilities(signals).amax(-1).numpy()
+
+
+TRUST_SCORES: dict[str, Callable[[Signals], np.ndarray]] = {
+    # 1 − H(mean over K passes of the softmax) / ln C: MUKA (arXiv 2112.07327), section 3.
+    "predictive-entropy": _predictive_entropy,
+    # The same of the one deterministic pass.
+    "single-pass-entropy": _single_pass_entropy,
+    # logsumexp of the deterministic logits (Liu et al. 2020), unscaled: teachers differ in its level.
+    "energy": _energy,
+    # The same, averaged over the passes.
+    "mc-energy": lambda signals: signals.mean_energy,
+    # Largest softmax probability of the deterministic pass.
+    "max-probability": _max_probability,
+}
+
+
+def muka(pool: Pool, settings: SelectionSpec) -> Trust:
+    """The paper's rule, one text at a time: hard argmax or softmax(score / temperature), margin as importance."""
+    scores = np.stack([TRUST_SCORES[settings.trust](signals) for signals in pool.signals], axis=1).astype(np.float64)
+    if settings.targets == "hard":
+        weights = np.eye(scores.shape[1])[scores.argmax(1)]
+    else:
+        weights = torch.from_numpy(scores / settings.temperature).softmax(-1).numpy()
+    trust = Trust(scores, weights, np.ones(len(scores)))
+    if settings.margin_weighting:
+        # Not renormalised, as the authors do it: the effective learning rate shrinks with the mean margin.
+        trust = Trust(scores, weights, trust.margin + 1e-6)
+    return trust
+
+
+METHODS: dict[str, Callable[[Pool, SelectionSpec], Trust]] = {"muka": muka}
+
+
+def judge(pool: Pool, settings: SelectionSpec) -> Trust:
+    """Apply the recipe's method to a pool."""
+    return METHODS[settings.method](pool, settings)
+
+
+def targets(pool: Pool, trust: Trust) -> np.ndarray:
+    """Mix the teachers' deterministic distributions, padded into the label space, by trust.
+
+    Returns:
+        The student's target distributions, (N, classes), fp32, rows summing to one.
+    """
+    mixed = np.zeros((len(pool), len(pool.space)), dtype=np.float64)
+    for teacher, signals in enumerate(pool.signals):
+        padded = pool.space.pad(teacher, _probabilities(signals).double().numpy())
+        mixed += trust.weights[:, teacher, None] * padded
+    return mixed.astype(np.float32)
+
+
+def teacher_predictions(pool: Pool) -> np.ndarray:
+    """Return each teacher's own most likely class as a union column, (N, T)."""
+    columns: Sequence[np.ndarray] = [
+        np.asarray(pool.space.columns[teacher])[signals.logits.argmax(1)]
+        for teacher, signals in enumerate(pool.signals)
+    ]
+    return np.stack(columns, axis=1)

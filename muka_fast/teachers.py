@@ -1,0 +1,205 @@
+"""Teachers: what a recipe's fine-tuned classifiers are (without their weights), and one of them loaded for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from muka_fast.checkpoints import (
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    Checkpoint,
+    check_weights,
+    find_checkpoint,
+    read_config,
+    read_tokenizer,
+    token_limit,
+)
+from muka_fast.errors import ModelError
+from muka_fast.labels import check_names
+from muka_fast.recipe import TeacherSpec
+from muka_fast.uncertainty.dropout import find_sites, inject_dropout, live_sites
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher as far as its configuration tells, weights left on disk.
+
+    Attributes:
+        name: Unique within the run.
+        labels: Names of its columns, in order.
+        max_length: Tokens it reads of a text.
+        fingerprint: Hash of weights and configuration.
+        tokenizer_fingerprint: Hash of the tokenizer's files.
+        architecture: Class of the model.
+        parameters: Number of weights.
+        sites: Live dropout sites, after injection; ``all_sites`` counts those with probability 0 too.
+    """
+
+    name: str
+    spec: TeacherSpec
+    checkpoint: Checkpoint
+    labels: tuple[str, ...]
+    max_length: int
+    fingerprint: str
+    tokenizer_fingerprint: str
+    architecture: str
+    parameters: int
+    sites: int
+    all_sites: int
+    inject: float | None
+
+
+def _config(checkpoint: Checkpoint, inject: float | None) -> Any:
+    config = read_config(checkpoint)
+    return config if inject is None else inject_dropout(config, inject)
+
+
+def _check_head(config: Any, where: str) -> None:
+    if config.problem_type == "regression" or config.num_labels == 1:
+        raise ModelError(
+            f"a head with {config.num_labels} output(s) for regression or a single label",
+            where=where,
+            hint="teachers need two or more classes of which exactly one is right",
+        )
+    if config.problem_type == "multi_label_classification":
+        raise ModelError(
+            "a multi-label head: its outputs do not form one distribution",
+            where=where,
+            hint="use single-label classifiers (softmax over the classes)",
+        )
+
+
+def _labels(spec: TeacherSpec, config: Any, where: str) -> tuple[str, ...]:
+    if spec.labels is not None:
+        if len(spec.labels) != config.num_labels:
+            raise ModelError(
+                f"'labels' lists {len(spec.labels)} name(s), the head has {config.num_labels} outputs",
+                where=where,
+                hint="list one name per output, in column order",
+            )
+        names = tuple(spec.labels)
+    else:
+        names = tuple(str(config.id2label.get(index, "")) for index in range(config.num_labels))
+    check_names(names, where)
+    return names
+
+
+def _skeleton(config: Any, checkpoint: Checkpoint) -> Any:
+    """Build the model without memory for its weights, to read its structure."""
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForSequenceClassification.from_config(
+                config, trust_remote_code=checkpoint.trust_remote_code
+            )
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"not a sequence classifier: {str(error).splitlines()[0]}",
+            where=checkpoint.where,
+            hint="use a model that AutoModelForSequenceClassification loads",
+        ) from None
+
+
+def _names(specs: Sequence[TeacherSpec]) -> list[str]:
+    names: list[str] = []
+    for spec in specs:
+        name = spec.name or Path(spec.model).name
+        if name in names:
+            if spec.name is not None:
+                raise ModelError("two teachers have the same name", where=f"teacher {name}", hint="name them apart")
+            name = next(f"{name}-{n}" for n in range(2, len(specs) + 2) if f"{name}-{n}" not in names)
+        names.append(name)
+    return names
+
+
+def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None) -> list[Teacher]:
+    """Find, check and fingerprint the teachers without loading their weights.
+
+    Args:
+        specs: The recipe's teachers.
+        inject: Probability to set at every dropout site, or None to leave them.
+
+    Raises:
+        ModelError: On whatever makes one unusable: a missing or damaged folder, pickle weights, a regression,
+            single-label or multi-label head, or two teachers with the same weights.
+        LabelError: On labels without names, or named alike.
+    """
+    teachers: list[Teacher] = []
+    for spec, name in zip(specs, _names(specs), strict=True):
+        checkpoint = find_checkpoint(
+            spec.model, revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="teacher"
+        )
+        where = checkpoint.where
+        config = _config(checkpoint, inject)
+        _check_head(config, where)
+        labels = _labels(spec, config, where)
+        check_weights(checkpoint)
+        tokenizer = read_tokenizer(checkpoint)
+        model = _skeleton(config, checkpoint)
+        fingerprint = checkpoint.fingerprint((*WEIGHT_FILES, "config.json"))
+        twin = next((other for other in teachers if other.fingerprint == fingerprint), None)
+        if twin is not None:
+            raise ModelError(
+                f"the same teacher twice: {twin.name} and {name} have equal weights",
+                where=where,
+                hint="remove one of them",
+            )
+        teachers.append(
+            Teacher(
+                name=name,
+                spec=spec.model_copy(update={"revision": checkpoint.revision, "name": name}),
+                checkpoint=checkpoint,
+                labels=labels,
+                max_length=token_limit(model, tokenizer, spec.max_length),
+                fingerprint=fingerprint,
+                tokenizer_fingerprint=checkpoint.fingerprint(TOKENIZER_FILES),
+                architecture=type(model).__name__,
+                parameters=model.num_parameters(),
+                sites=len(live_sites(model)),
+                all_sites=len(find_sites(model)),
+                inject=inject,
+            )
+        )
+    return teachers
+
+
+def load_model(teacher: Teacher, device: torch.device) -> Any:
+    """Load a teacher's weights in eval mode.
+
+    Raises:
+        ModelError: If weights are missing (a base model without a trained head) or of other shapes.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            teacher.checkpoint.folder,
+            config=_config(teacher.checkpoint, teacher.inject),
+            dtype=getattr(torch, teacher.spec.dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=teacher.checkpoint.trust_remote_code,
+            output_loading_info=True,
+        )
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise ModelError(
+            f"cannot load its weights: {str(error).splitlines()[0]}",
+            where=teacher.checkpoint.where,
+            hint="check that config.json and the weights belong together",
+        ) from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{len(missing)} weight(s) are not in the checkpoint, for example {missing[0]}",
+            where=teacher.checkpoint.where,
+            hint="use a fine-tuned classifier; a base model has no trained head",
+        )
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = read_tokenizer(teacher.checkpoint).pad_token_id
+    return model.to(device).eval()

@@ -1,0 +1,1 @@
+"""Monte-Carlo dropout: sites, passes, and the signals they give."""

@@ -1,0 +1,121 @@
+"""Dropout sites of a Hugging Face model: find them, set them, and hold them live during Monte-Carlo passes.
+
+Attention-probability dropout follows the attention module's own ``training`` flag in transformers, not that of the
+``nn.Dropout`` it takes its probability from, so making only ``nn.Dropout`` modules live leaves it off. Here every
+module is put into training mode (batch normalisation excepted) and every mode is put back afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from muka_fast.errors import ModelError
+
+NO_PASSES_HINT = "set uncertainty.inject_dropout (--inject-dropout 0.1), or a single-pass trust score (--trust energy)"
+
+_CONFIG_KEY = re.compile(r"(dropout|drop_prob|pdrop)")
+_NOT_DROPOUT = re.compile(r"layer_?drop(?!out)")
+
+
+@dataclass
+class DropoutSite:
+    """One place where a model drops elements.
+
+    Attributes:
+        name: Path of the module in the model.
+        module: The module that holds the probability.
+        attribute: The name it holds it under.
+    """
+
+    name: str
+    module: nn.Module
+    attribute: str
+
+    @property
+    def p(self) -> float:
+        """Drop probability."""
+        return float(getattr(self.module, self.attribute))
+
+    @p.setter
+    def p(self, value: float) -> None:
+        setattr(self.module, self.attribute, value)
+
+
+def find_sites(model: nn.Module) -> list[DropoutSite]:
+    """List the dropout sites of a model, those with probability 0 included.
+
+    A site is a module whose class is named ``…Dropout`` (``nn.Dropout`` and look-alikes such as DeBERTa's
+    ``StableDropout``), or a number named ``…dropout…`` on any other module (attention dropout given to a function).
+    """
+    sites = []
+    for name, module in model.named_modules():
+        if type(module).__name__.endswith("Dropout"):
+            attribute = "p" if hasattr(module, "p") else "drop_prob"
+            if hasattr(module, attribute):
+                sites.append(DropoutSite(name, module, attribute))
+            continue
+        for attribute, value in vars(module).items():
+            if "dropout" in attribute and isinstance(value, float):
+                sites.append(DropoutSite(f"{name}.{attribute}".lstrip("."), module, attribute))
+    return sites
+
+
+def live_sites(model: nn.Module) -> list[DropoutSite]:
+    """List the sites with a probability above zero."""
+    return [site for site in find_sites(model) if site.p > 0]
+
+
+def inject_dropout(config: Any, p: float) -> Any:
+    """Set every dropout probability of a ``PretrainedConfig`` to ``p``, before the model is built from it.
+
+    Done on the configuration because some models (ModernBERT) leave a dropout module out where its probability is 0.
+    """
+    for key, value in list(vars(config).items()):
+        is_probability = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+        if _CONFIG_KEY.search(key) and not _NOT_DROPOUT.search(key) and is_probability:
+            setattr(config, key, p)
+    return config
+
+
+def require_live_sites(model: nn.Module, where: str) -> int:
+    """Return the number of live dropout sites.
+
+    Raises:
+        ModelError: If there is none, so that K identical passes are never reported as uncertainty.
+    """
+    count = len(live_sites(model))
+    if not count:
+        raise ModelError(
+            "no dropout site is live: every Monte-Carlo pass would be the same",
+            where=where,
+            hint=NO_PASSES_HINT,
+        )
+    return count
+
+
+@contextmanager
+def preserved_modes(model: nn.Module) -> Iterator[None]:
+    """Put every module's training mode back on leaving, whatever happens inside."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
+def live_dropout(model: nn.Module) -> Iterator[None]:
+    """Hold every dropout site live; on leaving, put every module's mode back as it was."""
+    with preserved_modes(model):
+        model.train()
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        yield

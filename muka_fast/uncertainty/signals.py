@@ -1,0 +1,92 @@
+"""What the passes say of each text: probabilities, entropies and energies, from logits in fp32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Values = TypeVar("Values", Tensor, np.ndarray)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """One teacher's signals for N texts; entropies and energies in nats, all fp32 unless stated.
+
+    Attributes:
+        logits: Deterministic logits, (N, C).
+        mean_probabilities: Mean over the passes of the softmax, (N, C).
+        predictive_entropy: Entropy of the mean probabilities, (N,).
+        expected_entropy: Mean over the passes of the entropy, (N,). Their difference is the mutual information.
+        mean_energy: Mean over the passes of logsumexp(logits), (N,).
+        trust_spread: Sample standard deviation over the passes of 1 − H / ln C, (N,); 0 for one pass.
+        passes: Passes used, (N,), int32.
+    """
+
+    logits: np.ndarray
+    mean_probabilities: np.ndarray
+    predictive_entropy: np.ndarray
+    expected_entropy: np.ndarray
+    mean_energy: np.ndarray
+    trust_spread: np.ndarray
+    passes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.passes)
+
+    @property
+    def mutual_information(self) -> np.ndarray:
+        """Predictive minus expected entropy, (N,), never negative."""
+        return np.maximum(self.predictive_entropy - self.expected_entropy, 0)
+
+    def take(self, indices: np.ndarray) -> Signals:
+        """Return the rows at ``indices``."""
+        return Signals(*(getattr(self, field.name)[indices] for field in fields(self)))
+
+    @staticmethod
+    def concatenate(parts: Sequence[Signals]) -> Signals:
+        """Join signals of several groups of texts, in order."""
+        return Signals(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Signals)))
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Entropy in nats over the last dimension, 0 · log 0 taken as 0, never negative."""
+    return torch.special.entr(probabilities).sum(-1).clamp_min(0)
+
+
+def normalised(entropies: Values, classes: int) -> Values:
+    """Divide entropies by ln C, so that label sets of different sizes compare; 0 for a single class."""
+    return entropies * (1 / math.log(classes) if classes > 1 else 0.0)
+
+
+def summarise(logits: Tensor, pass_logits: Tensor) -> Signals:
+    """Reduce the logits of K passes to signals.
+
+    Args:
+        logits: Deterministic logits, (B, C).
+        pass_logits: Logits of each pass, (K, B, C).
+    """
+    logits, pass_logits = logits.float(), pass_logits.float()
+    passes, batch, classes = pass_logits.shape
+    probabilities = pass_logits.softmax(-1)
+    mean = probabilities.mean(0)
+    entropies = entropy(probabilities)
+    spread = normalised(entropies, classes).std(0) if passes > 1 else torch.zeros(batch)
+
+    def array(tensor: Tensor) -> np.ndarray:
+        return tensor.cpu().numpy().astype(np.float32)
+
+    return Signals(
+        logits=array(logits),
+        mean_probabilities=array(mean),
+        predictive_entropy=array(entropy(mean)),
+        expected_entropy=array(entropies.mean(0)),
+        mean_energy=array(pass_logits.logsumexp(-1).mean(0)),
+        trust_spread=array(spread),
+        passes=np.full(batch, passes, dtype=np.int32),
+    )

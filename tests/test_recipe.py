@@ -1,0 +1,124 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from muka_fast.errors import RecipeError
+from muka_fast.recipe import build_recipe, read_recipe, template
+
+
+def tree(**extra):
+    return {"teachers": ["org/a", "org/b"], "data": "t.txt", "student": "org/base", "output": "out"} | extra
+
+
+def build(tree_, overrides=()):
+    return build_recipe(tree_, where="r.yaml", base=Path("/base"), overrides=overrides)
+
+
+def test_defaults_are_the_papers():
+    recipe = build(tree())
+    assert (recipe.uncertainty.passes, recipe.selection.temperature, recipe.selection.targets) == (16, 0.2, "soft")
+    assert recipe.selection.trust == "predictive-entropy"
+    assert recipe.selection.margin_weighting
+    assert (recipe.training.learning_rate, recipe.training.epochs, recipe.training.batch_size) == (2e-5, 3, 16)
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "near"),
+    [
+        ({"uncertainty": {"pases": 4}}, "uncertainty.pases", "'passes'"),
+        ({"techers": []}, "techers", "'teachers'"),
+        ({"teachers": [{"model": "a", "lables": []}, "b"]}, "teachers.0.lables", "'labels'"),
+        ({"student": {"model": "x", "tokeniser": "y"}}, "student.tokeniser", "'tokenizer'"),
+        ({"test": {"texts": "x", "label_colum": "y"}}, "test.label_colum", "'label_column'"),
+    ],
+)
+def test_unknown_keys_name_the_nearest_known_one(extra, key, near):
+    with pytest.raises(RecipeError) as caught:
+        build(tree(**extra))
+    assert caught.value.what == f"unknown key {key!r}"
+    assert near in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("extra", "part"),
+    [
+        ({"uncertainty": {"passes": "many"}}, "uncertainty.passes"),
+        ({"uncertainty": {"passes": -1}}, "uncertainty.passes"),
+        ({"training": {"epochs": -1}}, "training.epochs"),
+        ({"selection": {"trust": "magic"}}, "selection.trust"),
+        ({"teachers": ["org/a"]}, "1 teacher(s) given"),
+        ({"teachers": ["org/a", "org/a"]}, "same teacher is listed twice"),
+        ({"student": {}}, "either 'model'"),
+        ({"student": {"config": "c.json"}}, "needs a 'tokenizer'"),
+    ],
+)
+def test_wrong_values_name_the_key(extra, part):
+    with pytest.raises(RecipeError) as caught:
+        build(tree(**extra))
+    assert part in caught.value.what
+    assert caught.value.where == "r.yaml"
+
+
+def test_passes_default_to_what_the_trust_score_needs():
+    assert build(tree(selection={"trust": "energy"})).uncertainty.passes == 0
+    assert build(tree(selection={"trust": "energy"}, uncertainty={"passes": 8})).uncertainty.passes == 8
+    assert build(tree(selection={"trust": "mc-energy"})).uncertainty.passes == 16
+    with pytest.raises(RecipeError, match=r"'mc-energy' needs Monte-Carlo passes"):
+        build(tree(selection={"trust": "mc-energy"}, uncertainty={"passes": 0}))
+
+
+def test_missing_keys_are_named():
+    with pytest.raises(RecipeError, match="lacks 'student'"):
+        build({key: value for key, value in tree().items() if key != "student"})
+
+
+def test_overrides_win_and_reach_into_shorthand_sections():
+    recipe = build(tree(), ["uncertainty.passes=4", "data.text_column=body", "training.learning_rate=3e-4"])
+    assert recipe.uncertainty.passes == 4
+    assert (recipe.data.texts, recipe.data.text_column) == (["/base/t.txt"], "body")
+    assert recipe.training.learning_rate == pytest.approx(3e-4)
+
+
+@pytest.mark.parametrize("assignment", ["passes", "=3", "seed.x=1", "seed=[1"])
+def test_malformed_overrides_are_refused(assignment):
+    with pytest.raises(RecipeError):
+        build(tree(seed=1), [assignment])
+
+
+def test_local_paths_start_from_the_recipe_and_hub_ids_stay(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree(teachers=["mine", "org/b"])), encoding="utf-8")
+    recipe = read_recipe(tmp_path / "r.yaml")
+    assert [teacher.model for teacher in recipe.teachers] == [str(tmp_path / "mine"), "org/b"]
+    assert recipe.output == str(tmp_path / "out")
+
+
+def test_a_path_that_does_not_exist_is_no_hub_id(tmp_path):
+    (tmp_path / "models").mkdir()
+    for missing in ("./a", "models/a", "a/b/c", "~/nowhere/x"):
+        with pytest.raises(RecipeError, match="no such teacher folder"):
+            build_recipe(tree(teachers=[missing, "org/b"]), where="r", base=tmp_path)
+
+
+def test_a_resolved_recipe_reads_back_equal(tmp_path):
+    recipe = build(tree(test={"texts": ["x.csv"]}, labels={"same_name": "prefix"}))
+    (tmp_path / "recipe.yaml").write_text(recipe.dump(), encoding="utf-8")
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_yaml_errors_name_the_line(tmp_path):
+    (tmp_path / "r.yaml").write_text("teachers: [a\ndata: x: y\n", encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(tmp_path / "r.yaml")
+    assert caught.value.where.endswith("r.yaml:2")
+
+
+def test_the_template_is_a_valid_recipe(tmp_path):
+    recipe = build_recipe(
+        yaml.safe_load(template()) | {"teachers": ["o/a", "o/b"], "student": "o/s"}, where="t", base=tmp_path
+    )
+    plain = build_recipe(tree(), where="t", base=tmp_path)
+    assert recipe.uncertainty == plain.uncertainty
+    assert recipe.selection == plain.selection
+    assert recipe.training == plain.training

@@ -1,0 +1,162 @@
+"""A by-hand example: three teachers with overlapping labels, four texts."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from muka_fast.labels import LabelSpace
+from muka_fast.objectives import distillation_loss
+from muka_fast.recipe import SelectionSpec
+from muka_fast.selection import TRUST_SCORES, Pool, Trust, judge, targets, teacher_predictions
+from muka_fast.uncertainty.signals import Signals
+
+SPACE = LabelSpace.union({"a": ["x", "y"], "b": ["y", "z", "w"], "c": ["w", "x"]})  # union: x y z w
+
+
+def teacher(probabilities, mean_probabilities, energies=None) -> Signals:
+    """Signals whose deterministic softmax and mean over the passes are the given rows."""
+    p, m = np.array(probabilities, dtype=np.float32), np.array(mean_probabilities, dtype=np.float32)
+    entropies = np.array([-sum(v * math.log(v) for v in row if v > 0) for row in m.tolist()], dtype=np.float32)
+    logits = np.log(np.maximum(p, 1e-30)).astype(np.float32)
+    energy = np.zeros(len(p), dtype=np.float32) if energies is None else np.array(energies, dtype=np.float32)
+    return Signals(logits, m, entropies, entropies / 2, energy, np.zeros_like(entropies), np.full(len(p), 16))
+
+
+A = teacher(
+    [[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [1.0, 0.0]], [[0.8, 0.2], [0.5, 0.5], [0.1, 0.9], [1.0, 0.0]], [1, 2, 3, 4]
+)
+B = teacher(
+    [[0.2, 0.2, 0.6], [0.0, 1.0, 0.0], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]],
+    [[0.3, 0.3, 0.4], [0.0, 1.0, 0.0], [0.5, 0.3, 0.2], [1 / 3, 1 / 3, 1 / 3]],
+    [2, 2, 2, 2],
+)
+C = teacher(
+    [[0.7, 0.3], [0.6, 0.4], [0.5, 0.5], [0.0, 1.0]], [[0.6, 0.4], [0.75, 0.25], [0.5, 0.5], [0.0, 1.0]], [0, 0, 0, 9]
+)
+POOL = Pool((A, B, C), SPACE)
+
+# 1 − H(mean) / ln C, worked out by hand with six-place logarithms:
+# H(.8,.2) = .500402, H(.6,.4) = .673012, H(.1,.9) = .325083, H(.75,.25) = .562335; ln 2 = .693147
+# H(.3,.3,.4) = 1.088900, H(.5,.3,.2) = 1.029653; ln 3 = 1.098612
+SCORES = np.array(
+    [
+        [0.27807191, 0.00884053, 0.02904941],
+        [0.00000000, 1.00000000, 0.18872188],
+        [0.53100441, 0.06276944, 0.00000000],
+        [1.00000000, 0.00000000, 1.00000000],
+    ]
+)
+# exp(score / 0.2) over the row's sum: the first row is 4.01630, 1.04519 and 1.15632 over 6.21781.
+WEIGHTS = np.array(
+    [
+        [0.64593350, 0.16809674, 0.18596976],
+        [0.00657971, 0.97651545, 0.01690484],
+        [0.85725663, 0.08248055, 0.06026282],
+        [0.49832117, 0.00335766, 0.49832117],
+    ]
+)
+# Row 1, soft: x = .645934·.9 + .185970·.3, y = .645934·.1 + .168097·.2, z = .168097·.2,
+# w = .168097·.6 + .185970·.7
+SOFT = np.array(
+    [
+        [0.63713108, 0.09821270, 0.03361935, 0.23103688],
+        [0.01005179, 0.00328985, 0.97651545, 0.01014290],
+        [0.20158274, 0.73529364, 0.02474416, 0.03837946],
+        [0.99664234, 0.00033577, 0.00033577, 0.00268613],
+    ]
+)
+HARD = np.array([[0.9, 0.1, 0, 0], [0, 0, 1, 0], [0.2, 0.8, 0, 0], [1, 0, 0, 0]], dtype=np.float64)
+MARGIN = np.array([0.24902250, 0.81127812, 0.46823497, 0.00000000]) + 1e-6
+
+
+def spec(**settings) -> SelectionSpec:
+    return SelectionSpec(**settings)
+
+
+def test_label_space_of_the_example():
+    assert SPACE.names == ("x", "y", "z", "w")
+    assert SPACE.columns == ((0, 1), (1, 2, 3), (3, 0))
+
+
+def test_trust_scores_and_soft_weights():
+    trust = judge(POOL, spec())
+    assert trust.scores == pytest.approx(SCORES, abs=1e-6)
+    assert trust.weights == pytest.approx(WEIGHTS, abs=1e-6)
+    assert trust.weights.sum(1) == pytest.approx(np.ones(4), abs=1e-12)
+
+
+def test_margin_weights_are_the_difference_of_the_two_largest_scores():
+    assert judge(POOL, spec()).importance == pytest.approx(MARGIN, abs=1e-6)
+    assert judge(POOL, spec(margin_weighting=False)).importance.tolist() == [1, 1, 1, 1]
+
+
+def test_soft_targets():
+    result = targets(POOL, judge(POOL, spec()))
+    assert result == pytest.approx(SOFT, abs=1e-6)
+    assert result.sum(1) == pytest.approx(np.ones(4), abs=1e-6)
+
+
+def test_hard_targets_take_the_first_of_equal_teachers():
+    trust = judge(POOL, spec(targets="hard"))
+    assert trust.chosen.tolist() == [0, 1, 0, 0]
+    assert trust.weights.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]]
+    assert targets(POOL, trust) == pytest.approx(HARD, abs=1e-6)
+
+
+def test_the_loss_of_the_example():
+    logits = torch.tensor([[1.0, 0, 0, 0], [0, 0, 2, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
+    trust = judge(POOL, spec())
+    target = targets(POOL, trust)
+    expected = 0.0
+    for row, weight, out in zip(target.tolist(), trust.importance.tolist(), logits.tolist(), strict=True):
+        normaliser = math.log(sum(math.exp(v) for v in out))
+        expected += weight * sum(t * (math.log(t) - (v - normaliser)) for t, v in zip(row, out, strict=True)) / 4
+    loss = distillation_loss(logits, torch.from_numpy(target), torch.from_numpy(trust.importance))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    # By hand for the hard targets without margin: KL rows .491 …, from q = softmax(logits).
+    q1, q2, q3 = (math.exp(v) / (math.exp(v) + 3) for v in (1.0, 2.0, 1.0))
+    o1, o3 = 1 / (math.e + 3), 1 / (math.e + 3)
+    rows = [
+        0.9 * math.log(0.9 / q1) + 0.1 * math.log(0.1 / o1),
+        -math.log(q2),
+        0.2 * math.log(0.2 / o3) + 0.8 * math.log(0.8 / q3),
+        math.log(4),
+    ]
+    hard = distillation_loss(logits, torch.tensor(HARD, dtype=torch.float32))
+    assert hard.item() == pytest.approx(sum(rows) / 4, abs=1e-6)
+
+
+def test_the_other_scores_by_hand():
+    single = TRUST_SCORES["single-pass-entropy"](A)
+    assert single == pytest.approx([0.53100441, 0, 0.27807191, 1], abs=1e-6)
+    assert TRUST_SCORES["max-probability"](B) == pytest.approx([0.6, 1.0, 0.6, 0.8], abs=1e-6)
+    assert TRUST_SCORES["mc-energy"](C).tolist() == [0, 0, 0, 9]
+    logits = np.array([[1.0, 2.0], [0.0, 0.0]], dtype=np.float32)
+    one = Signals(logits, logits, *([np.zeros(2, dtype=np.float32)] * 4), np.ones(2, dtype=np.int32))
+    assert TRUST_SCORES["energy"](one) == pytest.approx([math.log(math.e + math.e**2), math.log(2)], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", TRUST_SCORES)
+def test_every_score_gives_weights_that_sum_to_one(name):
+    trust = judge(POOL, spec(trust=name))
+    assert np.isfinite(trust.weights).all()
+    assert trust.weights.sum(1) == pytest.approx(np.ones(4))
+    assert trust.margin.min() >= 0
+
+
+def test_teacher_predictions_are_union_columns():
+    assert teacher_predictions(POOL).tolist() == [[0, 3, 3], [0, 2, 3], [1, 1, 3], [0, 3, 0]]
+
+
+def test_margin_is_between_the_two_largest_of_many():
+    trust = Trust(np.array([[0.1, 0.9, 0.5, 0.7]]), np.ones((1, 4)) / 4, np.ones(1))
+    assert trust.margin == pytest.approx([0.2])
+
+
+def test_loss_edges():
+    target = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    assert distillation_loss(torch.tensor([[1e4, -1e4], [0.0, 0.0]]), target).item() == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(torch.tensor([[-1e4, 1e4]]), target[:1]).item() == pytest.approx(2e4)
+    assert distillation_loss(torch.zeros(2, 2).half(), target, torch.zeros(2)).item() == 0
