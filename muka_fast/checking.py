@@ -13,7 +13,7 @@ from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
 from muka_fast.objectives import distillation_loss
 from muka_fast.output import RunFolder
-from muka_fast.pipeline import Plan, prepare
+from muka_fast.planning import Plan, prepare
 from muka_fast.progress import Progress
 from muka_fast.recipe import Recipe
 from muka_fast.student import load_student

@@ -12,6 +12,7 @@ from typing import Any
 from muka_fast.errors import MachineError, ModelError
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+VOCABULARY_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -51,6 +52,7 @@ def _download(model: str, revision: str | None, *, remote_code: bool) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
@@ -60,6 +62,8 @@ def _download(model: str, revision: str | None, *, remote_code: bool) -> Path:
     patterns = ["*.json", *WEIGHT_FILES, *TOKENIZER_FILES, *(["*.py"] if remote_code else [])]
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except HFValidationError:
+        raise ModelError("no such folder", where=model, hint="check the path, or give a hub id: owner/name") from None
     except GatedRepoError:
         raise ModelError("access to this model is restricted", where=model, hint="run 'hf auth login' first") from None
     except RevisionNotFoundError:
@@ -149,6 +153,11 @@ def read_tokenizer(checkpoint: Checkpoint) -> Any:
     """Load the tokenizer of a checkpoint; one without a padding token pads with its end-of-sequence token."""
     from transformers import AutoTokenizer
 
+    # Without any of them transformers makes up an almost empty tokenizer of the model's family.
+    if not checkpoint.files(VOCABULARY_FILES) and not checkpoint.trust_remote_code:
+        raise ModelError(
+            "the folder has no tokenizer", where=checkpoint.where, hint="put the tokenizer's files into the folder"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
@@ -160,8 +169,6 @@ def read_tokenizer(checkpoint: Checkpoint) -> Any:
             where=checkpoint.where,
             hint="put the tokenizer's files into the folder",
         ) from None
-    if not len(tokenizer):
-        raise ModelError("its tokenizer is empty", where=checkpoint.where, hint="put in the tokenizer's files")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer

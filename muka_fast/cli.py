@@ -357,7 +357,7 @@ def predict(
             "give texts or --data, one of them", where="command line", hint="muka-fast predict MODEL 'hi'"
         )
     from muka_fast.corpus import build_corpus, read_corpus
-    from muka_fast.pipeline import choose_device
+    from muka_fast.planning import choose_device
     from muka_fast.prediction import Classifier
     from muka_fast.progress import Progress
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
@@ -12,18 +13,26 @@ PACKAGES = ("muka-fast", "torch", "transformers", "accelerate", "datasets", "tok
 OPTIONAL = ("triton", "onnx", "onnxruntime", "onnxruntime-gpu", "optimum")
 
 
-def describe() -> dict[str, str]:
-    """Return the versions of what muka-fast uses, and the devices it can compute on."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in (*PACKAGES, *OPTIONAL):
+def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of Python and of packages."""
+    found = {"python": platform.python_version()}
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
+    return found
+
+
+def device_name(device: torch.device) -> str:
+    """Name a device in words."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+
+
+def describe() -> dict[str, str]:
+    """Return the versions of what muka-fast uses, and the devices it can compute on."""
+    found = {"platform": platform.platform(), **versions((*PACKAGES, *OPTIONAL))}
     found["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    found["cuda"] = (
-        ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-        if torch.cuda.is_available()
-        else "none"
-    )
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    found["cuda"] = ", ".join(gpus) if torch.cuda.is_available() else "none"
     return found

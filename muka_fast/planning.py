@@ -1,0 +1,119 @@
+"""A run before it starts: everything the recipe names found, checked and counted; the processes that share it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from muka_fast.checkpoints import read_tokenizer
+from muka_fast.corpus import Corpus, read_corpus
+from muka_fast.encoding import encode
+from muka_fast.errors import CorpusError, MachineError
+from muka_fast.evaluation import match_labels
+from muka_fast.labels import LabelSpace
+from muka_fast.progress import Progress
+from muka_fast.recipe import Device, Recipe
+from muka_fast.student import resolve_student
+from muka_fast.teachers import Teacher, describe_teachers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with everything in it found, checked and counted; nothing computed yet."""
+
+    recipe: Recipe
+    teachers: tuple[Teacher, ...]
+    space: LabelSpace
+    corpus: Corpus
+    test: Corpus | None
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes that share a run (``accelerate launch``), or this one alone."""
+
+    index: int
+    count: int
+    wait: Callable[[], None]
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the outputs."""
+        return self.index == 0
+
+
+def share(device: torch.device) -> Group:
+    """Join the processes a launcher started, or stand alone."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return Group(0, 1, lambda: None)
+    from accelerate import PartialState
+
+    state = PartialState(cpu=device.type == "cpu")
+    return Group(state.process_index, state.num_processes, state.wait_for_everyone)
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """Return the device to compute on.
+
+    Raises:
+        MachineError: If CUDA was asked for and is not there.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
+        raise MachineError(f"device cuda was asked for, but {build}", where="device", hint="use --device cpu or auto")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def prepare(recipe: Recipe, progress: Progress | None = None) -> Plan:
+    """Find and check teachers, labels, student and texts; nothing is computed or written.
+
+    Raises:
+        MukaError: Whatever is wrong with them.
+    """
+    progress = progress or Progress()
+    device = choose_device(recipe.device)
+    teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
+    space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
+    corpus = read_corpus(recipe.data, say=progress.say)
+    if recipe.data.long_texts == "error":
+        _refuse_long(teachers, corpus)
+    test = None
+    if recipe.test is not None:
+        test = read_corpus(recipe.test, with_labels=True, distinct=False, say=progress.say)
+        match_labels(space.names, test.labels or (), where=", ".join(recipe.test.texts))
+    student = resolve_student(recipe.student)
+    pinned = recipe.model_copy(update={"teachers": [teacher.spec for teacher in teachers], "student": student})
+    return Plan(pinned, teachers, space, corpus, test, device)
+
+
+def _refuse_long(teachers: tuple[Teacher, ...], corpus: Corpus) -> None:
+    for teacher in teachers:
+        tokens = encode(read_tokenizer(teacher.checkpoint), corpus, teacher.max_length).tokens
+        if (tokens > teacher.max_length).any():
+            longest = int(tokens.argmax())
+            raise CorpusError(
+                f"{int((tokens > teacher.max_length).sum())} text(s) are longer than the {teacher.max_length} tokens "
+                f"teacher {teacher.name} reads; the longest has {int(tokens[longest])}",
+                where=f"text {corpus.texts[longest][:40]!r}…",
+                hint="split them, or set data.long_texts: truncate",
+            )
+
+
+def tell(plan: Plan, progress: Progress) -> None:
+    """Print teachers, label union and text counts."""
+    corpus, space = plan.corpus, plan.space
+    for teacher in plan.teachers:
+        progress.say(
+            f"teacher {teacher.name}: {len(teacher.labels)} labels, {teacher.architecture}, "
+            f"{teacher.parameters / 1e6:.1f} M weights, {teacher.max_length} tokens, {teacher.sites} dropout sites"
+        )
+    shared = int((space.owners.sum(0) > 1).sum())
+    progress.say(f"label space: {len(space)} classes, {shared} known to more than one teacher\n{space.table()}")
+    left_out = f" ({corpus.empty} empty and {corpus.duplicate} repeated left out)" if corpus.read > len(corpus) else ""
+    progress.say(f"texts: {len(corpus)}{left_out}")

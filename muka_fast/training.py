@@ -1,0 +1,252 @@
+"""Training the student on stored targets with transformers' Trainer: no labels, no teacher in memory."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+
+from muka_fast.encoding import padded
+from muka_fast.objectives import distillation_loss
+from muka_fast.progress import Progress
+from muka_fast.recipe import TrainingSpec
+from muka_fast.student import Student
+
+CPU = torch.device("cpu")
+
+
+class DistillationSet(Dataset[dict[str, Any]]):
+    """Encoded texts with their stored targets and importance."""
+
+    def __init__(self, rows: Sequence[dict[str, list[int]]], targets: np.ndarray, importance: np.ndarray) -> None:
+        self.rows, self.targets, self.importance = rows, targets, importance
+        self.lengths = np.array([len(row["input_ids"]) for row in rows])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"encoding": self.rows[index], "target": self.targets[index], "importance": self.importance[index]}
+
+
+class LengthGroupedOrder(Sampler[int]):
+    """A random order in which texts of like length stand together, a pure function of seed and epoch.
+
+    Each stretch of 50 batches of a random permutation is sorted by length and its batches shuffled, so a resumed run
+    sees the batches the uninterrupted one would have seen.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng([self.seed, self.epoch()])
+        order = random.permutation(len(self.lengths))
+        stretch = 50 * self.batch
+        for start in range(0, len(order), stretch):
+            part = order[start : start + stretch]
+            part = part[np.argsort(-self.lengths[part], kind="stable")]
+            whole = len(part) // self.batch * self.batch
+            batches = part[:whole].reshape(-1, self.batch)
+            yield from random.permutation(batches).reshape(-1).tolist()
+            yield from part[whole:].tolist()
+
+
+class StudentTrainer(Trainer):
+    """A Trainer whose loss is the weighted KL divergence from stored targets; it needs no labels and no teacher."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Losses are means over a batch: accumulated gradients must be divided by the number of batches.
+        self.model_accepts_loss_kwargs = False
+        # Without this, evaluation looks for labels to decide whether it can report a loss.
+        self.can_return_loss = True
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        data = train_dataset if train_dataset is not None else self.train_dataset
+        batch = self.args.per_device_train_batch_size * self.args.world_size
+        batches = math.ceil(len(data) / batch)
+        steps = max(1, math.ceil(batches / self.args.gradient_accumulation_steps))
+        return LengthGroupedOrder(data.lengths, batch, self.args.seed, lambda: self.state.global_step // steps)
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Weighted KL(target ‖ student) of a batch."""
+        inputs = dict(inputs)
+        target, importance = inputs.pop("target"), inputs.pop("importance")
+        outputs = model(**inputs)
+        loss = distillation_loss(outputs.logits, target, importance)
+        return (loss, outputs) if return_outputs else loss
+
+    def prediction_step(
+        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[Any, None, None]:
+        """Return the loss of a validation batch; logits are not gathered."""
+        with torch.no_grad():
+            loss = self.compute_loss(model, self._prepare_inputs(inputs))
+        return loss.detach(), None, None
+
+
+class _Bar(TrainerCallback):
+    """Moves a progress bar and keeps the loss curve."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.task: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.task = self.progress.task("training the student", state.max_steps, "steps")
+        self.advance = self.task.__enter__()
+        self.advance(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.advance(1)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.task.__exit__(None, None, None)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What training gave.
+
+    Attributes:
+        steps: Optimiser steps done.
+        best_loss: Validation distillation loss of the kept checkpoint, None without validation.
+        history: Trainer's log entries.
+    """
+
+    steps: int
+    best_loss: float | None
+    history: list[dict[str, float]]
+
+
+def _precision(settings: TrainingSpec, device: torch.device) -> dict[str, bool]:
+    wanted: str = settings.precision
+    if wanted == "auto":
+        half = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp16"
+        wanted = half if device.type == "cuda" else "fp32"
+    return {"bf16": wanted == "bf16", "fp16": wanted == "fp16"}
+
+
+def split_validation(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (training, validation) indices; at least one validation text if ``share`` is above zero."""
+    order = np.random.default_rng([seed, 1]).permutation(count)
+    held = min(count - 1, max(1, round(count * share))) if share > 0 else 0
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """Return the newest whole checkpoint; a killed run can leave one without its state, which is written last."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
+    for checkpoint in found:
+        try:
+            json.loads((checkpoint / "trainer_state.json").read_bytes())
+        except (OSError, ValueError):
+            continue
+        return str(checkpoint)
+    return None
+
+
+def train_student(
+    student: Student,
+    data: DistillationSet,
+    validation: DistillationSet | None,
+    settings: TrainingSpec,
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+) -> Training:
+    """Train the student in place, keeping the weights with the best validation distillation loss.
+
+    Args:
+        student: Model and tokenizer.
+        data: Texts to train on.
+        validation: Held-out texts, or None to keep the last weights.
+        settings: The recipe's training section; its batch is shared by the processes of a group.
+        folder: Checkpoints go here; if it holds one, training goes on from it.
+        seed: Of the order, the fresh head and the dropout.
+        device: Where to train.
+        progress: Receives a bar.
+    """
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    per_device = max(1, settings.batch_size // processes)
+    batches = math.ceil(len(data) / (per_device * processes))
+    per_epoch = math.ceil(batches / settings.gradient_accumulation)
+    steps = settings.max_steps or max(1, math.ceil(per_epoch * settings.epochs))
+    every = max(1, math.ceil(steps / settings.evaluations))
+    if settings.freeze_embeddings:
+        student.model.get_input_embeddings().requires_grad_(False)
+    evaluation: dict[str, Any] = {"eval_strategy": "no"}
+    if validation is not None:
+        evaluation = {
+            "eval_strategy": "steps",
+            "eval_steps": every,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "loss",
+            "greater_is_better": False,
+        }
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=per_device,
+        per_device_eval_batch_size=4 * settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        max_steps=steps,
+        warmup_steps=int(settings.warmup * steps),
+        lr_scheduler_type="linear",
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        logging_strategy="steps",
+        logging_steps=every,
+        report_to=settings.report_to or "none",
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        use_cpu=device.type == "cpu",
+        seed=seed % 2**32,
+        data_seed=seed % 2**32,
+        dataloader_pin_memory=device.type == "cuda",
+        **_precision(settings, device),
+        **evaluation,
+    )
+
+    def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        batch = padded(student.tokenizer, [item["encoding"] for item in items], CPU)
+        batch["target"] = torch.from_numpy(np.stack([item["target"] for item in items]))
+        batch["importance"] = torch.tensor([float(item["importance"]) for item in items])
+        return batch
+
+    callbacks: list[TrainerCallback] = [_Bar(progress)]
+    if validation is not None and settings.patience is not None:
+        callbacks.append(EarlyStoppingCallback(settings.patience))
+    trainer = StudentTrainer(
+        model=student.model,
+        args=arguments,
+        train_dataset=data,
+        eval_dataset=validation,
+        data_collator=collate,
+        callbacks=callbacks,
+    )
+    for printer in ("PrinterCallback", "ProgressCallback"):
+        trainer.callback_handler.callbacks = [
+            callback for callback in trainer.callback_handler.callbacks if type(callback).__name__ != printer
+        ]
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    best = trainer.state.best_metric
+    return Training(trainer.state.global_step, None if best is None else float(best), trainer.state.log_history)

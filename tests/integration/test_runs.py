@@ -1,0 +1,222 @@
+"""Whole runs through the command line: outputs, resuming after a kill, interruption, several processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import texts
+from transformers import pipeline
+from typer.testing import CliRunner
+
+import muka_fast
+from muka_fast.cli import app
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "muka_fast", *map(str, arguments)]
+
+
+def parquet(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
+
+
+def change(project: Path, **sections) -> None:
+    recipe = yaml.safe_load((project / "recipe.yaml").read_text())
+    (project / "recipe.yaml").write_text(yaml.safe_dump(recipe | sections), encoding="utf-8")
+
+
+def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch):
+    monkeypatch.chdir(project)
+    result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", "--test", "test.csv"])
+    assert result.exit_code == 0, result.stderr
+    out = project / "out"
+    assert result.stdout.splitlines()[-1] == str(out)
+    for name in ("model.safetensors", "tokenizer.json", "config.json", "recipe.yaml", "run.json", "README.md"):
+        assert (out / name).exists(), name
+    assert not (out / "checkpoints").exists()
+
+    names = ["music", "weather", "Travel", "bank", "lights"]
+    assert list(json.loads((out / "config.json").read_text())["id2label"].values()) == names
+    classify = pipeline("text-classification", model=str(out), top_k=None)
+    assert {entry["label"] for entry in classify("play some jazz")[0]} == set(names)
+    loaded = muka_fast.Classifier.load(str(out), __import__("torch").device("cpu"))
+    assert loaded.max_length == 48
+    label, probability = loaded.classify(["play some jazz"])[0]
+    best = max(classify("play some jazz")[0], key=lambda entry: entry["score"])
+    assert (label, probability) == (best["label"], pytest.approx(best["score"], abs=1e-5))
+
+    record = json.loads((out / "run.json").read_text())
+    assert record["schema_version"] == 1
+    assert record["texts"] == {"read": 60, "empty": 0, "duplicate": 0, "used": 60}
+    assert record["test"]["student"]["count"] == 25
+    assert sum(teacher["chosen_share"] for teacher in record["teachers"]) == pytest.approx(1)
+    judged = record["test"]["selection"]
+    assert judged["oracle"] >= max(judged["teachers"].values())
+    assert set(record["seconds"]) == {"checking", "scoring", "selection", "training", "evaluation"}
+    card = (out / "README.md").read_text()
+    assert "| oracle: the right teacher always chosen |" in card
+    assert "passes: 3" in card
+    assert "label space: 5 classes" in result.stderr
+    assert "  Travel   two" in result.stderr
+
+    again = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", "--test", "test.csv"])
+    assert (again.exit_code, "finished run" in again.stderr) == (2, True)
+    measured = CliRunner().invoke(app, ["evaluate", "out", "-d", "test.csv", "--json"])
+    figures = json.loads(measured.stdout)
+    assert figures["student"] == record["test"]["student"]
+    assert figures["selection"] == record["test"]["selection"]
+
+
+def test_scores_are_reused_by_other_selections_and_refused_for_other_texts(project, monkeypatch):
+    monkeypatch.chdir(project)
+    change(project, scores="shared-scores")
+    for number, extra in enumerate(([], ["--trust", "mc-energy"], ["--set", "selection.targets=hard"])):
+        result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", "-o", f"out-{number}", *extra])
+        assert result.exit_code == 0, result.stderr
+        assert ("scoring with" in result.stderr) == (number == 0)
+    with (project / "texts.jsonl").open("a") as file:
+        file.write('{"text": "one more"}\n')
+    result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", "-o", "out-3"])
+    assert result.exit_code == 2
+    assert "'texts.count': stored 60, now 61" in result.stderr
+
+
+def test_the_python_interface_does_the_same(project):
+    recipe = muka_fast.Recipe(
+        teachers=[str(project / "one"), str(project / "two")],
+        data=str(project / "texts.jsonl"),
+        student=str(project / "base"),
+        output=str(project / "out"),
+        uncertainty={"passes": 2},
+        training={"max_steps": 2},
+    )
+    result = muka_fast.amalgamate(recipe, progress=muka_fast.Progress(silent=True))
+    assert result.output == project / "out"
+    assert result.record["training"]["steps"] == 2
+    spec = muka_fast.DataSpec(texts=str(project / "test.csv"))
+    figures = muka_fast.evaluate(str(result.output), spec, teachers=False, progress=muka_fast.Progress(silent=True))
+    assert figures.student.count == 25
+
+
+def run_and_stop(arguments, folder, when, how) -> subprocess.CompletedProcess:
+    """Start a run, wait until ``when()`` holds, send it a signal, and return how it ended."""
+    process = subprocess.Popen(
+        command(*arguments), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    limit = time.monotonic() + 120
+    while not when():
+        assert process.poll() is None, f"the run ended before it could be stopped: {process.communicate()[1]}"
+        assert time.monotonic() < limit, "the run never got as far"
+        time.sleep(0.005)
+    process.send_signal(how)
+    stdout, stderr = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+@pytest.fixture
+def long_project(project):
+    """The project with enough work in it to be stopped in the middle."""
+    lines = [json.dumps({"text": text}) for text in texts(200)]
+    (project / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    change(
+        project,
+        uncertainty={"passes": 40, "shard_size": 4, "token_budget": 64},
+        training={"epochs": 12, "batch_size": 8, "evaluations": 12, "learning_rate": 1e-3},
+    )
+    return project
+
+
+def test_killed_while_scoring_and_while_training_the_same_command_gives_the_same_bytes(long_project):
+    project = long_project
+    whole = subprocess.run(
+        command("amalgamate", "recipe.yaml", "-o", "whole"),
+        cwd=project,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert whole.returncode == 0, whole.stderr
+    arguments, out = ["amalgamate", "recipe.yaml", "-o", "cut"], project / "cut"
+
+    killed = run_and_stop(arguments, project, lambda: len(list(out.glob("scores/teacher-1/*"))) > 3, signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    assert 0 < len(parquet(out)) < len(parquet(project / "whole"))
+
+    killed = run_and_stop(
+        arguments, project, lambda: len(list(out.glob("checkpoints/*/trainer_state.json"))) > 1, signal.SIGKILL
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (out / "model.safetensors").exists()
+    newest = max(out.glob("checkpoints/checkpoint-*"), key=lambda path: path.stat().st_mtime)
+    torn = out / "checkpoints" / "checkpoint-99999"  # what a kill in the middle of saving leaves
+    shutil.copytree(newest, torn)
+    (torn / "trainer_state.json").write_text("{")
+
+    last = subprocess.run(command(*arguments), cwd=project, env=ENVIRONMENT, capture_output=True, text=True)
+    assert last.returncode == 0, last.stderr
+    assert "going on with the unfinished run" in last.stderr
+    assert "scoring with" not in last.stderr
+    assert parquet(out / "scores") == parquet(project / "whole" / "scores")
+    assert (out / "model.safetensors").read_bytes() == (project / "whole" / "model.safetensors").read_bytes()
+    records = [json.loads((project / name / "run.json").read_text()) for name in ("whole", "cut")]
+    assert records[0]["training"]["best_loss"] == records[1]["training"]["best_loss"]
+
+
+def test_interrupted_it_exits_130_and_prints_how_to_go_on(long_project):
+    out = long_project / "out"
+    stopped = run_and_stop(
+        ["amalgamate", "recipe.yaml"],
+        long_project,
+        lambda: len(list(out.glob("scores/teacher-0/*"))) > 2,
+        signal.SIGINT,
+    )
+    assert stopped.returncode == 130, stopped.stderr
+    assert "muka-fast amalgamate recipe.yaml" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert stopped.stdout == ""
+    assert not list(out.rglob("*.tmp"))
+    assert parquet(out)
+
+
+def call(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    done = subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def test_two_processes_give_the_same_scores_and_a_like_student(project):
+    change(project, training={"epochs": 6, "batch_size": 8, "learning_rate": 1e-3}, test="test.csv")
+    run = ["muka_fast", "amalgamate", "recipe.yaml", "-o"]
+    call([sys.executable, "-m", *run, "alone"], project)
+    # Without MPI accelerate starts a single process on CPUs, whatever --num_processes says; torchrun starts two.
+    accelerate = ["accelerate.commands.launch", "--num_processes", "2", "--cpu", "--num_machines", "1"]
+    call([sys.executable, "-m", *accelerate, "-m", *run, "launched"], project)
+    pair = call([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", *run, "pair"], project)
+    assert pair.stdout.count(str(project / "pair")) == 1
+
+    records = {name: json.loads((project / name / "run.json").read_text()) for name in ("alone", "launched", "pair")}
+    assert [record["processes"] for record in records.values()] == [1, 1, 2]
+    assert parquet(project / "launched" / "scores") == parquet(project / "alone" / "scores")
+    for path in sorted((project / "alone" / "scores").rglob("*.parquet")):
+        one = pq.read_table(path)
+        two = pq.read_table(project / "pair" / "scores" / path.relative_to(project / "alone" / "scores"))
+        assert one["text_id"].equals(two["text_id"])
+        for column in ("predictive_entropy", "expected_entropy", "mean_energy"):
+            assert np.allclose(one[column], two[column], atol=1e-6)
+    assert records["launched"]["training"]["best_loss"] == records["alone"]["training"]["best_loss"]
+    assert records["pair"]["training"]["steps"] == records["alone"]["training"]["steps"]
+    # Two processes draw other dropout masks for the student, nothing else differs.
+    assert records["pair"]["training"]["best_loss"] == pytest.approx(
+        records["alone"]["training"]["best_loss"], rel=0.25
+    )

@@ -1,0 +1,93 @@
+import numpy as np
+import torch
+from conftest import texts
+from torch.utils.data import DataLoader
+
+from muka_fast.corpus import build_corpus
+from muka_fast.encoding import encode
+from muka_fast.progress import Progress
+from muka_fast.recipe import StudentSpec, TrainingSpec
+from muka_fast.student import load_student
+from muka_fast.training import DistillationSet, LengthGroupedOrder, split_validation, train_student
+
+CPU = torch.device("cpu")
+NAMES = ("x", "y", "z")
+
+
+def test_the_order_groups_lengths_and_depends_on_seed_and_epoch_only():
+    lengths = np.random.default_rng(0).integers(5, 100, 1003)
+    epoch = 0
+    order = LengthGroupedOrder(lengths, 8, 0, lambda: epoch)
+    first, again = list(order), list(order)
+    assert first == again
+    assert sorted(first) == list(range(1003))
+    epoch = 1
+    assert list(order) != first
+    padding = sum(8 * lengths[batch].max() - lengths[batch].sum() for batch in np.array(first[:1000]).reshape(-1, 8))
+    assert padding < 0.15 * lengths.sum()
+    assert len(DataLoader(range(1003), sampler=order)) == 1003
+
+
+def test_validation_is_a_split():
+    train, held = split_validation(100, 0.02, 0)
+    assert (len(train), len(held)) == (98, 2)
+    assert sorted([*train, *held]) == list(range(100))
+    assert len(split_validation(100, 0.0, 0)[1]) == 0
+    assert [len(part) for part in split_validation(2, 0.4, 0)] == [1, 1]
+
+
+def parts(student, count=48):
+    corpus = build_corpus(texts(count))
+    rows = encode(student.tokenizer, corpus, student.max_length).rows
+    targets = np.eye(3, dtype=np.float32)[
+        [("music" in t) + 2 * ("music" not in t and "jazz" in t) for t in corpus.texts]
+    ]
+    return DistillationSet(rows[:-8], targets[:-8], np.ones(count - 8)), DistillationSet(
+        rows[-8:], targets[-8:], np.ones(8)
+    )
+
+
+def train(folder, model, *, validation=True, **settings):
+    student = load_student(StudentSpec(model=str(model)), NAMES, seed=0)
+    data, held = parts(student)
+    spec = TrainingSpec(**({"epochs": 6, "batch_size": 8, "learning_rate": 5e-3, "evaluations": 3} | settings))
+    result = train_student(
+        student, data, held if validation else None, spec, folder, seed=0, device=CPU, progress=Progress(silent=True)
+    )
+    return student.model, result
+
+
+def test_training_lowers_the_loss_and_keeps_the_best_weights(tmp_path, model_folder):
+    model, result = train(tmp_path / "run", model_folder("base"))
+    losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
+    assert len(losses) == 3
+    assert result.best_loss == min(losses)
+    assert losses[-1] < 0.9 * np.log(3)
+    assert result.steps == 30
+    assert model.config.problem_type == "single_label_classification"
+
+
+def test_equal_seeds_give_equal_weights_and_frozen_embeddings_stay(tmp_path, model_folder):
+    base = model_folder("base")
+    first, _ = train(tmp_path / "a", base, validation=False, freeze_embeddings=True, max_steps=4)
+    second, _ = train(tmp_path / "b", base, validation=False, freeze_embeddings=True, max_steps=4)
+    start = load_student(StudentSpec(model=str(base)), NAMES, seed=0).model
+    for (name, one), two in zip(first.named_parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, two), name
+    words = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(first.state_dict()[words], start.state_dict()[words])
+    assert not torch.equal(first.classifier.weight, start.classifier.weight)
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder):
+    base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3}
+    whole, _ = train(tmp_path / "a", base, batch_size=40, **options)
+    pieces, _ = train(tmp_path / "b", base, batch_size=8, gradient_accumulation=5, **options)
+    for one, two in zip(whole.parameters(), pieces.parameters(), strict=True):
+        assert torch.allclose(one, two, atol=2e-4)
+
+
+def test_patience_stops_early(tmp_path, model_folder):
+    _, result = train(tmp_path / "run", model_folder("base"), learning_rate=0.5, evaluations=30, patience=1)
+    assert result.steps < 30
