@@ -12,15 +12,31 @@ import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from muka_fast import __version__
 from muka_fast.errors import MachineError, MukaError, OutputError, RecipeError
-
-if TYPE_CHECKING:
-    from muka_fast.recipe import Recipe
+from muka_fast.flags import (
+    DataOption,
+    DeviceOption,
+    InjectOption,
+    JsonOption,
+    OutputOption,
+    OverwriteOption,
+    PassesOption,
+    RecipeArgument,
+    SeedOption,
+    SetOption,
+    StudentOption,
+    TeacherOption,
+    TestOption,
+    TrustOption,
+    data_from_flags,
+    recipe_from_flags,
+    recipe_options,
+)
 
 app = typer.Typer(
     name="muka-fast",
@@ -64,22 +80,6 @@ def _fail(error: MukaError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-RecipeArgument = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe (YAML).")]
-TeacherOption = Annotated[list[str] | None, typer.Option("--teacher", "-t", help="A teacher: folder or hub id.")]
-StudentOption = Annotated[str | None, typer.Option("--student", "-s", help="The student's base model.")]
-DataOption = Annotated[list[str] | None, typer.Option("--data", "-d", help="Unlabelled texts: file, folder, hub:ID.")]
-OutputOption = Annotated[str | None, typer.Option("--output", "-o", help="Output folder.")]
-TestOption = Annotated[list[str] | None, typer.Option("--test", help="Labelled texts, only to measure the result.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key: a.b=value.")]
-PassesOption = Annotated[int | None, typer.Option("--passes", help="Monte-Carlo dropout passes, K.")]
-InjectOption = Annotated[float | None, typer.Option("--inject-dropout", help="Set every dropout probability.")]
-TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score.")]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of passes, split and training.")]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Discard an earlier run in the output folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         print(__version__)
@@ -100,55 +100,6 @@ def _options(
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         logging.captureWarnings(True)
         logging.getLogger("py.warnings").setLevel(logging.ERROR)
-
-
-def _here(value: str) -> str:
-    """Make a path given on the command line absolute; leave hub ids as they are."""
-    path = Path(value).expanduser()
-    return str(path.resolve()) if path.exists() else value
-
-
-def _recipe(
-    file: Path | None,
-    *,
-    teacher: list[str] | None = None,
-    student: str | None = None,
-    data: list[str] | None = None,
-    output: str | None = None,
-    test: list[str] | None = None,
-    assignments: list[str] | None = None,
-    **flags: Any,
-) -> Recipe:
-    """Build the recipe from a file, from flags, or from both; flags win."""
-    from muka_fast.recipe import build_recipe, read_tree
-
-    tree: dict[str, Any] = {} if file is None else read_tree(file)
-    if file is None and not teacher:
-        raise RecipeError(
-            "neither a recipe nor teachers given",
-            where="command line",
-            hint="muka-fast amalgamate RECIPE, or -t TEACHER -t TEACHER -s STUDENT -d TEXTS -o OUT",
-        )
-    if teacher:
-        tree["teachers"] = [_here(model) for model in teacher]
-    if student:
-        tree["student"] = _here(student)
-    for key, texts in (("data", data), ("test", test)):
-        if texts:
-            section = tree.get(key)
-            found = [_here(text) for text in texts]
-            tree[key] = section | {"texts": found} if isinstance(section, dict) else found
-    if output:
-        tree["output"] = str(Path(output).expanduser().resolve())
-    places = {
-        "passes": "uncertainty.passes",
-        "inject_dropout": "uncertainty.inject_dropout",
-        "trust": "selection.trust",
-    }
-    given = [f"{places.get(key, key)}={value}" for key, value in flags.items() if value is not None]
-    where = "command line" if file is None else str(file)
-    base = Path.cwd() if file is None else file.resolve().parent
-    return build_recipe(tree, where=where, base=base, overrides=[*given, *(assignments or [])])
 
 
 def _print_json(kind: str, **fields: Any) -> None:
@@ -202,7 +153,7 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Resolve everything, train nothing: teachers, label union, texts, dropout sites, time and memory."""
-    built = _recipe(**_flags(locals()))
+    built = recipe_from_flags(**recipe_options(locals()))
     from muka_fast.checking import check as run
 
     plan, estimate = run(built, overwrite=overwrite)
@@ -240,12 +191,6 @@ def check(
     print(f"memory for weights and signals: about {estimate.memory_bytes / 2**20:.0f} MiB")
 
 
-def _flags(given: dict[str, Any]) -> dict[str, Any]:
-    """Return a command's recipe options as arguments of :func:`_recipe`."""
-    arguments = {key: value for key, value in given.items() if key not in ("as_json", "overwrite", "recipe")}
-    return arguments | {"file": given["recipe"]}
-
-
 @_command
 def amalgamate(
     recipe: RecipeArgument = None,
@@ -264,7 +209,7 @@ def amalgamate(
     as_json: JsonOption = False,
 ) -> None:
     """Merge teachers into one student. Interrupted, the same command goes on where it stopped."""
-    built = _recipe(**_flags(locals()))
+    built = recipe_from_flags(**recipe_options(locals()))
     from muka_fast.pipeline import amalgamate as run
 
     result = run(built, overwrite=overwrite)
@@ -308,7 +253,7 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Fill the score store only; `amalgamate` with the same recipe uses it."""
-    built = _recipe(**_flags(locals()))
+    built = recipe_from_flags(**recipe_options(locals()))
     from muka_fast.pipeline import score as run
 
     folder, scores = run(built)
@@ -332,7 +277,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy, macro-F1 and a table by class; teachers, oracle and selection too if the recipe is at hand."""
-    spec = _data(data, text_column, label_column)
+    spec = data_from_flags(data, text_column, label_column)
     from muka_fast.pipeline import evaluate as run
 
     evaluation = asdict(run(model, spec, teachers=teachers, device=_device(device)))
@@ -362,7 +307,7 @@ def predict(
     from muka_fast.progress import Progress
 
     if data:
-        corpus = read_corpus(_data(data, text_column, None), distinct=False, say=Progress().say)
+        corpus = read_corpus(data_from_flags(data, text_column), distinct=False, say=Progress().say)
     else:
         corpus = build_corpus(texts or [], distinct=False)
     classifier = Classifier.load(model, choose_device(_device(device)))
@@ -376,12 +321,6 @@ def predict(
         return
     for text, (name, p) in zip(corpus.texts, found, strict=True):
         print(name, f"{p:.4f}", " ".join(text.split()), sep="\t")
-
-
-def _data(texts: list[str], text_column: str | None, label_column: str | None) -> Any:
-    from muka_fast.recipe import DataSpec
-
-    return DataSpec(texts=[_here(text) for text in texts], text_column=text_column, label_column=label_column)
 
 
 def _device(name: str) -> Any:

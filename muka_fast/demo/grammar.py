@@ -207,7 +207,7 @@ _CONTRAST = (
     "(never mind|forget it|no), don't {other}, {say}",
 )
 _ENDS = "(, thanks| please|, thank you| asap||||||)"
-_CONTRAST_SHARE, _MENTION_SHARE, _SAME_DOMAIN_SHARE, _RESPELT_SHARE, _TYPO_SHARE = 0.18, 0.15, 0.6, 0.2, 0.15
+_CONTRAST_SHARE, _MENTION_SHARE, _SAME_DOMAIN_SHARE, _RESPELT_SHARE, _TYPO_SHARE = 0.08, 0.15, 0.6, 0.2, 0.15
 _SPELLING_TEXT = (
     "can't=cannot;didn't=did not;doesn't=does not;don't=do not;hasn't=has not;i'd=i would;i'm=i am;isn't=is not;"
     "it's=it is;what's=what is;where's=where is;won't=will not;account=acct;minutes=mins;please=pls;thanks=thx;you=u"

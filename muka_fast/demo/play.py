@@ -21,7 +21,7 @@ from muka_fast.demo.grammar import DOMAINS, utterances
 from muka_fast.errors import OutputError
 from muka_fast.report import percent, result_rows
 
-MAX_LENGTH = 40
+MAX_LENGTH = 64
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 BERT = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}
 

@@ -1,0 +1,90 @@
+"""The options that make or change a recipe, and the recipe built from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from muka_fast.errors import RecipeError
+
+if TYPE_CHECKING:
+    from muka_fast.recipe import DataSpec, Recipe
+
+RecipeArgument = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe (YAML).")]
+TeacherOption = Annotated[list[str] | None, typer.Option("--teacher", "-t", help="A teacher: folder or hub id.")]
+StudentOption = Annotated[str | None, typer.Option("--student", "-s", help="The student's base model.")]
+DataOption = Annotated[list[str] | None, typer.Option("--data", "-d", help="Unlabelled texts: file, folder, hub:ID.")]
+OutputOption = Annotated[str | None, typer.Option("--output", "-o", help="Output folder.")]
+TestOption = Annotated[list[str] | None, typer.Option("--test", help="Labelled texts, only to measure the result.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key: a.b=value.")]
+PassesOption = Annotated[int | None, typer.Option("--passes", help="Monte-Carlo dropout passes, K.")]
+InjectOption = Annotated[float | None, typer.Option("--inject-dropout", help="Set every dropout probability.")]
+TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of passes, split and training.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Discard an earlier run in the output folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def absolute(value: str) -> str:
+    """Make a path given on the command line absolute; leave hub ids as they are."""
+    path = Path(value).expanduser()
+    return str(path.resolve()) if path.exists() else value
+
+
+def recipe_from_flags(
+    file: Path | None,
+    *,
+    teacher: list[str] | None = None,
+    student: str | None = None,
+    data: list[str] | None = None,
+    output: str | None = None,
+    test: list[str] | None = None,
+    assignments: list[str] | None = None,
+    **flags: Any,
+) -> Recipe:
+    """Build the recipe from a file, from flags, or from both; flags win."""
+    from muka_fast.recipe import build_recipe, read_tree
+
+    tree: dict[str, Any] = {} if file is None else read_tree(file)
+    if file is None and not teacher:
+        raise RecipeError(
+            "neither a recipe nor teachers given",
+            where="command line",
+            hint="muka-fast amalgamate RECIPE, or -t TEACHER -t TEACHER -s STUDENT -d TEXTS -o OUT",
+        )
+    if teacher:
+        tree["teachers"] = [absolute(model) for model in teacher]
+    if student:
+        tree["student"] = absolute(student)
+    for key, texts in (("data", data), ("test", test)):
+        if texts:
+            section = tree.get(key)
+            found = [absolute(text) for text in texts]
+            tree[key] = section | {"texts": found} if isinstance(section, dict) else found
+    if output:
+        tree["output"] = str(Path(output).expanduser().resolve())
+    places = {
+        "passes": "uncertainty.passes",
+        "inject_dropout": "uncertainty.inject_dropout",
+        "trust": "selection.trust",
+    }
+    given = [f"{places.get(key, key)}={value}" for key, value in flags.items() if value is not None]
+    where = "command line" if file is None else str(file)
+    base = Path.cwd() if file is None else file.resolve().parent
+    return build_recipe(tree, where=where, base=base, overrides=[*given, *(assignments or [])])
+
+
+def recipe_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a command's recipe options as arguments of :func:`recipe_from_flags`."""
+    arguments = {key: value for key, value in given.items() if key not in ("as_json", "overwrite", "recipe")}
+    return arguments | {"file": given["recipe"]}
+
+
+def data_from_flags(texts: list[str], text_column: str | None, label_column: str | None = None) -> DataSpec:
+    """Build the texts section of a recipe."""
+    from muka_fast.recipe import DataSpec
+
+    return DataSpec(texts=[absolute(text) for text in texts], text_column=text_column, label_column=label_column)
