@@ -21,6 +21,8 @@ import pandas as pd
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
 
 @dataclass(frozen=True)
 class Split:
@@ -70,7 +72,7 @@ def fine_tune(
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
         dtype=torch.float32,
-    )
+    ).to(DEVICE)
     if freeze_embeddings:
         model.base_model.get_input_embeddings().requires_grad_(False)
     trainable = [p for p in model.parameters() if p.requires_grad]
@@ -88,8 +90,8 @@ def fine_tune(
         pick, order = order[:batch_size], order[batch_size:]
         batch = tokenizer(
             [texts[i] for i in pick], truncation=True, max_length=max_length, padding=True, return_tensors="pt"
-        )
-        loss = torch.nn.functional.cross_entropy(model(**batch).logits, targets[pick])
+        ).to(DEVICE)
+        loss = torch.nn.functional.cross_entropy(model(**batch).logits, targets[pick].to(DEVICE))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()
@@ -111,7 +113,7 @@ def accuracy(model, tokenizer, rows: pd.DataFrame, names: list[str], max_length:
         pick = order[start : start + 64]
         batch = tokenizer(
             [texts[i] for i in pick], truncation=True, max_length=max_length, padding=True, return_tensors="pt"
-        )
+        ).to(DEVICE)
         predicted = model(**batch).logits.argmax(-1).tolist()
         hits += sum(names[p] == labels[i] for p, i in zip(predicted, pick, strict=True))
     return hits / max(1, len(order))

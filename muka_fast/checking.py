@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from muka_fast.checkpoints import read_tokenizer
 from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
 from muka_fast.objectives import distillation_loss
@@ -17,8 +16,8 @@ from muka_fast.planning import Plan, prepare
 from muka_fast.progress import Progress
 from muka_fast.recipe import Recipe
 from muka_fast.student import load_student
-from muka_fast.teachers import Teacher, load_model
-from muka_fast.uncertainty.dropout import live_dropout, require_live_sites
+from muka_fast.teachers import Teacher, load_teacher
+from muka_fast.uncertainty.dropout import live_dropout
 
 PROBE = 32
 SAMPLE = 512
@@ -56,16 +55,13 @@ def _sample(corpus: Corpus, count: int) -> Corpus:
 
 
 def _probe_teacher(teacher: Teacher, plan: Plan) -> TeacherEstimate:
-    model = load_model(teacher, plan.device)
-    if plan.recipe.uncertainty.passes:
-        require_live_sites(model, teacher.checkpoint.where)
-    tokenizer = read_tokenizer(teacher.checkpoint)
+    model, tokenizer = load_teacher(teacher, plan.device)
     encoded = encode(tokenizer, _sample(plan.corpus, SAMPLE), teacher.max_length)
     order = np.argsort(encoded.lengths, kind="stable")
     middle = order[max(0, len(order) // 2 - PROBE // 2) :][:PROBE]  # texts of like length: hardly any padding
     batch = padded(tokenizer, [encoded.rows[i] for i in middle], plan.device)
     with torch.inference_mode(), torch.random.fork_rng(), live_dropout(model):
-        model(**batch)
+        float(model(**batch).logits.sum())
         started = time.perf_counter()
         float(model(**batch).logits.sum())
         seconds = time.perf_counter() - started
@@ -96,6 +92,8 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
             distillation_loss(model(**batch).logits, target).backward()
             optimizer.step()
             optimizer.zero_grad()
+            if plan.device.type == "cuda":
+                torch.cuda.synchronize()
             seconds = time.perf_counter() - started
     batches = settings.max_steps or settings.epochs * len(plan.corpus) / settings.batch_size
     weights = sum(parameter.numel() * 4 for parameter in model.parameters())

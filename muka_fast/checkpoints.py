@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,14 +48,17 @@ class Checkpoint:
         return digest.hexdigest()[:32]
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says in its first line, or its kind if it says nothing."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
 def _download(model: str, revision: str | None, *, remote_code: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -77,9 +81,9 @@ def _download(model: str, revision: str | None, *, remote_code: bool) -> Path:
         ) from None
     except RepositoryNotFoundError:
         raise ModelError("no such folder, and no such model on the hub", where=model, hint="check the name") from None
-    except (OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - the hub's client lets its transport's own errors through
         raise MachineError(
-            f"cannot reach the hub: {str(error).splitlines()[0]}", where=model, hint="give a local folder"
+            f"cannot reach the hub: {first_line(error)}", where=model, hint="give a local folder"
         ) from None
 
 
@@ -122,6 +126,12 @@ def check_weights(checkpoint: Checkpoint) -> None:
                 where=checkpoint.where,
                 hint="convert them: load the model where you trust it and save_pretrained(…) as safetensors",
             )
+        if checkpoint.revision is not None:
+            raise ModelError(
+                "the repository has no safetensors weights",
+                where=checkpoint.where,
+                hint="convert its pickle weights where you trust them, or choose another revision",
+            )
         raise ModelError("the folder has no weights", where=checkpoint.where, hint="put in model.safetensors")
     for path in weights:
         try:
@@ -141,8 +151,8 @@ def read_config(checkpoint: Checkpoint) -> Any:
         return AutoConfig.from_pretrained(
             checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
         )
-    except (ValueError, KeyError, OSError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except Exception as error:  # noqa: BLE001 - each library raises kinds of its own on malformed configurations
+        reason = first_line(error)
         hint = "set trust_remote_code: true for it if you trust its code" if "trust_remote_code" in str(error) else ""
         raise ModelError(
             f"cannot read its configuration: {reason}", where=checkpoint.where, hint=hint or "mend config.json"
@@ -163,9 +173,8 @@ def read_tokenizer(checkpoint: Checkpoint) -> Any:
             checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
         )
     except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception on damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"cannot load its tokenizer: {reason}",
+            f"cannot load its tokenizer: {first_line(error)}",
             where=checkpoint.where,
             hint="put the tokenizer's files into the folder",
         ) from None
@@ -194,3 +203,51 @@ def token_limit(model: Any, tokenizer: Any, asked: int | None = None) -> int:
     limits = [position_limit(model), tokenizer.model_max_length, asked]
     real = [int(limit) for limit in limits if limit is not None and limit < 10**6]
     return min(real) if real else 512
+
+
+def load_classifier(checkpoint: Checkpoint, config: Any, device: Any, dtype: str = "float32") -> tuple[Any, Any]:
+    """Load a fine-tuned sequence classifier and its tokenizer.
+
+    Returns:
+        (model in eval mode on ``device``, tokenizer that gives only what the model's forward takes).
+
+    Raises:
+        ModelError: If weights are missing (a base model without a trained head) or of other shapes.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    tokenizer = read_tokenizer(checkpoint)
+    try:
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.folder,
+            config=config,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=checkpoint.trust_remote_code,
+            output_loading_info=True,
+        )
+    except (RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"cannot load its weights: {first_line(error)}",
+            where=checkpoint.where,
+            hint="check that config.json and the weights belong together",
+        ) from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{len(missing)} weight(s) are not in the checkpoint, for example {missing[0]}",
+            where=checkpoint.where,
+            hint="use a fine-tuned classifier; a base model has no trained head",
+        )
+    match_inputs(model, tokenizer)
+    return model.to(device).eval(), tokenizer
+
+
+def match_inputs(model: Any, tokenizer: Any) -> None:
+    """Make tokenizer and model fit: the same padding token, and no inputs that the model's forward does not take."""
+    if model.config.pad_token_id is None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+    taken = inspect.signature(model.forward).parameters
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import logging
@@ -65,12 +66,27 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             print(f"interrupted; what was done is kept. To go on, run the same command:\n  {command}", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
-            if "No space left" not in str(error):
+            known = _machine_error(error)
+            if known is None:
                 raise
-            where = str(getattr(error, "filename", None) or "the output folder")
-            _fail(MachineError("the disk is full", where=where, hint="free some space and run the same command again"))
+            _fail(known)
 
     return app.command()(guarded)
+
+
+def _machine_error(error: Exception) -> MachineError | None:
+    """Return what an error of disk or memory means, or None if it is neither."""
+    said, number = str(error), getattr(error, "errno", None)
+    where = str(getattr(error, "filename", None) or "the output folder")
+    # torch.save and safetensors report a full disk in words of their own.
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in said or "PytorchStreamWriter" in said:
+        return MachineError("the disk is full", where=where, hint="free some space and run the same command again")
+    if isinstance(error, PermissionError):
+        return MachineError("no permission to read or write", where=where, hint="choose another folder")
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        hint = "lower uncertainty.token_budget or training.batch_size and run the same command again"
+        return MachineError("out of memory", where=said.splitlines()[0][:80] if said else "this machine", hint=hint)
+    return None
 
 
 def _fail(error: MukaError) -> NoReturn:
@@ -272,12 +288,13 @@ def evaluate(
     data: Annotated[list[str], typer.Option("--data", "-d", help="Labelled texts.")],
     label_column: Annotated[str | None, typer.Option("--label-column")] = None,
     text_column: Annotated[str | None, typer.Option("--text-column")] = None,
+    split: Annotated[str, typer.Option("--split", help="Split of a hub data set.")] = "test",
     teachers: Annotated[bool, typer.Option(help="Measure the teachers of an amalgamated student too.")] = True,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy, macro-F1 and a table by class; teachers, oracle and selection too if the recipe is at hand."""
-    spec = data_from_flags(data, text_column, label_column)
+    spec = data_from_flags(data, text_column, label_column, split)
     from muka_fast.pipeline import evaluate as run
 
     evaluation = asdict(run(model, spec, teachers=teachers, device=_device(device)))

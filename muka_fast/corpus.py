@@ -110,7 +110,8 @@ def _choose_columns(
 
     text = spec.text_column
     if text is None:
-        text = _guess(table.columns, TEXT_NAMES) or (table.strings[0] if len(table.strings) == 1 else None)
+        plain = [name for name in table.strings if name.casefold() not in LABEL_NAMES and name != spec.label_column]
+        text = _guess(table.columns, TEXT_NAMES) or (plain[0] if len(plain) == 1 else None)
         if text is None:
             raise refuse("no text column", "text_column")
         if text != "text":
@@ -133,11 +134,18 @@ def _choose_columns(
     return text, spec.pair_column, label
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
 def _text_cell(value: Any, column: str, where: str) -> str:
     if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise CorpusError(
+                f"column {column!r} holds half of a surrogate pair", where=where, hint="write the text as valid Unicode"
+            )
         return value
-    is_missing = value is None or (isinstance(value, float) and value != value)
-    kind = "is missing (null or NaN)" if is_missing else f"holds {value!r}, not text"
+    kind = "is missing (null or NaN)" if _is_missing(value) else f"holds {value!r}, not text"
     raise CorpusError(f"column {column!r} {kind}", where=where, hint="drop the row or write text into it")
 
 
@@ -171,6 +179,8 @@ def read_corpus(
             if pair is not None:
                 pairs.append(_text_cell(cells[1], pair, where))
             if label is not None:
+                if _is_missing(cells[-1]):
+                    raise CorpusError(f"column {label!r} is missing (null or NaN)", where=where, hint="drop the row")
                 labels.append(str(cells[-1]))
     corpus = build_corpus(
         texts,

@@ -11,37 +11,52 @@ import torch
 
 from muka_fast.corpus import Corpus
 
+CHUNK = 8192
+
+Row = dict[str, np.ndarray]
+"""One text's tokenizer outputs, such as ``input_ids``, without padding."""
+
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of some texts, without padding.
+    """Token ids of N texts, without padding.
 
     Attributes:
-        rows: For each text the tokenizer's outputs, such as ``input_ids`` and ``attention_mask``.
+        rows: One a text.
         lengths: Tokens of each text, (N,).
         tokens: The same before any cut, (N,).
     """
 
-    rows: list[dict[str, list[int]]]
+    rows: list[Row]
     lengths: np.ndarray
     tokens: np.ndarray
 
 
 def encode(tokenizer: Any, corpus: Corpus, max_length: int) -> Encoded:
     """Tokenize texts (and their pairs), cutting those above ``max_length`` tokens."""
-    arguments = (list(corpus.texts),) if corpus.pairs is None else (list(corpus.texts), list(corpus.pairs))
-    whole = tokenizer(*arguments, truncation=False, verbose=False)
-    rows = [{key: whole[key][i] for key in whole} for i in range(len(corpus))]
-    tokens = np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)
-    for index in np.flatnonzero(tokens > max_length):
-        text = (corpus.texts[index],) if corpus.pairs is None else (corpus.texts[index], corpus.pairs[index])
-        cut = tokenizer(*text, truncation=True, max_length=max_length)
-        rows[index] = {key: cut[key] for key in cut}
-    return Encoded(rows, np.array([len(row["input_ids"]) for row in rows], dtype=np.int64), tokens)
+    rows: list[Row] = []
+    tokens: list[int] = []
+
+    def arguments(indices: Sequence[int]) -> tuple[list[str], ...]:
+        texts = [corpus.texts[i] for i in indices]
+        return (texts,) if corpus.pairs is None else (texts, [corpus.pairs[i] for i in indices])
+
+    for start in range(0, len(corpus), CHUNK):
+        indices = range(start, min(start + CHUNK, len(corpus)))
+        whole = tokenizer(*arguments(indices), truncation=False, verbose=False)
+        for offset, index in enumerate(indices):
+            row = {key: whole[key][offset] for key in whole}
+            tokens.append(len(row["input_ids"]))
+            if tokens[-1] > max_length:
+                cut = tokenizer(*arguments([index]), truncation=True, max_length=max_length)
+                row = {key: cut[key][0] for key in cut}
+            rows.append({key: np.array(values, dtype=np.int32) for key, values in row.items()})
+    lengths = np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)
+    return Encoded(rows, lengths, np.array(tokens, dtype=np.int64))
 
 
-def padded(tokenizer: Any, rows: Sequence[dict[str, list[int]]], device: torch.device) -> dict[str, torch.Tensor]:
+def padded(tokenizer: Any, rows: Sequence[Row], device: torch.device) -> dict[str, torch.Tensor]:
     """Pad encoded texts to the longest of them."""
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
-    batch = tokenizer.pad({key: [row[key] for row in rows] for key in rows[0]}, return_tensors="pt")
+    batch = tokenizer.pad({key: [row[key].tolist() for row in rows] for key in rows[0]}, return_tensors="pt")
     return {key: value.to(device) for key, value in batch.items()}

@@ -83,8 +83,12 @@ def recipe_options(given: dict[str, Any]) -> dict[str, Any]:
     return arguments | {"file": given["recipe"]}
 
 
-def data_from_flags(texts: list[str], text_column: str | None, label_column: str | None = None) -> DataSpec:
+def data_from_flags(
+    texts: list[str], text_column: str | None, label_column: str | None = None, split: str = "train"
+) -> DataSpec:
     """Build the texts section of a recipe."""
     from muka_fast.recipe import DataSpec
 
-    return DataSpec(texts=[absolute(text) for text in texts], text_column=text_column, label_column=label_column)
+    return DataSpec(
+        texts=[absolute(text) for text in texts], text_column=text_column, label_column=label_column, split=split
+    )

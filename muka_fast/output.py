@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import shutil
 from pathlib import Path
@@ -13,8 +14,16 @@ from muka_fast.errors import OutputError
 from muka_fast.recipe import Recipe
 from muka_fast.scores import differences, write_atomically
 
-# Keys that say where or how fast a run is computed, not what it gives.
-_INDIFFERENT = ("output", "device", "scores")
+# Keys that say where or how fast a run is computed or how it is watched, not what student it gives.
+_INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")
+
+MARKER = ".muka-fast"
+# All that a run ever writes; --overwrite deletes nothing else.
+_OURS = (
+    *("recipe.yaml", "run.json", "README.md", "scores", "scores-test", "checkpoints", ".student", ".*.tmp", MARKER),
+    *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "training_args.bin"),
+    *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.jinja"),
+)
 
 
 class RunFolder:
@@ -26,6 +35,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.marker = self.path / MARKER
         self.recipe = self.path / "recipe.yaml"
         self.record = self.path / "run.json"
         self.checkpoints = self.path / "checkpoints"
@@ -34,53 +44,72 @@ class RunFolder:
         """Return whether the folder holds an unfinished run of this recipe; change nothing.
 
         Raises:
-            OutputError: If it holds anything else and may not be overwritten.
+            OutputError: If it holds anything else and may not be overwritten, or something the recipe reads.
         """
         if self.path.exists() and not self.path.is_dir():
             raise OutputError("the output is a file", where=str(self.path), hint="give a folder")
+        self._require_no_inputs(recipe)
         entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        if not entries:
-            return False
-        ours = self.recipe.exists() or entries == {"scores"}
-        if overwrite and ours:
-            return False
-        if not ours:
+        foreign = {name for name in entries if not fnmatch.fnmatch(name, ".*.tmp")} - {MARKER, "scores", "scores-test"}
+        if not self.marker.exists() and foreign:
             raise OutputError(
                 "the output folder is not empty and holds no muka-fast run",
                 where=str(self.path),
                 hint="choose another folder",
             )
         if self.record.exists():
+            if overwrite:
+                return False
             raise OutputError(
                 "the output folder holds a finished run", where=str(self.path), hint="--overwrite, or another folder"
             )
-        if self.recipe.exists():
-            stored = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
-            unequal = [
-                found
-                for found in differences(stored, recipe.model_dump(mode="json"))
-                if found[0].split(".")[0] not in _INDIFFERENT
-            ]
-            if unequal:
-                key, theirs, now = unequal[0]
+        if not self.recipe.exists():
+            return bool(entries)
+        stored = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+        unequal = [
+            found
+            for found in differences(stored, recipe.model_dump(mode="json"))
+            if not found[0].startswith(_INDIFFERENT)
+        ]
+        if unequal and not overwrite:
+            key, theirs, now = unequal[0]
+            raise OutputError(
+                f"the output folder holds an unfinished run with another {key}: {theirs!r}, now {now!r}",
+                where=str(self.path),
+                hint="--overwrite, or another folder",
+            )
+        return not unequal
+
+    def _require_no_inputs(self, recipe: Recipe) -> None:
+        sources = [teacher.model for teacher in recipe.teachers]
+        sources += [
+            source for source in (recipe.student.model, recipe.student.config, recipe.student.tokenizer) if source
+        ]
+        sources += [*recipe.data.texts, *(recipe.test.texts if recipe.test else [])]
+        for source in sources:
+            path = Path(source)
+            if path.exists() and path.resolve().is_relative_to(self.path.resolve()):
                 raise OutputError(
-                    f"the output folder holds an unfinished run with another {key}: {theirs!r}, now {now!r}",
+                    f"the output folder holds something the recipe reads: {source}",
                     where=str(self.path),
-                    hint="--overwrite, or another folder",
+                    hint="write into a folder of its own",
                 )
-        return True
 
     def begin(self, recipe: Recipe, *, overwrite: bool = False) -> bool:
         """Make the folder ready and write the resolved recipe; return whether an unfinished run goes on.
+
+        An unfinished run of the same recipe goes on even with ``overwrite``: its result is the same.
 
         Raises:
             OutputError: As :meth:`require_usable`.
         """
         resumed = self.require_usable(recipe, overwrite=overwrite)
-        if overwrite and not resumed and self.path.exists():
-            for entry in self.path.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
+        self.marker.touch()
+        if overwrite and not resumed:
+            for entry in self.path.iterdir():
+                if entry.name != MARKER and any(fnmatch.fnmatch(entry.name, pattern) for pattern in _OURS):
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         write_atomically(self.recipe, recipe.dump().encode())
         return resumed
 
@@ -94,5 +123,6 @@ class RunFolder:
             file.replace(self.path / file.name)
         staging.rmdir()
         write_atomically(self.path / "README.md", card.encode())
-        write_atomically(self.record, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+        content = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(self.record, content.encode())
         shutil.rmtree(self.checkpoints, ignore_errors=True)

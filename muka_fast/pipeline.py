@@ -14,13 +14,14 @@ from muka_fast.environment import device_name, versions
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
 from muka_fast.labels import LabelSpace
 from muka_fast.output import RunFolder
-from muka_fast.planning import Group, Plan, choose_device, prepare, share, tell
+from muka_fast.planning import Plan, choose_device, prepare, tell
 from muka_fast.prediction import Classifier
+from muka_fast.processes import Group, join_group
 from muka_fast.progress import Progress
 from muka_fast.recipe import DataSpec, Device, Recipe, read_recipe
 from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore, texts_fingerprint
-from muka_fast.scoring import PoolScores, Worker, collect, manifest, score_pool
+from muka_fast.scoring import PoolScores, collect, manifest, score_pool
 from muka_fast.selection import Pool, Trust, judge, targets
 from muka_fast.student import Student, load_student
 from muka_fast.teachers import describe_teachers
@@ -40,16 +41,26 @@ class Result:
     record: dict[str, Any]
 
 
+def _manifest(plan: Plan, corpus: Corpus) -> dict[str, Any]:
+    return manifest(plan.teachers, plan.space, corpus, plan.recipe.uncertainty, plan.recipe.seed, plan.device)
+
+
 def _fill(plan: Plan, corpus: Corpus, folder: Path, group: Group, progress: Progress) -> PoolScores:
-    settings, seed = plan.recipe.uncertainty, plan.recipe.seed
-    contents = manifest(plan.teachers, plan.space, corpus, settings, seed)
+    settings = plan.recipe.uncertainty
     if group.leads:
-        ScoreStore(folder, contents)
+        ScoreStore(folder, _manifest(plan, corpus))
     group.wait()
-    store = ScoreStore(folder, contents)
-    worker = Worker(group.index, group.count)
-    score_pool(plan.teachers, corpus, store, settings, seed=seed, device=plan.device, progress=progress, worker=worker)
-    group.wait()
+    store = ScoreStore(folder, _manifest(plan, corpus))
+    score_pool(
+        plan.teachers,
+        corpus,
+        store,
+        settings,
+        seed=plan.recipe.seed,
+        device=plan.device,
+        progress=progress,
+        group=group,
+    )
     return collect(plan.teachers, corpus, store, settings.shard_size)
 
 
@@ -69,10 +80,12 @@ def score(recipe: Recipe, *, progress: Progress | None = None) -> tuple[Path, Po
     Returns:
         The store's folder, and the signals in it.
     """
-    group = share(choose_device(recipe.device))
+    group = join_group(choose_device(recipe.device))
     progress = progress or Progress(silent=not group.leads)
-    plan = prepare(recipe, progress)
+    plan = prepare(recipe, progress, group)
     tell(plan, progress)
+    if recipe.scores is None:
+        RunFolder(plan.recipe.output).require_usable(plan.recipe)
     folder = _scores_folder(plan.recipe, Path(plan.recipe.output))
     scores = _fill(plan, plan.corpus, folder, group, progress)
     _tell_truncated(plan, scores, progress)
@@ -92,12 +105,14 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     Raises:
         MukaError: With what is wrong, where, and how to mend it.
     """
-    group = share(choose_device(recipe.device))
+    group = join_group(choose_device(recipe.device))
     progress = progress or Progress(silent=not group.leads)
     with progress.stage("checking"):
-        plan = prepare(recipe, progress)
+        plan = prepare(recipe, progress, group)
     recipe = plan.recipe
     run = RunFolder(recipe.output)
+    if not (overwrite and recipe.scores is None):
+        ScoreStore.exists_for(_scores_folder(recipe, run.path), _manifest(plan, plan.corpus))
     if group.leads and run.begin(recipe, overwrite=overwrite):
         progress.say(f"going on with the unfinished run in {run.path}")
     group.wait()
@@ -113,6 +128,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
 
     with progress.stage("training"):
         student, training = _train(plan, targets(pool, trust), trust, run, progress)
+        group.wait()  # until all have read the best checkpoint
     record = _record(plan, scores, trust, training, group)
     if plan.test is not None:
         with progress.stage("evaluation"):
@@ -135,7 +151,7 @@ def _train(
     rows = encode(student.tokenizer, plan.corpus, student.max_length).rows
 
     def part(pick: np.ndarray) -> DistillationSet:
-        return DistillationSet([rows[i] for i in pick], mixture[pick], trust.importance[pick])
+        return DistillationSet(rows, mixture, trust.importance, pick)
 
     train, held = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed)
     training = train_student(
@@ -238,4 +254,4 @@ def evaluate(
         asked = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
         space = LabelSpace.union({teacher.name: teacher.labels for teacher in asked}, recipe.labels.same_name)
         plan = Plan(recipe, asked, space, test, test, chosen)
-    return _evaluate(plan, test, classifier, Path(model), share(chosen), progress)
+    return _evaluate(plan, test, classifier, Path(model), join_group(chosen), progress)

@@ -1,9 +1,8 @@
-"""A run before it starts: everything the recipe names found, checked and counted; the processes that share it."""
+"""A run before it starts: everything the recipe names found, checked and counted."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +13,13 @@ from muka_fast.encoding import encode
 from muka_fast.errors import CorpusError, MachineError
 from muka_fast.evaluation import match_labels
 from muka_fast.labels import LabelSpace
+from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import Device, Recipe
 from muka_fast.student import resolve_student
 from muka_fast.teachers import Teacher, describe_teachers
+from muka_fast.training import check_settings
+from muka_fast.uncertainty.dropout import require_sites
 
 
 @dataclass(frozen=True)
@@ -30,30 +32,6 @@ class Plan:
     corpus: Corpus
     test: Corpus | None
     device: torch.device
-
-
-@dataclass(frozen=True)
-class Group:
-    """The processes that share a run (``accelerate launch``), or this one alone."""
-
-    index: int
-    count: int
-    wait: Callable[[], None]
-
-    @property
-    def leads(self) -> bool:
-        """Whether this process writes the outputs."""
-        return self.index == 0
-
-
-def share(device: torch.device) -> Group:
-    """Join the processes a launcher started, or stand alone."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return Group(0, 1, lambda: None)
-    from accelerate import PartialState
-
-    state = PartialState(cpu=device.type == "cpu")
-    return Group(state.process_index, state.num_processes, state.wait_for_everyone)
 
 
 def choose_device(wanted: Device) -> torch.device:
@@ -70,7 +48,7 @@ def choose_device(wanted: Device) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def prepare(recipe: Recipe, progress: Progress | None = None) -> Plan:
+def prepare(recipe: Recipe, progress: Progress | None = None, group: Group = ALONE) -> Plan:
     """Find and check teachers, labels, student and texts; nothing is computed or written.
 
     Raises:
@@ -79,6 +57,10 @@ def prepare(recipe: Recipe, progress: Progress | None = None) -> Plan:
     progress = progress or Progress()
     device = choose_device(recipe.device)
     teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
+    if recipe.uncertainty.passes:
+        for teacher in teachers:
+            require_sites(teacher.sites, teacher.checkpoint.where)
+    check_settings(recipe.training, group)
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
     corpus = read_corpus(recipe.data, say=progress.say)
     if recipe.data.long_texts == "error":

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from muka_fast.checkpoints import check_weights, find_checkpoint, read_config, read_tokenizer, token_limit
+from muka_fast.checkpoints import check_weights, find_checkpoint, load_classifier, read_config, token_limit
 from muka_fast.corpus import Corpus, build_corpus, token_batches
 from muka_fast.encoding import encode, padded
-from muka_fast.errors import ModelError
 
 
 @dataclass(frozen=True)
@@ -31,24 +30,12 @@ class Classifier:
         Raises:
             ModelError: If it is not there, not safetensors, or lacks a trained head.
         """
-        from transformers import AutoModelForSequenceClassification
-
         checkpoint = find_checkpoint(source)
-        check_weights(checkpoint)
         config = read_config(checkpoint)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            checkpoint.folder,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-        if info["missing_keys"]:
-            raise ModelError("the model has no trained head", where=checkpoint.where, hint="give a classifier")
-        tokenizer = read_tokenizer(checkpoint)
-        names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
-        return cls(model.to(device).eval(), tokenizer, names, token_limit(model, tokenizer))
+        check_weights(checkpoint)
+        model, tokenizer = load_classifier(checkpoint, config, device)
+        names = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
+        return cls(model, tokenizer, names, token_limit(model, tokenizer))
 
     @torch.inference_mode()
     def probabilities(

@@ -58,4 +58,4 @@ class Progress:
                 yield lambda amount: bars.advance(task, amount)
         else:
             yield lambda _: None
-        self.say(f"{name}: {total:g} {unit}, {time.perf_counter() - started:.1f} s")
+        self.say(f"{name}: {total:,.0f} {unit}, {time.perf_counter() - started:.1f} s")

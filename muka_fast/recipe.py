@@ -245,7 +245,8 @@ def _known_keys(path: Sequence[str | int]) -> list[str]:
 
 
 def _explain(error: ValidationError, where: str) -> RecipeError:
-    first = error.errors()[0]
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     path = list(first["loc"])
     key = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
@@ -264,7 +265,9 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
     message = first["msg"].removeprefix("Value error, ")
     given = first["input"] if isinstance(first["input"], str | int | float | bool | None) else None
     suffix = "" if given is None or first["type"] == "value_error" else f" (given: {given!r})"
-    return RecipeError(f"{key}: {message}{suffix}", where=where, hint="correct this key; see 'muka-fast init'")
+    return RecipeError(
+        f"{key}: {message}{suffix}" if key else message, where=where, hint="correct this key; see 'muka-fast init'"
+    )
 
 
 def _set(tree: dict[str, Any], assignment: str) -> None:

@@ -71,12 +71,11 @@ class ScoreStore:
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
-        manifest = json.loads(json.dumps({"format": FORMAT, **manifest}))
         path = folder / "manifest.json"
-        if path.exists():
-            self._compare(manifest, path)
+        if self.exists_for(folder, manifest):
             return
-        if folder.exists() and any(folder.iterdir()):
+        manifest = {"format": FORMAT, **manifest}
+        if folder.exists() and any(not entry.name.endswith(".tmp") for entry in folder.iterdir()):
             raise ScoreStoreError(
                 "the folder is not empty and is no score store", where=str(folder), hint="choose another folder"
             )
@@ -84,7 +83,16 @@ class ScoreStore:
         write_atomically(path, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
 
     @staticmethod
-    def _compare(manifest: dict[str, Any], path: Path) -> None:
+    def exists_for(folder: Path, manifest: dict[str, Any]) -> bool:
+        """Return whether a folder holds a store of this manifest; write nothing.
+
+        Raises:
+            ScoreStoreError: If it holds a store of another; the message names the first field.
+        """
+        path = folder / "manifest.json"
+        if not path.exists():
+            return False
+        manifest = json.loads(json.dumps({"format": FORMAT, **manifest}))
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -97,6 +105,7 @@ class ScoreStore:
                 where=str(path),
                 hint="choose another 'scores' or output folder, or start over with --overwrite",
             )
+        return True
 
     def path(self, teacher: int, shard: int) -> Path:
         """Return the file of one teacher's scores for one shard."""

@@ -9,30 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 
-from muka_fast.checkpoints import read_tokenizer
 from muka_fast.corpus import Corpus, token_batches
 from muka_fast.encoding import Encoded, encode, padded
 from muka_fast.errors import ModelError, ScoreStoreError
 from muka_fast.labels import LabelSpace
+from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import UncertaintySpec
 from muka_fast.scores import ScoreStore, shards, texts_fingerprint
-from muka_fast.teachers import Teacher, load_model
-from muka_fast.uncertainty.dropout import NO_PASSES_HINT, require_live_sites
+from muka_fast.teachers import Teacher, load_teacher
+from muka_fast.uncertainty.dropout import NO_PASSES_HINT
 from muka_fast.uncertainty.reference import score_batch
 from muka_fast.uncertainty.signals import Signals
-
-
-@dataclass(frozen=True)
-class Worker:
-    """This process among those that share the work: it computes every ``count``-th shard."""
-
-    index: int = 0
-    count: int = 1
-
-
-ALONE = Worker()
 
 
 @dataclass(frozen=True)
@@ -49,10 +39,18 @@ class PoolScores:
 
 
 def manifest(
-    teachers: Sequence[Teacher], space: LabelSpace, corpus: Corpus, settings: UncertaintySpec, seed: int
+    teachers: Sequence[Teacher],
+    space: LabelSpace,
+    corpus: Corpus,
+    settings: UncertaintySpec,
+    seed: int,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return what the scores depend on, for :class:`ScoreStore` to compare."""
     return {
+        # The masks are drawn by PyTorch's generator of this device, inside transformers' modules.
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "device": device.type,
         "backend": "reference",
         "scope": "full",
         "passes": settings.passes,
@@ -134,22 +132,24 @@ def score_pool(
     seed: int,
     device: torch.device,
     progress: Progress,
-    worker: Worker = ALONE,
+    group: Group = ALONE,
 ) -> None:
-    """Compute what the store lacks: each teacher over this worker's shards, one teacher in memory at a time.
+    """Compute what the store lacks, shared by the processes of a group; one teacher in memory at a time.
 
     Raises:
-        ModelError: If a teacher has no live dropout site or gives NaN logits.
+        ModelError: If a teacher's passes are all the same, or it gives NaN logits.
     """
-    plan = [
-        (number, pick)
-        for number, pick in enumerate(shards(corpus.ids, settings.shard_size))
-        if number % worker.count == worker.index
+    plan = list(enumerate(shards(corpus.ids, settings.shard_size)))
+    missing = [
+        [(number, pick) for number, pick in plan if store.read(index, number, corpus.ids[pick]) is None]
+        for index in range(len(teachers))
     ]
+    group.wait()  # all see the same shards missing before any is written
     for index, teacher in enumerate(teachers):
-        missing = [(number, pick) for number, pick in plan if store.read(index, number, corpus.ids[pick]) is None]
-        if missing:
-            _score_shards(index, teacher, corpus, missing, store, settings, seed, device, progress)
+        mine = missing[index][group.index :: group.count]
+        if mine:
+            _score_shards(index, teacher, corpus, mine, store, settings, seed, device, progress)
+    group.wait()
 
 
 def _score_shards(
@@ -163,10 +163,7 @@ def _score_shards(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    model = load_model(teacher, device)
-    if settings.passes:
-        require_live_sites(model, teacher.checkpoint.where)
-    tokenizer = read_tokenizer(teacher.checkpoint)
+    model, tokenizer = load_teacher(teacher, device)
     with progress.task(f"scoring with {teacher.name}", sum(len(pick) for _, pick in missing), "texts") as advance:
         for number, pick in missing:
             part = corpus.take(pick)

@@ -45,7 +45,7 @@ class Trust:
     @property
     def chosen(self) -> np.ndarray:
         """The most trusted teacher of each text, (N,)."""
-        return self.scores.argmax(1)
+        return self.weights.argmax(1)
 
     @property
     def margin(self) -> np.ndarray:
@@ -116,11 +116,11 @@ def targets(pool: Pool, trust: Trust) -> np.ndarray:
     Returns:
         The student's target distributions, (N, classes), fp32, rows summing to one.
     """
-    mixed = np.zeros((len(pool), len(pool.space)), dtype=np.float64)
+    mixed = np.zeros((len(pool), len(pool.space)), dtype=np.float32)
     for teacher, signals in enumerate(pool.signals):
-        padded = pool.space.pad(teacher, _probabilities(signals).double().numpy())
-        mixed += trust.weights[:, teacher, None] * padded
-    return mixed.astype(np.float32)
+        weighted = trust.weights[:, teacher, None] * _probabilities(signals).double().numpy()
+        mixed[:, list(pool.space.columns[teacher])] += weighted.astype(np.float32)
+    return mixed
 
 
 def teacher_predictions(pool: Pool) -> np.ndarray:

@@ -14,6 +14,8 @@ from muka_fast.checkpoints import (
     Checkpoint,
     check_weights,
     find_checkpoint,
+    first_line,
+    match_inputs,
     read_config,
     read_tokenizer,
     token_limit,
@@ -54,7 +56,7 @@ def _config_from_scratch(spec: StudentSpec) -> Any:
         return AutoConfig.from_pretrained(source, local_files_only=Path(source).exists())
     except (ValueError, KeyError, OSError) as error:
         raise ModelError(
-            f"cannot read the student's configuration: {str(error).splitlines()[0]}",
+            f"cannot read the student's configuration: {first_line(error)}",
             where=f"student config {source}",
             hint="give a config.json with a model_type transformers knows",
         ) from None
@@ -66,13 +68,35 @@ def resolve_student(spec: StudentSpec) -> StudentSpec:
     Raises:
         ModelError: If model, configuration or tokenizer cannot be used.
     """
-    read_tokenizer(_tokenizer_home(spec))
-    if spec.model is None:
-        _config_from_scratch(spec)
-        return spec
-    checkpoint = _weights_home(spec)
-    read_config(checkpoint)
-    return spec.model_copy(update={"revision": checkpoint.revision})
+    tokenizer = read_tokenizer(_tokenizer_home(spec))
+    checkpoint = None if spec.model is None else _weights_home(spec)
+    config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary is not None and len(tokenizer) > vocabulary:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
+            where=f"student {spec.model or spec.config}",
+            hint="use the tokenizer that belongs to the model",
+        )
+    return spec if checkpoint is None else spec.model_copy(update={"revision": checkpoint.revision})
+
+
+def _renew_head(model: Any, loaded: dict[str, Any], where: str) -> None:
+    """Give a pretrained model a fresh head whatever its checkpoint held; refuse one without its encoder's weights."""
+    encoder = f"{model.base_model_prefix}."
+    absent = {*loaded["missing_keys"], *(entry[0] for entry in loaded["mismatched_keys"])}
+    # Checkpoints of language models have no pooler.
+    damaged = sorted(name for name in absent if name.startswith(encoder) and "pooler" not in name)
+    if damaged:
+        raise ModelError(
+            f"{len(damaged)} weight(s) are missing or of another shape, for example {damaged[0]}",
+            where=where,
+            hint="check that config.json and the weights belong together",
+        )
+    head = {name for name, _ in model.named_parameters() if not name.startswith(encoder)}
+    if head - absent:
+        fresh = type(model)(model.config).state_dict()
+        model.load_state_dict({name: fresh[name] for name in head}, strict=False)
 
 
 def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
@@ -81,9 +105,11 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
     Raises:
         ModelError: If model, configuration or tokenizer cannot be used.
     """
-    set_seed(seed)
+    set_seed(seed % 2**32)
+    where = f"student {spec.model or spec.config}"
     tokenizer = read_tokenizer(_tokenizer_home(spec))
-    config = read_config(_weights_home(spec)) if spec.model else _config_from_scratch(spec)
+    checkpoint = None if spec.model is None else _weights_home(spec)
+    config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
     config.update(
         {
             "num_labels": len(names),
@@ -93,31 +119,25 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
         }
     )
     try:
-        if spec.model is None:
+        if checkpoint is None:
             model = AutoModelForSequenceClassification.from_config(config)
         else:
-            model = AutoModelForSequenceClassification.from_pretrained(
-                _weights_home(spec).folder,
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                checkpoint.folder,
                 config=config,
                 dtype=torch.float32,
                 use_safetensors=True,
                 local_files_only=True,
                 ignore_mismatched_sizes=True,
                 trust_remote_code=spec.trust_remote_code,
+                output_loading_info=True,
             )
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
+            _renew_head(model, loaded, where)
+    except (RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
         raise ModelError(
-            f"cannot load the student: {str(error).splitlines()[0]}",
-            where=f"student {spec.model or spec.config}",
+            f"cannot load the student: {first_line(error)}",
+            where=where,
             hint="use a model that AutoModelForSequenceClassification loads",
         ) from None
-    rows = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
-        raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {rows}",
-            where=f"student {spec.model or spec.config}",
-            hint="use the tokenizer that belongs to the model",
-        )
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
+    match_inputs(model, tokenizer)
     return Student(model, tokenizer, token_limit(model, tokenizer, spec.max_length))

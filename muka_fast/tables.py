@@ -134,10 +134,13 @@ def _parquet(path: Path) -> Table:
 
     def cells(wanted: list[str]) -> Iterator[Cells]:
         number = 0
-        for batch in file.iter_batches(columns=wanted):
-            for values in zip(*(batch.column(name).to_pylist() for name in wanted), strict=True):
-                yield f"{path}: row {number}", list(values)
-                number += 1
+        try:
+            for batch in file.iter_batches(columns=wanted):
+                for values in zip(*(batch.column(name).to_pylist() for name in wanted), strict=True):
+                    yield f"{path}: row {number}", list(values)
+                    number += 1
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise CorpusError(f"damaged Parquet file: {error}", where=str(path), hint="write it again") from None
 
     schema = file.schema_arrow
     strings = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
@@ -191,9 +194,16 @@ def _hub(name: str, config: str | None, split: str) -> Table:
         ) from None
 
     def cells(wanted: list[str]) -> Iterator[Cells]:
-        names = [getattr(table.features[column], "int2str", lambda value: value) for column in wanted]
+        classes = {column: getattr(table.features[column], "names", None) for column in wanted}
+
+        def name(column: str, value: Any) -> Any:
+            names = classes[column]
+            if names is None:
+                return value
+            return names[value] if value is not None and value >= 0 else None  # −1 stands for no label
+
         for number, row in enumerate(table.select_columns(wanted)):
-            yield f"{source}: row {number}", [name(row[column]) for name, column in zip(names, wanted, strict=True)]
+            yield f"{source}: row {number}", [name(column, row[column]) for column in wanted]
 
     strings = [
         name for name, kind in table.features.items() if getattr(kind, "dtype", "") in ("string", "large_string")

@@ -15,12 +15,14 @@ from muka_fast.checkpoints import (
     Checkpoint,
     check_weights,
     find_checkpoint,
+    first_line,
+    load_classifier,
     read_config,
     read_tokenizer,
     token_limit,
 )
 from muka_fast.errors import ModelError
-from muka_fast.labels import check_names
+from muka_fast.labels import check_names, fold
 from muka_fast.recipe import TeacherSpec
 from muka_fast.uncertainty.dropout import find_sites, inject_dropout, live_sites
 
@@ -33,6 +35,7 @@ class Teacher:
         name: Unique within the run.
         labels: Names of its columns, in order.
         max_length: Tokens it reads of a text.
+        weights: Hash of the weights.
         fingerprint: Hash of weights and configuration.
         tokenizer_fingerprint: Hash of the tokenizer's files.
         architecture: Class of the model.
@@ -45,6 +48,7 @@ class Teacher:
     checkpoint: Checkpoint
     labels: tuple[str, ...]
     max_length: int
+    weights: str
     fingerprint: str
     tokenizer_fingerprint: str
     architecture: str
@@ -98,9 +102,9 @@ def _skeleton(config: Any, checkpoint: Checkpoint) -> Any:
             return AutoModelForSequenceClassification.from_config(
                 config, trust_remote_code=checkpoint.trust_remote_code
             )
-    except (ValueError, KeyError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001 - a malformed configuration fails in many ways inside model code
         raise ModelError(
-            f"not a sequence classifier: {str(error).splitlines()[0]}",
+            f"not a sequence classifier: {first_line(error)}",
             where=checkpoint.where,
             hint="use a model that AutoModelForSequenceClassification loads",
         ) from None
@@ -110,10 +114,11 @@ def _names(specs: Sequence[TeacherSpec]) -> list[str]:
     names: list[str] = []
     for spec in specs:
         name = spec.name or Path(spec.model).name
-        if name in names:
+        taken = {fold(other) for other in names}
+        if fold(name) in taken:
             if spec.name is not None:
                 raise ModelError("two teachers have the same name", where=f"teacher {name}", hint="name them apart")
-            name = next(f"{name}-{n}" for n in range(2, len(specs) + 2) if f"{name}-{n}" not in names)
+            name = next(f"{name}-{n}" for n in range(2, len(specs) + 2) if fold(f"{name}-{n}") not in taken)
         names.append(name)
     return names
 
@@ -142,8 +147,8 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
         check_weights(checkpoint)
         tokenizer = read_tokenizer(checkpoint)
         model = _skeleton(config, checkpoint)
-        fingerprint = checkpoint.fingerprint((*WEIGHT_FILES, "config.json"))
-        twin = next((other for other in teachers if other.fingerprint == fingerprint), None)
+        weights = checkpoint.fingerprint(WEIGHT_FILES)
+        twin = next((other for other in teachers if other.weights == weights), None)
         if twin is not None:
             raise ModelError(
                 f"the same teacher twice: {twin.name} and {name} have equal weights",
@@ -157,7 +162,8 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
                 checkpoint=checkpoint,
                 labels=labels,
                 max_length=token_limit(model, tokenizer, spec.max_length),
-                fingerprint=fingerprint,
+                weights=weights,
+                fingerprint=checkpoint.fingerprint((*WEIGHT_FILES, "config.json")),
                 tokenizer_fingerprint=checkpoint.fingerprint(TOKENIZER_FILES),
                 architecture=type(model).__name__,
                 parameters=model.num_parameters(),
@@ -169,37 +175,6 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
     return teachers
 
 
-def load_model(teacher: Teacher, device: torch.device) -> Any:
-    """Load a teacher's weights in eval mode.
-
-    Raises:
-        ModelError: If weights are missing (a base model without a trained head) or of other shapes.
-    """
-    from transformers import AutoModelForSequenceClassification
-
-    try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            teacher.checkpoint.folder,
-            config=_config(teacher.checkpoint, teacher.inject),
-            dtype=getattr(torch, teacher.spec.dtype),
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=teacher.checkpoint.trust_remote_code,
-            output_loading_info=True,
-        )
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
-        raise ModelError(
-            f"cannot load its weights: {str(error).splitlines()[0]}",
-            where=teacher.checkpoint.where,
-            hint="check that config.json and the weights belong together",
-        ) from None
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise ModelError(
-            f"{len(missing)} weight(s) are not in the checkpoint, for example {missing[0]}",
-            where=teacher.checkpoint.where,
-            hint="use a fine-tuned classifier; a base model has no trained head",
-        )
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = read_tokenizer(teacher.checkpoint).pad_token_id
-    return model.to(device).eval()
+def load_teacher(teacher: Teacher, device: torch.device) -> tuple[Any, Any]:
+    """Load a teacher's weights and tokenizer; see :func:`muka_fast.checkpoints.load_classifier`."""
+    return load_classifier(teacher.checkpoint, _config(teacher.checkpoint, teacher.inject), device, teacher.spec.dtype)

@@ -11,11 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch.utils.data import Dataset, Sampler
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations import get_reporting_integration_callbacks
 
-from muka_fast.encoding import padded
+from muka_fast.checkpoints import first_line
+from muka_fast.encoding import Row, padded
+from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.objectives import distillation_loss
+from muka_fast.processes import Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import TrainingSpec
 from muka_fast.student import Student
@@ -24,16 +36,24 @@ CPU = torch.device("cpu")
 
 
 class DistillationSet(Dataset[dict[str, Any]]):
-    """Encoded texts with their stored targets and importance."""
+    """Some of the pool's encoded texts with their stored targets and importance.
 
-    def __init__(self, rows: Sequence[dict[str, list[int]]], targets: np.ndarray, importance: np.ndarray) -> None:
-        self.rows, self.targets, self.importance = rows, targets, importance
-        self.lengths = np.array([len(row["input_ids"]) for row in rows])
+    Args:
+        rows: Encoded texts of the whole pool.
+        targets: Target distributions of the whole pool, (N, classes).
+        importance: Weight of each text of the pool, (N,).
+        indices: Which texts of the pool belong to this set.
+    """
+
+    def __init__(self, rows: Sequence[Row], targets: np.ndarray, importance: np.ndarray, indices: np.ndarray) -> None:
+        self.rows, self.targets, self.importance, self.indices = rows, targets, importance, indices
+        self.lengths = np.array([len(rows[index]["input_ids"]) for index in indices])
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.indices)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        index = self.indices[position]
         return {"encoding": self.rows[index], "target": self.targets[index], "importance": self.importance[index]}
 
 
@@ -99,23 +119,17 @@ class StudentTrainer(Trainer):
         return loss.detach(), None, None
 
 
-class _Bar(TrainerCallback):
-    """Moves a progress bar and keeps the loss curve."""
+class _Advance(TrainerCallback):
+    """Moves a progress bar."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self.task: Any = None
+    def __init__(self, advance: Callable[[float], None]) -> None:
+        self.advance = advance
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.task = self.progress.task("training the student", state.max_steps, "steps")
-        self.advance = self.task.__enter__()
         self.advance(state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.advance(1)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.task.__exit__(None, None, None)
 
 
 @dataclass(frozen=True)
@@ -136,8 +150,9 @@ class Training:
 def _precision(settings: TrainingSpec, device: torch.device) -> dict[str, bool]:
     wanted: str = settings.precision
     if wanted == "auto":
-        half = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp16"
-        wanted = half if device.type == "cuda" else "fp32"
+        cuda = device.type == "cuda"
+        half = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        wanted = half if cuda else "fp32"
     return {"bf16": wanted == "bf16", "fp16": wanted == "fp16"}
 
 
@@ -148,16 +163,50 @@ def split_validation(count: int, share: float, seed: int) -> tuple[np.ndarray, n
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def _last_checkpoint(folder: Path) -> str | None:
-    """Return the newest whole checkpoint; a killed run can leave one without its state, which is written last."""
+def check_settings(settings: TrainingSpec, group: Group) -> None:
+    """Refuse training settings that would fail after the scoring.
+
+    Raises:
+        RecipeError: If the batch cannot be shared by the processes, or ``report_to`` names nothing installed.
+    """
+    if settings.batch_size % group.count:
+        raise RecipeError(
+            f"a batch of {settings.batch_size} cannot be shared by {group.count} processes",
+            where="training.batch_size",
+            hint=f"use a multiple of {group.count}",
+        )
+    try:
+        get_reporting_integration_callbacks(settings.report_to)
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise RecipeError(first_line(error), where="training.report_to", hint="install it, or remove it") from None
+
+
+def _last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return the newest whole checkpoint and its state; a kill can leave one without its state, written last."""
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
     for checkpoint in found:
         try:
-            json.loads((checkpoint / "trainer_state.json").read_bytes())
+            return checkpoint, json.loads((checkpoint / "trainer_state.json").read_bytes())
         except (OSError, ValueError):
             continue
-        return str(checkpoint)
     return None
+
+
+def _was_finished(state: dict[str, Any], steps: int, patience: int | None) -> bool:
+    """Whether the run that left this state had done all its steps, or had lost patience."""
+    stopper = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+    counter = stopper.get("attributes", {}).get("early_stopping_patience_counter", 0)
+    return state["global_step"] >= steps or (patience is not None and counter >= patience)
+
+
+def _require_sound(student: Student, best: float | None, validated: bool) -> None:
+    weights_are_finite = all(bool(parameter.isfinite().all()) for parameter in student.model.parameters())
+    if not weights_are_finite or (validated and (best is None or not math.isfinite(best))):
+        raise CheckFailed(
+            "training diverged: the student's loss or weights are not finite",
+            where="training",
+            hint="lower training.learning_rate, and start over with --overwrite",
+        )
 
 
 def train_student(
@@ -184,7 +233,7 @@ def train_student(
         progress: Receives a bar.
     """
     processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    per_device = max(1, settings.batch_size // processes)
+    per_device = settings.batch_size // processes
     batches = math.ceil(len(data) / (per_device * processes))
     per_epoch = math.ceil(batches / settings.gradient_accumulation)
     steps = settings.max_steps or max(1, math.ceil(per_epoch * settings.epochs))
@@ -222,9 +271,13 @@ def train_student(
         seed=seed % 2**32,
         data_seed=seed % 2**32,
         dataloader_pin_memory=device.type == "cuda",
+        restore_callback_states_from_checkpoint=True,
+        ddp_timeout=7 * 24 * 3600,
         **_precision(settings, device),
         **evaluation,
     )
+
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # several visible GPUs without a launcher: use one, keep the batch
 
     def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch = padded(student.tokenizer, [item["encoding"] for item in items], CPU)
@@ -232,21 +285,30 @@ def train_student(
         batch["importance"] = torch.tensor([float(item["importance"]) for item in items])
         return batch
 
-    callbacks: list[TrainerCallback] = [_Bar(progress)]
-    if validation is not None and settings.patience is not None:
-        callbacks.append(EarlyStoppingCallback(settings.patience))
-    trainer = StudentTrainer(
-        model=student.model,
-        args=arguments,
-        train_dataset=data,
-        eval_dataset=validation,
-        data_collator=collate,
-        callbacks=callbacks,
-    )
-    for printer in ("PrinterCallback", "ProgressCallback"):
-        trainer.callback_handler.callbacks = [
-            callback for callback in trainer.callback_handler.callbacks if type(callback).__name__ != printer
-        ]
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    best = trainer.state.best_metric
-    return Training(trainer.state.global_step, None if best is None else float(best), trainer.state.log_history)
+    last = _last_checkpoint(folder)
+    with progress.task("training the student", steps, "steps") as advance:
+        callbacks: list[TrainerCallback] = [_Advance(advance)]
+        if validation is not None and settings.patience is not None:
+            callbacks.append(EarlyStoppingCallback(settings.patience))
+        trainer = StudentTrainer(
+            model=student.model,
+            args=arguments,
+            train_dataset=data,
+            eval_dataset=validation,
+            data_collator=collate,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)
+        if last is not None and _was_finished(last[1], steps, settings.patience):
+            best = Path(last[1]["best_model_checkpoint"]).name if validation is not None else last[0].name
+            weights = load_file(folder / best / "model.safetensors")
+            student.model.load_state_dict(weights, strict=False)  # tied weights are stored once
+            trainer.state = TrainerState.load_from_json(str(last[0] / "trainer_state.json"))
+        else:
+            trainer.train(resume_from_checkpoint=None if last is None else str(last[0]))
+    # Mixed precision patches the model's forward in place; what is evaluated next must be what is saved.
+    trainer.accelerator.unwrap_model(student.model, keep_fp32_wrapper=False)
+    state = trainer.state
+    _require_sound(student, state.best_metric, validation is not None)
+    best_loss = None if state.best_metric is None else float(state.best_metric)
+    return Training(state.global_step, best_loss, state.log_history)

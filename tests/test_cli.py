@@ -5,6 +5,7 @@ import sys
 import pytest
 import yaml
 from conftest import make_model
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from muka_fast import __version__
@@ -199,6 +200,24 @@ def test_bad_input_is_refused_by_check_and_amalgamate_alike(run, project, damage
         assert not (project / "out" / "model.safetensors").exists()
 
 
+def test_a_teacher_that_gives_nan_is_named_with_the_text(run, project):
+    weights = load_file(project / "two" / "model.safetensors")
+    weights["classifier.bias"][0] = float("nan")
+    save_file(weights, project / "two" / "model.safetensors", metadata={"format": "pt"})
+    result = run("amalgamate", "recipe.yaml")
+    assert result.exit_code == 2
+    assert "NaN or infinite for text" in result.stderr
+    assert f"where: teacher {project / 'two'}" in result.stderr
+
+
+def test_an_output_folder_around_the_inputs_is_refused(run, project):
+    before = sorted(project.rglob("*"))
+    for extra in ([], ["--overwrite"]):
+        result = run("amalgamate", "recipe.yaml", "-o", ".", *extra)
+        assert (result.exit_code, "something the recipe reads" in result.stderr) == (2, True)
+    assert sorted(project.rglob("*")) == before
+
+
 def test_long_texts_are_cut_and_the_share_is_told(run, project):
     lines = [json.dumps({"text": text}) for text in ("music " * 99, "jazz", "rock song", "paris")]
     (project / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
@@ -228,6 +247,15 @@ def test_a_full_disk_is_told_in_one_line(run, project, monkeypatch):
     assert result.exit_code == 3
     assert "error: the disk is full" in result.stderr
     assert not list((project / "out").rglob("*.tmp"))
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("[enforce fail at inline_container.cc:665] . PytorchStreamWriter failed writing file")
+
+    monkeypatch.setattr("torch.save", broken)  # what it says when the disk is full
+    result = run("amalgamate", "recipe.yaml")
+    assert (result.exit_code, "error: the disk is full" in result.stderr) == (3, True)
     monkeypatch.undo()
     monkeypatch.chdir(project)
     assert run("amalgamate", "recipe.yaml").exit_code == 0

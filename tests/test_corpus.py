@@ -103,6 +103,8 @@ def test_a_label_column_is_not_even_decoded_while_amalgamating(tmp_path):
         ("a.json", '{"text": "a"}', "not a list", "a.json"),
         ("a.csv", "x,y\na,b\n", "no text column among columns: x, y", "a.csv"),
         ("a.parquet", "nonsense", "not a Parquet file", "a.parquet"),
+        ("a.jsonl", '{"n": 1, "label": "x"}\n', "no text column among columns: n, label", "a.jsonl"),
+        ("a.jsonl", '{"text": "\\ud83d"}\n', "half of a surrogate pair", "a.jsonl:1"),
         ("a.gz", gzip.compress(b"x"), "unknown file type '.gz'", "a.gz"),
     ],
 )
@@ -128,6 +130,9 @@ def test_missing_files_columns_and_empty_folders(tmp_path):
             read_corpus(spec)
     with pytest.raises(CorpusError, match="no label column"):
         read_corpus(DataSpec(texts=[file]), with_labels=True)
+    gap = write(tmp_path / "gap.jsonl", '{"text": "a", "label": null}\n')
+    with pytest.raises(CorpusError, match=r"column 'label' is missing \(null or NaN\)"):
+        read_corpus(DataSpec(texts=[gap]), with_labels=True)
 
 
 def test_text_ids_are_fixed_by_content():

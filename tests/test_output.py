@@ -20,14 +20,47 @@ def test_a_new_or_empty_folder_is_begun(tmp_path):
 
 def test_an_unfinished_run_goes_on_and_another_recipe_is_refused(tmp_path):
     RunFolder(tmp_path / "o").begin(recipe())
-    assert RunFolder(tmp_path / "o").begin(recipe(output="elsewhere", device="cpu")) is True
+    (tmp_path / "o" / "scores").mkdir()
+    assert RunFolder(tmp_path / "o").begin(recipe(output="elsewhere", device="cpu", test="labelled.csv")) is True
     with pytest.raises(OutputError, match=r"another seed: 0, now 3"):
         RunFolder(tmp_path / "o").begin(recipe(seed=3))
     with pytest.raises(OutputError, match=r"another training\.epochs"):
         RunFolder(tmp_path / "o").begin(recipe(training={"epochs": 9}))
-    (tmp_path / "o" / "scores").mkdir()
+    # The same command again, --overwrite included, must not throw away what a killed run had done.
+    assert RunFolder(tmp_path / "o").begin(recipe(), overwrite=True) is True
+    assert (tmp_path / "o" / "scores").exists()
     assert RunFolder(tmp_path / "o").begin(recipe(seed=3), overwrite=True) is False
     assert not (tmp_path / "o" / "scores").exists()
+
+
+def test_a_recipe_alone_does_not_make_a_folder_ours(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(recipe().dump())
+    (tmp_path / "teachers").mkdir()
+    with pytest.raises(OutputError, match="holds no muka-fast run"):
+        RunFolder(tmp_path).begin(recipe(), overwrite=True)
+    assert (tmp_path / "recipe.yaml").exists()
+
+
+def test_an_output_folder_that_holds_what_the_recipe_reads_is_refused(tmp_path):
+    (tmp_path / "t.txt").write_text("a text")
+    for place in (tmp_path, tmp_path.parent):
+        with pytest.raises(OutputError, match="something the recipe reads"):
+            RunFolder(place).begin(recipe(data=str(tmp_path / "t.txt")), overwrite=True)
+
+
+def test_overwriting_deletes_only_what_a_run_writes(tmp_path):
+    RunFolder(tmp_path).begin(recipe())
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_text("x")
+    (tmp_path / "notes.md").write_text("mine")
+    RunFolder(tmp_path).begin(recipe(), overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".muka-fast", "notes.md", "recipe.yaml"]
+
+
+def test_what_a_kill_leaves_of_an_unwritten_file_is_no_foreign_content(tmp_path):
+    (tmp_path / ".recipe.yaml.123.tmp").write_text("half")
+    assert RunFolder(tmp_path).begin(recipe()) is True
+    assert RunFolder(tmp_path).recipe.exists()
 
 
 def test_a_finished_run_is_not_touched(tmp_path):

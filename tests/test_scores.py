@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -87,7 +85,6 @@ def test_foreign_folders_and_unreadable_manifests_are_refused(tmp_path):
     (tmp_path / "s" / "manifest.json").write_text("{")
     with pytest.raises(ScoreStoreError, match="unreadable manifest"):
         ScoreStore(tmp_path / "s", MANIFEST)
-    assert json.loads(json.dumps(MANIFEST)) == MANIFEST
 
 
 def test_shards_follow_from_the_ids_alone():

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from conftest import make_config, make_tokenizer
+from safetensors.torch import load_file, save_file
 
 from muka_fast.errors import ModelError
 from muka_fast.recipe import StudentSpec
@@ -33,7 +34,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(model_folder, tmp_path
     make_config("bert", ("a", "b"), vocab_size=20).save_pretrained(tmp_path / "c")
     make_tokenizer(tmp_path / "t")
     with pytest.raises(ModelError, match=r"the tokenizer has \d+ tokens, the model embeds 20"):
-        load_student(StudentSpec(config=str(tmp_path / "c"), tokenizer=str(tmp_path / "t")), NAMES, seed=0)
+        resolve_student(StudentSpec(config=str(tmp_path / "c"), tokenizer=str(tmp_path / "t")))
     with pytest.raises(ModelError, match="cannot read the student's configuration"):
         load_student(StudentSpec(config=str(tmp_path / "none.json"), tokenizer=str(tmp_path / "t")), NAMES, seed=0)
 
@@ -47,3 +48,26 @@ def test_a_student_that_cannot_be_had_is_refused_before_any_work(model_folder, t
         resolve_student(spec)
     with pytest.raises(ModelError, match="the folder has no tokenizer"):
         resolve_student(StudentSpec(config=str(folder), tokenizer=str(tmp_path)))
+
+
+def test_the_head_is_fresh_even_if_the_old_one_would_fit(model_folder):
+    folder = model_folder("base", ("p", "q", "r"))
+    old = load_file(folder / "model.safetensors")
+    student = load_student(StudentSpec(model=str(folder)), NAMES, seed=0)
+    new = student.model.state_dict()
+    assert not torch.equal(new["classifier.weight"], old["classifier.weight"])
+    words = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(new[words], old[words])
+
+
+@pytest.mark.parametrize("damage", ["missing", "reshaped"])
+def test_an_encoder_without_its_weights_is_refused(model_folder, damage):
+    folder = model_folder("base")
+    weights = load_file(folder / "model.safetensors")
+    key = "bert.encoder.layer.1.intermediate.dense.weight"
+    kept = weights.pop(key)
+    if damage == "reshaped":
+        weights[key] = kept[:-1].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"missing or of another shape, for example bert\.encoder\.layer\.1"):
+        load_student(StudentSpec(model=str(folder)), NAMES, seed=0)

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from muka_fast.checkpoints import find_checkpoint
 from muka_fast.errors import LabelError, MachineError, ModelError
 from muka_fast.recipe import TeacherSpec
-from muka_fast.teachers import describe_teachers, load_model
+from muka_fast.teachers import describe_teachers, load_teacher
+from muka_fast.uncertainty.dropout import find_sites
 
 CPU = torch.device("cpu")
 
@@ -30,7 +31,7 @@ def test_what_a_configuration_tells(model_folder):
     assert (first.name, first.labels, first.architecture) == ("one", ("x", "y"), "BertForSequenceClassification")
     assert (second.labels, second.sites, second.all_sites) == (("p", "q", "r"), 8, 8)
     assert first.fingerprint != second.fingerprint
-    model = load_model(first, CPU)
+    model = load_teacher(first, CPU)[0]
     assert model.num_parameters() == first.parameters
     assert not model.training
 
@@ -60,9 +61,9 @@ def test_injected_dropout_makes_sites_live(model_folder):
     plain, injected = describe(*folders)[0], describe(*folders, inject=0.2)[0]
     assert (plain.sites, injected.sites > 5) == (0, True)
     assert plain.fingerprint == injected.fingerprint
-    model = load_model(injected, CPU)
+    model, _ = load_teacher(injected, CPU)
     assert model.classifier.weight.dtype == torch.float32
-    assert {site.p for site in __import__("muka_fast.uncertainty.dropout", fromlist=["x"]).find_sites(model)} == {0.2}
+    assert {site.p for site in find_sites(model)} == {0.2}
 
 
 def test_equal_folder_names_are_told_apart_and_given_names_must_differ(tmp_path):
@@ -127,7 +128,7 @@ def test_a_base_model_without_a_head_is_no_teacher(model_folder):
     )
     teacher, _ = describe(folder, model_folder("two", seed=1))
     with pytest.raises(ModelError, match=r"2 weight\(s\) are not in the checkpoint, for example classifier"):
-        load_model(teacher, CPU)
+        load_teacher(teacher, CPU)
 
 
 def test_weights_of_another_shape_are_refused(model_folder):
@@ -135,7 +136,7 @@ def test_weights_of_another_shape_are_refused(model_folder):
     edit_config(folder, intermediate_size=48)
     teacher, _ = describe(folder, model_folder("two", seed=1))
     with pytest.raises(ModelError, match="cannot load its weights"):
-        load_model(teacher, CPU)
+        load_teacher(teacher, CPU)
 
 
 def test_a_hub_model_that_is_not_cached_cannot_be_had_offline():

@@ -1,14 +1,17 @@
 import numpy as np
+import pytest
 import torch
 from conftest import texts
 from torch.utils.data import DataLoader
 
 from muka_fast.corpus import build_corpus
 from muka_fast.encoding import encode
+from muka_fast.errors import CheckFailed, RecipeError
+from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import StudentSpec, TrainingSpec
 from muka_fast.student import load_student
-from muka_fast.training import DistillationSet, LengthGroupedOrder, split_validation, train_student
+from muka_fast.training import DistillationSet, LengthGroupedOrder, check_settings, split_validation, train_student
 
 CPU = torch.device("cpu")
 NAMES = ("x", "y", "z")
@@ -42,8 +45,10 @@ def parts(student, count=48):
     targets = np.eye(3, dtype=np.float32)[
         [("music" in t) + 2 * ("music" not in t and "jazz" in t) for t in corpus.texts]
     ]
-    return DistillationSet(rows[:-8], targets[:-8], np.ones(count - 8)), DistillationSet(
-        rows[-8:], targets[-8:], np.ones(8)
+    importance = np.ones(count)
+    return (
+        DistillationSet(rows, targets, importance, np.arange(count - 8)),
+        DistillationSet(rows, targets, importance, np.arange(count - 8, count)),
     )
 
 
@@ -91,3 +96,26 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder):
 def test_patience_stops_early(tmp_path, model_folder):
     _, result = train(tmp_path / "run", model_folder("base"), learning_rate=0.5, evaluations=30, patience=1)
     assert result.steps < 30
+
+
+def test_lost_patience_is_not_found_again(tmp_path, model_folder):
+    options = {"learning_rate": 0.5, "evaluations": 30, "patience": 2}
+    base = model_folder("base")
+    first, stopped = train(tmp_path / "run", base, **options)
+    again, resumed = train(tmp_path / "run", base, **options)
+    assert (resumed.steps, resumed.best_loss) == (stopped.steps, stopped.best_loss)
+    for one, two in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_diverged_student_is_a_failed_check(tmp_path, model_folder):
+    with pytest.raises(CheckFailed, match="diverged"):
+        train(tmp_path / "run", model_folder("base"), learning_rate=1e30)
+
+
+def test_settings_that_would_fail_after_scoring_are_refused_before():
+    with pytest.raises(RecipeError, match="batch of 16 cannot be shared by 3"):
+        check_settings(TrainingSpec(), Group(0, 3))
+    with pytest.raises(RecipeError, match="nonesuch"):
+        check_settings(TrainingSpec(report_to=["nonesuch"]), ALONE)
+    check_settings(TrainingSpec(batch_size=18), Group(0, 3))

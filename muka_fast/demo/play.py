@@ -31,7 +31,7 @@ TEACHERS: dict[str, tuple[str, str, Sequence[str], dict[str, Any]]] = {
     "distilbert": ("distilbert", "bpe", DOMAINS[3:6], {"dim": 128, "n_layers": 2, "n_heads": 4, "hidden_dim": 256}),
     "electra": ("electra", "unigram", DOMAINS[5:], {**BERT, "embedding_size": 64}),
 }
-TEACHER_TEXTS, POOL_TEXTS, TEST_TEXTS = 2400, 4000, 1000
+TEACHER_TEXTS, POOL_TEXTS, TEST_TEXTS = 2400, 3000, 600
 
 RECIPE = """\
 teachers: [teachers/bert, teachers/distilbert, teachers/electra]
@@ -99,7 +99,7 @@ def train_teacher(family: str, kind: str, shape: dict[str, Any], rows: list[tupl
     }
     model = AutoModelForSequenceClassification.from_config(configuration(family, tokenizer, shape, **head))
     model.train()
-    epochs, batch = 8, 32
+    epochs, batch = 6, 32
     steps = epochs * (len(rows) // batch)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps)
@@ -118,12 +118,13 @@ def train_teacher(family: str, kind: str, shape: dict[str, Any], rows: list[tupl
 
 
 def _make_folder(output: Path, overwrite: bool) -> None:
-    if output.exists() and any(output.iterdir()) and not (overwrite and (output / "recipe.yaml").exists()):
-        raise OutputError(
-            "the folder is not empty", where=str(output), hint="--overwrite an earlier demo, or another folder"
-        )
+    marker = output / ".muka-demo"
+    if output.exists() and any(output.iterdir()) and not (overwrite and marker.exists()):
+        hint = "--overwrite replaces the earlier demo" if marker.exists() else "give another folder"
+        raise OutputError("the folder is not empty", where=str(output), hint=hint)
     for folder in (output / "teachers", output / "student"):
         folder.mkdir(parents=True, exist_ok=True)
+    marker.touch()
 
 
 def _write_texts(output: Path, seed: int) -> None:

@@ -54,7 +54,10 @@ def find_sites(model: nn.Module) -> list[DropoutSite]:
     ``StableDropout``), or a number named ``…dropout…`` on any other module (attention dropout given to a function).
     """
     sites = []
+    unused = set()
     for name, module in model.named_modules():
+        if name in unused:
+            continue
         if type(module).__name__.endswith("Dropout"):
             attribute = "p" if hasattr(module, "p") else "drop_prob"
             if hasattr(module, attribute):
@@ -63,6 +66,8 @@ def find_sites(model: nn.Module) -> list[DropoutSite]:
         for attribute, value in vars(module).items():
             if "dropout" in attribute and isinstance(value, float):
                 sites.append(DropoutSite(f"{name}.{attribute}".lstrip("."), module, attribute))
+                # The attention classes of transformers 4 hold a module too, which this number replaces.
+                unused.add(f"{name}.dropout")
     return sites
 
 
@@ -83,20 +88,16 @@ def inject_dropout(config: Any, p: float) -> Any:
     return config
 
 
-def require_live_sites(model: nn.Module, where: str) -> int:
-    """Return the number of live dropout sites.
+def require_sites(count: int, where: str) -> None:
+    """Refuse a model without live dropout sites, so that K identical passes are never reported as uncertainty.
 
     Raises:
-        ModelError: If there is none, so that K identical passes are never reported as uncertainty.
+        ModelError: If ``count`` is 0.
     """
-    count = len(live_sites(model))
     if not count:
         raise ModelError(
-            "no dropout site is live: every Monte-Carlo pass would be the same",
-            where=where,
-            hint=NO_PASSES_HINT,
+            "no dropout site is live: every Monte-Carlo pass would be the same", where=where, hint=NO_PASSES_HINT
         )
-    return count
 
 
 @contextmanager

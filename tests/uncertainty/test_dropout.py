@@ -7,7 +7,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from muka_fast.errors import ModelError
-from muka_fast.uncertainty.dropout import find_sites, inject_dropout, live_dropout, live_sites, require_live_sites
+from muka_fast.uncertainty.dropout import find_sites, inject_dropout, live_dropout, live_sites, require_sites
 
 # Two layers each. BERT-like: embeddings, then per layer attention probabilities, attention output, feed-forward output,
 # then the head. RoBERTa-like heads drop twice. DistilBERT drops nothing after the attention's output projection.
@@ -99,7 +99,7 @@ def test_modernbert_has_nothing_to_sample_until_injected():
     plain = AutoModelForSequenceClassification.from_config(make_config("modernbert", ("a", "b")))
     assert not live_sites(plain)
     with pytest.raises(ModelError, match="no dropout site is live") as caught:
-        require_live_sites(plain, "teacher x")
+        require_sites(len(live_sites(plain)), "teacher x")
     assert "--inject-dropout" in caught.value.hint
     assert len(live_sites(build("modernbert", 0.1))) > 5
 
