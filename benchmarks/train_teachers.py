@@ -72,6 +72,7 @@ def fine_tune(
         id2label=dict(enumerate(names)),
         label2id={name: i for i, name in enumerate(names)},
         dtype=torch.float32,
+        ignore_mismatched_sizes=True,
     ).to(DEVICE)
     if freeze_embeddings:
         model.base_model.get_input_embeddings().requires_grad_(False)
