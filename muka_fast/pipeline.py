@@ -23,7 +23,7 @@ from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore, texts_fingerprint
 from muka_fast.scoring import PoolScores, collect, manifest, score_pool
 from muka_fast.selection import Pool, Trust, judge, targets
-from muka_fast.student import Student, load_student
+from muka_fast.student import Student, embed, load_student
 from muka_fast.teachers import describe_teachers
 from muka_fast.training import DistillationSet, Training, split_validation, train_student
 
@@ -123,7 +123,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     _tell_truncated(plan, scores, progress)
 
     with progress.stage("selection"):
-        pool = Pool(scores.signals, plan.space)
+        pool = _pool(plan, plan.corpus, scores)
         trust = judge(pool, recipe.selection)
 
     with progress.stage("training"):
@@ -141,6 +141,12 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
         run.finish(student.model, student.tokenizer, model_card(recipe, plan.space, record), record)
     group.wait()
     return Result(run.path, record)
+
+
+def _pool(plan: Plan, corpus: Corpus, scores: PoolScores) -> Pool:
+    wanted = plan.recipe.selection.method == "pool"
+    embeddings = embed(plan.recipe.student, corpus, plan.device) if wanted else None
+    return Pool(scores.signals, plan.space, corpus.ids, embeddings)
 
 
 def _train(
@@ -226,7 +232,7 @@ def _evaluate(
     if plan is not None:
         scores = _scores_folder(plan.recipe, folder)
         store = scores.with_name(f"{scores.name}-test") / texts_fingerprint(test.ids)[:12]
-        pool = Pool(_fill(plan, test, store, group, progress).signals, plan.space)
+        pool = _pool(plan, test, _fill(plan, test, store, group, progress))
         judged = selection_figures(pool, judge(pool, plan.recipe.selection), truth)
     return Evaluation(figures(truth, predicted, classifier.names), judged, foreign)
 

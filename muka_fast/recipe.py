@@ -101,9 +101,7 @@ class LabelSpec(_Section):
 class UncertaintySpec(_Section):
     """Monte-Carlo dropout passes."""
 
-    passes: int = Field(
-        16, ge=0, le=4096, description="K per text and teacher; default 0 if the trust score needs none"
-    )
+    passes: int = Field(16, ge=0, le=4096, description="K per text and teacher; default 0 if the selection needs none")
     inject_dropout: float | None = Field(None, gt=0, lt=1, description="set every dropout probability to this")
     token_budget: int = Field(4096, ge=16, description="padded tokens in one batch")
     shard_size: int = Field(1024, ge=1, description="texts in one file of the score store")
@@ -112,11 +110,11 @@ class UncertaintySpec(_Section):
 class SelectionSpec(_Section):
     """Which teacher to trust, and what the student is trained on."""
 
-    method: Literal["muka"] = "muka"
-    trust: TrustName = "predictive-entropy"
+    method: Literal["muka", "pool"] = Field("muka", description="the paper's, text by text; or judged over the pool")
+    trust: TrustName = Field("predictive-entropy", description="muka: the score")
     targets: Literal["soft", "hard"] = "soft"
-    temperature: float = Field(0.2, gt=0, description="of the softmax over the teachers' trust scores")
-    margin_weighting: bool = Field(True, description="weight each text by its two largest trust scores' difference")
+    temperature: float = Field(0.2, gt=0, description="muka: of the softmax over the teachers' trust scores")
+    margin_weighting: bool = Field(True, description="muka: weight texts by their two largest scores' difference")
 
 
 class TrainingSpec(_Section):
@@ -167,7 +165,7 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _passes_fit_the_trust_score(self) -> Recipe:
         trust, uncertainty = self.selection.trust, self.uncertainty
-        if trust in SINGLE_PASS:
+        if trust in SINGLE_PASS or self.selection.method == "pool":
             if "passes" not in uncertainty.model_fields_set:
                 self.__dict__["uncertainty"] = uncertainty.model_copy(update={"passes": 0})
         elif not uncertainty.passes:

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from muka_fast.errors import ScoreStoreError
 from muka_fast.uncertainty.signals import Signals
 
-FORMAT = 1
-_MATRICES = ("logits", "mean_probabilities")
+FORMAT = 2
+_MATRICES = ("logits", "mean_probabilities", "features")
 
 
 def texts_fingerprint(ids: np.ndarray) -> str:
@@ -117,6 +117,8 @@ class ScoreStore:
         for field in fields(Signals):
             values = getattr(signals, field.name)
             if field.name in _MATRICES:
+                if not values.shape[1]:
+                    continue  # Arrow cannot tell how many empty rows there are
                 columns[field.name] = pa.FixedSizeListArray.from_arrays(
                     pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
                 )
@@ -136,6 +138,9 @@ class ScoreStore:
                 return None
             values = {}
             for field in fields(Signals):
+                if field.name == "features" and field.name not in table.column_names:
+                    values[field.name] = np.zeros((len(ids), 0), dtype=np.float32)
+                    continue
                 column = table[field.name].combine_chunks()
                 if field.name in _MATRICES:
                     values[field.name] = column.flatten().to_numpy().reshape(len(ids), -1)

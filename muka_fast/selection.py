@@ -13,16 +13,26 @@ import numpy as np
 import torch
 
 from muka_fast.labels import LabelSpace
+from muka_fast.ownership import TeacherView, judge_ownership
 from muka_fast.recipe import SelectionSpec
 from muka_fast.uncertainty.signals import Signals, entropy, normalised
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All that selection sees of N texts: every teacher's signals and how its columns lie in the label space."""
+    """All that selection sees of N texts; no label is among it.
+
+    Attributes:
+        signals: Every teacher's.
+        space: How the teachers' columns lie in the label space.
+        ids: Text ids, (N,).
+        embeddings: By the frozen student encoder, (N, D); None if it has none or the method does not use them.
+    """
 
     signals: tuple[Signals, ...]
     space: LabelSpace
+    ids: np.ndarray
+    embeddings: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.signals[0])
@@ -102,7 +112,22 @@ def muka(pool: Pool, settings: SelectionSpec) -> Trust:
     return trust
 
 
-METHODS: dict[str, Callable[[Pool, SelectionSpec], Trust]] = {"muka": muka}
+def pool_ownership(pool: Pool, settings: SelectionSpec) -> Trust:
+    """The posterior of :mod:`muka_fast.ownership`: whose text is this, judged over the whole pool."""
+    views = [
+        TeacherView(
+            probabilities=_probabilities(signals).numpy(),
+            energy=signals.mean_energy,
+            features=signals.features if signals.features.shape[1] else None,
+        )
+        for signals in pool.signals
+    ]
+    posterior = judge_ownership(views, pool.embeddings, pool.ids).posterior
+    weights = np.eye(len(views))[posterior.argmax(1)] if settings.targets == "hard" else posterior
+    return Trust(posterior, weights, np.ones(len(pool)))
+
+
+METHODS: dict[str, Callable[[Pool, SelectionSpec], Trust]] = {"muka": muka, "pool": pool_ownership}
 
 
 def judge(pool: Pool, settings: SelectionSpec) -> Trust:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
 
 from muka_fast.checkpoints import (
     Checkpoint,
@@ -20,6 +21,8 @@ from muka_fast.checkpoints import (
     read_tokenizer,
     token_limit,
 )
+from muka_fast.corpus import Corpus, token_batches
+from muka_fast.encoding import encode, padded
 from muka_fast.errors import ModelError
 from muka_fast.recipe import StudentSpec
 
@@ -141,3 +144,32 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
         ) from None
     match_inputs(model, tokenizer)
     return Student(model, tokenizer, token_limit(model, tokenizer, spec.max_length))
+
+
+@torch.inference_mode()
+def embed(spec: StudentSpec, corpus: Corpus, device: torch.device, token_budget: int = 8192) -> np.ndarray | None:
+    """Embed texts by the frozen, pretrained student encoder: the mean of its last hidden states.
+
+    Returns:
+        (N, D) fp32, or None if the student starts from scratch and so has nothing to say yet.
+    """
+    if spec.model is None:
+        return None
+    checkpoint = _weights_home(spec)
+    tokenizer = read_tokenizer(_tokenizer_home(spec))
+    model = AutoModel.from_pretrained(
+        checkpoint.folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        trust_remote_code=spec.trust_remote_code,
+    )
+    match_inputs(model, tokenizer)
+    model.to(device).eval()
+    encoded = encode(tokenizer, corpus, token_limit(model, tokenizer, spec.max_length))
+    result = np.zeros((len(corpus), model.config.hidden_size), dtype=np.float32)
+    for pick in token_batches(encoded.lengths, corpus.ids, token_budget):
+        batch = padded(tokenizer, [encoded.rows[i] for i in pick], device)
+        hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
+        result[pick] = ((hidden * mask).sum(1) / mask.sum(1)).float().cpu().numpy()
+    return result

@@ -21,7 +21,7 @@ def teacher(probabilities, mean_probabilities, energies=None) -> Signals:
     entropies = np.array([-sum(v * math.log(v) for v in row if v > 0) for row in m.tolist()], dtype=np.float32)
     logits = np.log(np.maximum(p, 1e-30)).astype(np.float32)
     energy = np.zeros(len(p), dtype=np.float32) if energies is None else np.array(energies, dtype=np.float32)
-    return Signals(logits, m, entropies, entropies / 2, energy, np.zeros_like(entropies), np.full(len(p), 16))
+    return Signals(logits, m, entropies, entropies / 2, energy, np.zeros_like(entropies), np.full(len(p), 16), logits)
 
 
 A = teacher(
@@ -35,7 +35,7 @@ B = teacher(
 C = teacher(
     [[0.7, 0.3], [0.6, 0.4], [0.5, 0.5], [0.0, 1.0]], [[0.6, 0.4], [0.75, 0.25], [0.5, 0.5], [0.0, 1.0]], [0, 0, 0, 9]
 )
-POOL = Pool((A, B, C), SPACE)
+POOL = Pool((A, B, C), SPACE, np.arange(4, dtype=np.uint64))
 
 # 1 − H(mean) / ln C, worked out by hand with six-place logarithms:
 # H(.8,.2) = .500402, H(.6,.4) = .673012, H(.1,.9) = .325083, H(.75,.25) = .562335; ln 2 = .693147
@@ -134,7 +134,7 @@ def test_the_other_scores_by_hand():
     assert TRUST_SCORES["max-probability"](B) == pytest.approx([0.6, 1.0, 0.6, 0.8], abs=1e-6)
     assert TRUST_SCORES["mc-energy"](C).tolist() == [0, 0, 0, 9]
     logits = np.array([[1.0, 2.0], [0.0, 0.0]], dtype=np.float32)
-    one = Signals(logits, logits, *([np.zeros(2, dtype=np.float32)] * 4), np.ones(2, dtype=np.int32))
+    one = Signals(logits, logits, *([np.zeros(2, dtype=np.float32)] * 4), np.ones(2, dtype=np.int32), logits)
     assert TRUST_SCORES["energy"](one) == pytest.approx([math.log(math.e + math.e**2), math.log(2)], abs=1e-6)
 
 
@@ -160,3 +160,12 @@ def test_loss_edges():
     assert distillation_loss(torch.tensor([[1e4, -1e4], [0.0, 0.0]]), target).item() == pytest.approx(0, abs=1e-6)
     assert distillation_loss(torch.tensor([[-1e4, 1e4]]), target[:1]).item() == pytest.approx(2e4)
     assert distillation_loss(torch.zeros(2, 2).half(), target, torch.zeros(2)).item() == 0
+
+
+def test_the_pool_method_mixes_by_ownership():
+    trust = judge(POOL, spec(method="pool"))
+    assert trust.weights.sum(1) == pytest.approx(np.ones(4))
+    assert trust.importance.tolist() == [1, 1, 1, 1]
+    hard = judge(POOL, spec(method="pool", targets="hard"))
+    assert hard.chosen.tolist() == trust.chosen.tolist()
+    assert sorted(set(hard.weights.ravel())) == [0, 1]

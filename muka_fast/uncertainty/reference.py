@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from muka_fast.uncertainty.dropout import live_dropout, preserved_modes
+from muka_fast.uncertainty.features import classifier_input, shrink
 from muka_fast.uncertainty.signals import Signals, summarise
 
 
@@ -41,12 +42,14 @@ def score_batch(model: PreTrainedModel, batch: Mapping[str, Tensor], passes: int
     devices = [model.device] if model.device.type == "cuda" else []
     with preserved_modes(model):
         model.eval()
-        logits = model(**batch).logits
+        with classifier_input(model) as seen:
+            logits = model(**batch).logits
+    features = shrink(seen[-1]) if seen and len(seen[-1]) == len(logits) else None
     if not passes:
-        return replace(summarise(logits, logits[None]), passes=np.zeros(len(logits), dtype=np.int32))
+        return replace(summarise(logits, logits[None], features), passes=np.zeros(len(logits), dtype=np.int32))
     sampled = []
     with torch.random.fork_rng(devices=devices), live_dropout(model):
         for number in range(passes):
             torch.manual_seed(pass_seed(seed, number))
             sampled.append(model(**batch).logits)
-    return summarise(logits, torch.stack(sampled))
+    return summarise(logits, torch.stack(sampled), features)

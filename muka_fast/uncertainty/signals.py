@@ -26,6 +26,7 @@ class Signals:
         mean_energy: Mean over the passes of logsumexp(logits), (N,).
         trust_spread: Sample standard deviation over the passes of 1 − H / ln C, (N,); 0 for one pass.
         passes: Passes used, (N,), int32.
+        features: What the classifier reads in the deterministic pass, (N, F); F is 0 where the model has no such layer.
     """
 
     logits: np.ndarray
@@ -35,6 +36,7 @@ class Signals:
     mean_energy: np.ndarray
     trust_spread: np.ndarray
     passes: np.ndarray
+    features: np.ndarray
 
     def __len__(self) -> int:
         return len(self.passes)
@@ -64,12 +66,13 @@ def normalised(entropies: Values, classes: int) -> Values:
     return entropies * (1 / math.log(classes) if classes > 1 else 0.0)
 
 
-def summarise(logits: Tensor, pass_logits: Tensor) -> Signals:
+def summarise(logits: Tensor, pass_logits: Tensor, features: np.ndarray | None = None) -> Signals:
     """Reduce the logits of K passes to signals.
 
     Args:
         logits: Deterministic logits, (B, C).
         pass_logits: Logits of each pass, (K, B, C).
+        features: Kept as they are, (B, F), or None.
     """
     logits, pass_logits = logits.float(), pass_logits.float()
     passes, batch, classes = pass_logits.shape
@@ -89,4 +92,5 @@ def summarise(logits: Tensor, pass_logits: Tensor) -> Signals:
         mean_energy=array(pass_logits.logsumexp(-1).mean(0)),
         trust_spread=array(spread),
         passes=np.full(batch, passes, dtype=np.int32),
+        features=np.zeros((batch, 0), dtype=np.float32) if features is None else features,
     )

@@ -31,7 +31,9 @@ def test_blocks_pool_and_test_are_written_apart(tmp_path, extra):
         "--out",
         tmp_path / "out",
     ]
-    done = subprocess.run([*command, "--steps", "2", "--max-length", "32", "--freeze-embeddings", *extra], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "--steps", "2", "--max-length", "32", "--freeze-embeddings", *extra], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     one, two = describe_teachers([TeacherSpec(model=str(tmp_path / "out" / f"teacher-{i}")) for i in (1, 2)])
     assert not set(one.labels) & set(two.labels)
