@@ -21,6 +21,7 @@ TestOption = Annotated[list[str] | None, typer.Option("--test", help="Labelled t
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key: a.b=value.")]
 PassesOption = Annotated[int | None, typer.Option("--passes", help="Monte-Carlo dropout passes, K.")]
 InjectOption = Annotated[float | None, typer.Option("--inject-dropout", help="Set every dropout probability.")]
+MethodOption = Annotated[str | None, typer.Option("--method", help="Selection: muka or pool.")]
 TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of passes, split and training.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
@@ -69,6 +70,7 @@ def recipe_from_flags(
     places = {
         "passes": "uncertainty.passes",
         "inject_dropout": "uncertainty.inject_dropout",
+        "method": "selection.method",
         "trust": "selection.trust",
     }
     given = [f"{places.get(key, key)}={value}" for key, value in flags.items() if value is not None]
