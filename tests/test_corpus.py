@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muka_fast.corpus import build_corpus, read_corpus, text_id, token_batches
-from muka_fast.errors import CorpusError
+from muka_fast.errors import CorpusError, MachineError
 from muka_fast.recipe import DataSpec
 
 
@@ -172,3 +172,28 @@ def test_batches_keep_the_budget_lose_nothing_and_ignore_order(items, budget, ra
     shuffled = list(items)
     random.shuffle(shuffled)
     assert cut(items) == cut(shuffled)
+
+
+def test_a_hub_data_set_gives_texts_and_named_labels(monkeypatch):
+    import datasets
+
+    def load(name, config=None, split=None):
+        if name == "owner/missing":
+            raise datasets.exceptions.DatasetNotFoundError("Dataset 'owner/missing' doesn't exist")
+        if name == "owner/offline":
+            raise ConnectionError("Couldn't reach the hub")
+        assert (name, config, split) == ("owner/name", "plain", "validation")
+        features = datasets.Features(
+            {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"])}
+        )
+        return datasets.Dataset.from_dict({"sentence": ["a", "b"], "label": [1, 0]}, features=features)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    spec = DataSpec(texts=["hub:owner/name"], config="plain", split="validation")
+    assert read_corpus(spec).texts == ("a", "b")
+    assert read_corpus(spec, with_labels=True).labels == ("pos", "neg")
+    with pytest.raises(CorpusError, match="cannot load the data set"):
+        read_corpus(DataSpec(texts=["hub:owner/missing"]))
+    with pytest.raises(MachineError, match="cannot reach the hub") as caught:
+        read_corpus(DataSpec(texts=["hub:owner/offline"]))
+    assert caught.value.exit_code == 3
