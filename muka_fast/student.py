@@ -87,7 +87,10 @@ def resolve_student(spec: StudentSpec) -> StudentSpec:
 def _renew_head(model: Any, loaded: dict[str, Any], where: str) -> None:
     """Give a pretrained model a fresh head whatever its checkpoint held; refuse one without its encoder's weights."""
     encoder = f"{model.base_model_prefix}."
-    absent = {*loaded["missing_keys"], *(entry[0] for entry in loaded["mismatched_keys"])}
+    mismatched = (
+        key if isinstance(key, str) else key[0] for key in loaded["mismatched_keys"]
+    )  # names in transformers 4
+    absent = {*loaded["missing_keys"], *mismatched}
     # Checkpoints of language models have no pooler.
     damaged = sorted(name for name in absent if name.startswith(encoder) and "pooler" not in name)
     if damaged:

@@ -67,7 +67,7 @@ def find_sites(model: nn.Module) -> list[DropoutSite]:
             if "dropout" in attribute and isinstance(value, float):
                 sites.append(DropoutSite(f"{name}.{attribute}".lstrip("."), module, attribute))
                 # The attention classes of transformers 4 hold a module too, which this number replaces.
-                unused.add(f"{name}.dropout")
+                unused |= {f"{name}.dropout", f"{name}.attention_dropout"}
     return sites
 
 
