@@ -17,7 +17,7 @@ check: .venv/installed-test
 	$(BIN)/mypy
 
 .venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c "import sys; sys.exit('Python 3.11 or newer is needed: make PYTHON=python3.11' * (sys.version_info < (3, 11)))"
+	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed: make PYTHON=…')"
 	$(PYTHON) -m venv .venv
 	$(PIP) torch
 	$(PIP) --editable .
