@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from muka_fast.corpus import Corpus, read_corpus
+from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
 from muka_fast.environment import device_name, versions
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
@@ -23,7 +24,7 @@ from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore, texts_fingerprint
 from muka_fast.scoring import PoolScores, collect, manifest, score_pool
 from muka_fast.selection import Pool, Trust, judge, targets
-from muka_fast.student import Student, embed, load_student
+from muka_fast.student import Student, load_student
 from muka_fast.teachers import describe_teachers
 from muka_fast.training import DistillationSet, Training, split_validation, train_student
 

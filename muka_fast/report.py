@@ -25,12 +25,12 @@ def result_rows(test: dict[str, Any]) -> list[tuple[str, str, str]]:
     judged, rows = test["selection"], []
     if judged is not None:
         for name, value in judged["teachers"].items():
-            rows.append((f"teacher {name} alone", percent(value), f"{percent(judged['own'][name])} on its own classes"))
-        rows.append(("oracle: the right teacher always chosen", percent(judged["oracle"]), ""))
-        remark = f"right teacher for {percent(judged['chosen'])}" if judged["chosen"] is not None else ""
-        rows.append(("selection: the teachers, by trust", percent(judged["selection"]), remark))
+            rows.append((f"teacher {name} alone", percent(value), f"own classes: {percent(judged['own'][name])}"))
+        rows.append(("oracle (right teacher chosen)", percent(judged["oracle"]), ""))
+        remark = f"right teacher: {percent(judged['chosen'])}" if judged["chosen"] is not None else ""
+        rows.append(("selection (teachers by trust)", percent(judged["selection"]), remark))
     student = test["student"]
-    rows.append(("student", percent(student["accuracy"]), f"macro-F1 {percent(student['macro_f1'])}"))
+    rows.append(("student", percent(student["accuracy"]), f"macro-F1: {percent(student['macro_f1'])}"))
     return rows
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, set_seed
+from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
 from muka_fast.checkpoints import (
     Checkpoint,
@@ -21,8 +20,6 @@ from muka_fast.checkpoints import (
     read_tokenizer,
     token_limit,
 )
-from muka_fast.corpus import Corpus, token_batches
-from muka_fast.encoding import encode, padded
 from muka_fast.errors import ModelError
 from muka_fast.recipe import StudentSpec
 
@@ -36,7 +33,8 @@ class Student:
     max_length: int
 
 
-def _tokenizer_home(spec: StudentSpec) -> Checkpoint:
+def tokenizer_home(spec: StudentSpec) -> Checkpoint:
+    """Return the folder of the student's tokenizer."""
     source = spec.tokenizer or spec.model or ""
     folder = Path(source)
     if folder.is_dir():  # a folder of tokenizer files alone, without config.json, will do
@@ -45,7 +43,8 @@ def _tokenizer_home(spec: StudentSpec) -> Checkpoint:
     return find_checkpoint(source, revision=revision, trust_remote_code=spec.trust_remote_code, role="tokenizer")
 
 
-def _weights_home(spec: StudentSpec) -> Checkpoint:
+def weights_home(spec: StudentSpec) -> Checkpoint:
+    """Return the folder of the pretrained student, its weights checked."""
     checkpoint = find_checkpoint(
         spec.model or "", revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="student"
     )
@@ -71,8 +70,8 @@ def resolve_student(spec: StudentSpec) -> StudentSpec:
     Raises:
         ModelError: If model, configuration or tokenizer cannot be used.
     """
-    tokenizer = read_tokenizer(_tokenizer_home(spec))
-    checkpoint = None if spec.model is None else _weights_home(spec)
+    tokenizer = read_tokenizer(tokenizer_home(spec))
+    checkpoint = None if spec.model is None else weights_home(spec)
     config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
     vocabulary = getattr(config, "vocab_size", None)
     if vocabulary is not None and len(tokenizer) > vocabulary:
@@ -113,8 +112,8 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
     """
     set_seed(seed % 2**32)
     where = f"student {spec.model or spec.config}"
-    tokenizer = read_tokenizer(_tokenizer_home(spec))
-    checkpoint = None if spec.model is None else _weights_home(spec)
+    tokenizer = read_tokenizer(tokenizer_home(spec))
+    checkpoint = None if spec.model is None else weights_home(spec)
     config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
     config.update(
         {
@@ -147,32 +146,3 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
         ) from None
     match_inputs(model, tokenizer)
     return Student(model, tokenizer, token_limit(model, tokenizer, spec.max_length))
-
-
-@torch.inference_mode()
-def embed(spec: StudentSpec, corpus: Corpus, device: torch.device, token_budget: int = 8192) -> np.ndarray | None:
-    """Embed texts by the frozen, pretrained student encoder: the mean of its last hidden states.
-
-    Returns:
-        (N, D) fp32, or None if the student starts from scratch and so has nothing to say yet.
-    """
-    if spec.model is None:
-        return None
-    checkpoint = _weights_home(spec)
-    tokenizer = read_tokenizer(_tokenizer_home(spec))
-    model = AutoModel.from_pretrained(
-        checkpoint.folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=spec.trust_remote_code,
-    )
-    match_inputs(model, tokenizer)
-    model.to(device).eval()
-    encoded = encode(tokenizer, corpus, token_limit(model, tokenizer, spec.max_length))
-    result = np.zeros((len(corpus), model.config.hidden_size), dtype=np.float32)
-    for pick in token_batches(encoded.lengths, corpus.ids, token_budget):
-        batch = padded(tokenizer, [encoded.rows[i] for i in pick], device)
-        hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"].unsqueeze(-1)
-        result[pick] = ((hidden * mask).sum(1) / mask.sum(1)).float().cpu().numpy()
-    return result

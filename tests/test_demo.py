@@ -32,7 +32,7 @@ def test_single_words_do_not_solve_it():
 def test_the_demo_plays_from_start_to_end_and_again(tmp_path, monkeypatch, capsys):
     for name, size in (("TEACHER_TEXTS", 64), ("POOL_TEXTS", 96), ("TEST_TEXTS", 64)):
         monkeypatch.setattr(play, name, size)
-    monkeypatch.setattr(play, "RECIPE", play.RECIPE.replace("epochs: 8", "epochs: 1"))
+    monkeypatch.setattr(play, "RECIPE", play.RECIPE.replace("epochs: 12", "epochs: 1"))
     record = play.run(tmp_path / "demo")
     assert record["texts"]["used"] == 96
     assert len(record["labels"]) == 32

@@ -50,13 +50,13 @@ def test_kappa_by_hand():
 
 def test_the_gate_never_sees_the_targets_of_the_texts_it_judges():
     random = np.random.default_rng(0)
-    embeddings, folds = random.normal(size=(100, 5)), np.arange(100) % FOLDS
+    embeddings, ids = random.normal(size=(100, 5)), np.arange(100, dtype=np.uint64)
     targets = np.eye(2)[(embeddings[:, 0] > 0).astype(int)]
-    held = folds == 2
-    first = Gate(embeddings, folds, 2).predict(targets)
+    held = ids % FOLDS == 2
+    first = Gate(embeddings, ids, 2).predict(targets)
     changed = targets.copy()
     changed[held] = 1 - changed[held]
-    second = Gate(embeddings, folds, 2).predict(changed)
+    second = Gate(embeddings, ids, 2).predict(changed)
     assert first[held] == pytest.approx(second[held])
     assert not np.allclose(first[~held], second[~held])
     assert (first.argmax(1) == targets.argmax(1)).mean() > 0.9

@@ -39,7 +39,8 @@ data: pool.txt
 student: {config: student, tokenizer: student}
 output: merged
 test: test.jsonl
-training: {epochs: 8, batch_size: 32, learning_rate: 1.0e-3}
+selection: {method: pool}
+training: {epochs: 12, batch_size: 32, learning_rate: 1.0e-3}
 device: cpu
 """
 
@@ -99,7 +100,7 @@ def train_teacher(family: str, kind: str, shape: dict[str, Any], rows: list[tupl
     }
     model = AutoModelForSequenceClassification.from_config(configuration(family, tokenizer, shape, **head))
     model.train()
-    epochs, batch = 6, 32
+    epochs, batch = 10, 32
     steps = epochs * (len(rows) // batch)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps)
@@ -174,19 +175,19 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> dict[str, An
     (output / "recipe.yaml").write_text(f"{RECIPE}seed: {seed}\n", encoding="utf-8")
 
     recipe = muka_fast.read_recipe(output / "recipe.yaml")
-    with timed("amalgamation"):
-        result = muka_fast.amalgamate(recipe, overwrite=True, progress=progress)
+    result = muka_fast.amalgamate(recipe, overwrite=True, progress=progress)
 
     table = Table(box=box.SIMPLE)
     for column in ("on texts with known labels", "accuracy", ""):
-        table.add_column(column, justify="right" if column == "accuracy" else "left")
+        table.add_column(column, justify="right" if column == "accuracy" else "left", no_wrap=True)
     for row in result_rows(result.record["test"]):
         table.add_row(*row)
     console.print(table)
     trusted = ", ".join(f"{t['name']} {percent(t['chosen_share'])}" for t in result.record["teachers"])
     console.print(f"most trusted on the {result.record['texts']['used']} unlabelled texts: {trusted}")
-    spent = {**seconds, **{f"  {name}": value for name, value in result.record["seconds"].items()}}
-    console.print("where the time went: " + ", ".join(f"{name.strip()} {value:.0f} s" for name, value in spent.items()))
+    stages = {name: value for name, value in result.record["seconds"].items() if value >= 0.5}
+    spent = {"making texts": seconds["making texts"], "training teachers": seconds["training teachers"], **stages}
+    console.print("where the time went: " + ", ".join(f"{name} {value:.0f} s" for name, value in spent.items()))
 
     classifier = muka_fast.Classifier.load(str(result.output), torch.device("cpu"))
     samples = [text for text, _ in utterances(40, seed + 3)][::14]
@@ -194,7 +195,7 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> dict[str, An
         console.print(f"  {text!r} → {label} ({share:.2f})", markup=False)
     console.print(
         f"\nnext:\n  muka-fast predict {result.output} 'a text of your own'\n"
-        f"  muka-fast check {output / 'recipe.yaml'} --overwrite\n"
+        f"  muka-fast amalgamate {output / 'recipe.yaml'} --method muka --passes 16 -o {output / 'paper'}\n"
         "  muka-fast init recipe.yaml     # then name your own teachers and texts in it",
         markup=False,
     )

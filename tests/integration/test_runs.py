@@ -65,7 +65,7 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert judged["oracle"] >= max(judged["teachers"].values())
     assert set(record["seconds"]) == {"checking", "scoring", "selection", "training", "evaluation"}
     card = (out / "README.md").read_text()
-    assert "| oracle: the right teacher always chosen |" in card
+    assert "| oracle (right teacher chosen) |" in card
     assert "passes: 3" in card
     assert "label space: 5 classes" in result.stderr
     assert "  Travel   two" in result.stderr
