@@ -36,14 +36,15 @@ def collect(folder: Path) -> dict[str, Any]:
 
 def table(runs: dict[str, dict[str, Any]]) -> str:
     """Return the figures as a Markdown table, one row a run."""
-    header = "| data, method | passes a text and teacher | right teacher chosen | selection | oracle | **student** |"
-    lines = [header, "|---|---|---|---|---|---|"]
+    header = "| data, method | passes | each teacher alone | oracle | right teacher chosen | selection | **student** |"
+    lines = [header, "|---|---|---|---|---|---|---|"]
     for name, run in runs.items():
         judged = run["test"]["selection"]
         shares = (judged["chosen"], judged["selection"], judged["oracle"], run["test"]["student"]["accuracy"])
         chosen, selection, oracle, student = (f"{100 * share:.1f} %" for share in shares)
         passes = run["uncertainty"]["passes"] + 1
-        lines.append(f"| {name} | {passes} | {chosen} | {selection} | {oracle} | **{student}** |")
+        alone = ", ".join(f"{100 * share:.1f} %" for share in judged["teachers"].values())
+        lines.append(f"| {name} | {passes} | {alone} | {oracle} | {chosen} | {selection} | **{student}** |")
     return "\n".join(lines)
 
 

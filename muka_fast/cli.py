@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import json
 import logging
@@ -18,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from muka_fast import __version__
-from muka_fast.errors import MachineError, MukaError, OutputError, RecipeError
+from muka_fast.errors import MukaError, OutputError, RecipeError, machine_error
 from muka_fast.flags import (
     DataOption,
     DeviceOption,
@@ -67,27 +66,12 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
             print(f"interrupted; what was done is kept. To go on, run the same command:\n  {command}", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
-            known = _machine_error(error)
+            known = machine_error(error)
             if known is None:
                 raise
             _fail(known)
 
     return app.command()(guarded)
-
-
-def _machine_error(error: Exception) -> MachineError | None:
-    """Return what an error of disk or memory means, or None if it is neither."""
-    said, number = str(error), getattr(error, "errno", None)
-    where = str(getattr(error, "filename", None) or "the output folder")
-    # torch.save and safetensors report a full disk in words of their own.
-    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in said or "PytorchStreamWriter" in said:
-        return MachineError("the disk is full", where=where, hint="free some space and run the same command again")
-    if isinstance(error, PermissionError):
-        return MachineError("no permission to read or write", where=where, hint="choose another folder")
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        hint = "lower uncertainty.token_budget or training.batch_size and run the same command again"
-        return MachineError("out of memory", where=said.splitlines()[0][:80] if said else "this machine", hint=hint)
-    return None
 
 
 def _fail(error: MukaError) -> NoReturn:
@@ -124,21 +108,13 @@ def _print_json(kind: str, **fields: Any) -> None:
 
 
 def _print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    from rich import box
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title=title, box=box.SIMPLE, title_justify="left", title_style="bold")
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False).print(table)
+    from muka_fast.report import terminal_table
 
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False).print(
+        terminal_table(header, rows, title)
+    )
 
 
 @_command
@@ -173,6 +149,7 @@ def check(
     """Resolve everything, train nothing: teachers, label union, texts, dropout sites, time and memory."""
     built = recipe_from_flags(**recipe_options(locals()))
     from muka_fast.checking import check as run
+    from muka_fast.report import duration
 
     plan, estimate = run(built, overwrite=overwrite)
     if as_json:
@@ -195,7 +172,7 @@ def check(
             str(t.max_length),
             f"{e.truncated:.1%}",
             f"{t.sites} of {t.all_sites}",
-            _duration(e.seconds),
+            duration(e.seconds),
         ]
         for t, e in zip(plan.teachers, estimate.teachers, strict=True)
     ]
@@ -205,7 +182,7 @@ def check(
     corpus = plan.corpus
     print(f"texts: {len(corpus)} ({corpus.empty} empty and {corpus.duplicate} repeated left out)")
     print(f"scope: full, {built.uncertainty.passes} passes, on {plan.device}")
-    print(f"training the student: about {_duration(estimate.training_seconds)}; in all about {_duration(total)}")
+    print(f"training the student: about {duration(estimate.training_seconds)}; in all about {duration(total)}")
     print(f"memory for weights and signals: about {estimate.memory_bytes / 2**20:.0f} MiB")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class MukaError(Exception):
     """Base of every error this package raises on purpose.
@@ -63,3 +65,18 @@ class CheckFailed(MukaError):
     """A check ran and failed: parity, or a threshold."""
 
     exit_code = 1
+
+
+def machine_error(error: Exception) -> MachineError | None:
+    """Return what an error of disk or memory means, or None if it is neither."""
+    said, number = str(error), getattr(error, "errno", None)
+    where = str(getattr(error, "filename", None) or "the output folder")
+    # torch.save and safetensors report a full disk in words of their own.
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in said or "PytorchStreamWriter" in said:
+        return MachineError("the disk is full", where=where, hint="free some space and run the same command again")
+    if isinstance(error, PermissionError):
+        return MachineError("no permission to read or write", where=where, hint="choose another folder")
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        hint = "lower uncertainty.token_budget or training.batch_size and run the same command again"
+        return MachineError("out of memory", where=said.splitlines()[0][:80] if said else "this machine", hint=hint)
+    return None

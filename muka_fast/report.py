@@ -1,9 +1,12 @@
-"""What a run says of itself to people: the model card."""
+"""What a run says of itself to people: tables, and the model card."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+
+from rich import box
+from rich.table import Table
 
 from muka_fast.labels import LabelSpace
 from muka_fast.recipe import Recipe
@@ -13,6 +16,22 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a GitHub-style table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    """Return a table for a terminal, the first column to the left, the others to the right."""
+    table = Table(title=title, box=box.SIMPLE, title_justify="left", title_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in the unit a person would."""
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def percent(share: float | None) -> str:

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
 
 import muka_fast
 from muka_fast.demo.grammar import DOMAINS, utterances
 from muka_fast.errors import OutputError
-from muka_fast.report import percent, result_rows
+from muka_fast.report import percent, result_rows, terminal_table
 
 MAX_LENGTH = 64
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -177,11 +175,7 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> dict[str, An
     recipe = muka_fast.read_recipe(output / "recipe.yaml")
     result = muka_fast.amalgamate(recipe, overwrite=True, progress=progress)
 
-    table = Table(box=box.SIMPLE)
-    for column in ("on texts with known labels", "accuracy", ""):
-        table.add_column(column, justify="right" if column == "accuracy" else "left", no_wrap=True)
-    for row in result_rows(result.record["test"]):
-        table.add_row(*row)
+    table = terminal_table(("on texts with known labels", "accuracy", ""), result_rows(result.record["test"]))
     console.print(table)
     trusted = ", ".join(f"{t['name']} {percent(t['chosen_share'])}" for t in result.record["teachers"])
     console.print(f"most trusted on the {result.record['texts']['used']} unlabelled texts: {trusted}")
