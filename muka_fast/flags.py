@@ -25,7 +25,9 @@ MethodOption = Annotated[str | None, typer.Option("--method", help="Selection: m
 TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of passes, split and training.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Discard an earlier run in the output folder.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Discard an earlier run there; an unfinished one of this recipe goes on.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 

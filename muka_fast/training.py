@@ -300,8 +300,8 @@ def train_student(
         )
         trainer.remove_callback(PrinterCallback)
         if last is not None and _was_finished(last[1], steps, settings.patience):
-            best = Path(last[1]["best_model_checkpoint"]).name if validation is not None else last[0].name
-            weights = load_file(folder / best / "model.safetensors")
+            best = last[1]["best_model_checkpoint"] or last[0]  # none is best without validation, or if all are NaN
+            weights = load_file(folder / Path(best).name / "model.safetensors")
             student.model.load_state_dict(weights, strict=False)  # tied weights are stored once
             trainer.state = TrainerState.load_from_json(str(last[0] / "trainer_state.json"))
         else:
