@@ -132,9 +132,3 @@ class LabelSpace:
         width = max(len("class"), *(len(name) for name in self.names))
         rows = zip(("class", *self.names), ("known to", *self.known_to()), strict=True)
         return "\n".join(f"  {name:<{width}}  {who}" for name, who in rows)
-
-    def pad(self, teacher: int, probabilities: np.ndarray) -> np.ndarray:
-        """Put a teacher's distribution (… × own classes) into the union (… × classes), zero elsewhere."""
-        padded = np.zeros((*probabilities.shape[:-1], len(self.names)), dtype=probabilities.dtype)
-        padded[..., list(self.columns[teacher])] = probabilities
-        return padded
