@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +11,15 @@ import torch
 
 from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
+from muka_fast.loaded import LoadedTeacher, Room
 from muka_fast.objectives import distillation_loss
 from muka_fast.output import RunFolder
 from muka_fast.planning import Plan, prepare
 from muka_fast.progress import Progress
 from muka_fast.recipe import Recipe
+from muka_fast.rounds import score_adaptively
 from muka_fast.student import load_student
-from muka_fast.teachers import Teacher, load_teacher
-from muka_fast.uncertainty.dropout import live_dropout
+from muka_fast.uncertainty.packing import pack
 
 PROBE = 32
 SAMPLE = 512
@@ -25,12 +27,22 @@ SAMPLE = 512
 
 @dataclass(frozen=True)
 class TeacherEstimate:
-    """What one teacher will cost: seconds of scoring; and the share of (sampled) texts it cannot read whole."""
+    """What one teacher will cost, and how.
+
+    Attributes:
+        seconds: Scoring.
+        truncated: Share of (sampled) texts it cannot read whole.
+        scope: Which dropout sites are live; ``live`` of them drop something.
+        backend: Whose operations run the passes.
+    """
 
     name: str
     seconds: float
     truncated: float
     weight_bytes: int
+    scope: str
+    live: int
+    backend: str
 
 
 @dataclass(frozen=True)
@@ -39,12 +51,14 @@ class Estimate:
 
     Attributes:
         teachers: Scoring, one entry a teacher.
+        passes: Monte-Carlo passes a text, on average.
         training_seconds: Training the student.
         memory_bytes: Weights of the largest teacher, or weights, gradients and optimiser of the student, whichever
             is more, plus the signals and targets; activations not counted.
     """
 
     teachers: tuple[TeacherEstimate, ...]
+    passes: float
     training_seconds: float
     memory_bytes: int
 
@@ -54,24 +68,44 @@ def _sample(corpus: Corpus, count: int) -> Corpus:
     return corpus.take(np.sort(random.permutation(len(corpus))[:count]))
 
 
-def _probe_teacher(teacher: Teacher, plan: Plan) -> TeacherEstimate:
-    model, tokenizer = load_teacher(teacher, plan.device)
-    encoded = encode(tokenizer, _sample(plan.corpus, SAMPLE), teacher.max_length)
-    order = np.argsort(encoded.lengths, kind="stable")
-    middle = order[max(0, len(order) // 2 - PROBE // 2) :][:PROBE]  # texts of like length: hardly any padding
-    batch = padded(tokenizer, [encoded.rows[i] for i in middle], plan.device)
-    with torch.inference_mode(), torch.random.fork_rng(), live_dropout(model):
-        float(model(**batch).logits.sum())
+def _timed(run: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of a second run; the first one warms up."""
+    for _ in range(2):
         started = time.perf_counter()
-        float(model(**batch).logits.sum())
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - started
-    per_token = seconds / batch["input_ids"].numel()
+    return seconds
+
+
+def _mean_passes(plan: Plan, room: Room) -> float:
+    """Return how many passes a text will take, judged on the probe's texts."""
+    settings = plan.recipe.uncertainty
+    if not settings.runs_adaptively:
+        return settings.passes
+    part = _sample(plan.corpus, PROBE)
+    found = score_adaptively(room, len(plan.teachers), [part], settings.rule, plan.recipe.seed, lambda _: None)[0].audit
+    return found.mean_passes + settings.audit * (settings.passes - found.mean_passes)
+
+
+def _probe_teacher(loaded: LoadedTeacher, plan: Plan, passes: float) -> TeacherEstimate:
+    sample = _sample(plan.corpus, SAMPLE)
+    encoded = loaded.encode(sample)
+    order = np.argsort(-encoded.lengths, kind="stable")
+    middle = order[max(0, len(order) // 2 - PROBE // 2) :][:PROBE]
+    batch = pack([encoded.rows[i] for i in middle], sample.ids[middle], plan.device)
+    look = _timed(lambda: loaded.engine.first_look(batch), plan.device)
+    one = _timed(lambda: loaded.engine.sample(batch, range(1)), plan.device) if passes else 0.0
     tokens = float(encoded.lengths.mean()) * len(plan.corpus)
     return TeacherEstimate(
-        teacher.name,
-        per_token * tokens * (plan.recipe.uncertainty.passes + 1),
-        float((encoded.tokens > teacher.max_length).mean()),
-        sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()),
+        loaded.teacher.name,
+        (look + one * passes) / batch.rows * tokens,
+        float((encoded.tokens > loaded.teacher.max_length).mean()),
+        loaded.weight_bytes,
+        loaded.engine.scope,
+        loaded.engine.sites,
+        loaded.engine.backend,
     )
 
 
@@ -109,12 +143,12 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
     progress = progress or Progress()
     plan = prepare(recipe, progress)
     RunFolder(recipe.output).require_usable(plan.recipe, overwrite=overwrite)
-    teachers = []
-    for teacher in plan.teachers:
-        progress.say(f"probing teacher {teacher.name}")
-        teachers.append(_probe_teacher(teacher, plan))
+    room = Room(plan.teachers, plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.say)
+    progress.say("probing the teachers")
+    passes = _mean_passes(plan, room)
+    teachers = [_probe_teacher(room.teacher(index), plan, passes) for index in range(len(plan.teachers))]
     progress.say("probing the student")
     training, training_memory = _probe_student(plan)
     signals = 4 * len(plan.corpus) * (2 * sum(len(t.labels) for t in plan.teachers) + len(plan.space))
     memory = max(max(teacher.weight_bytes for teacher in teachers), training_memory) + signals
-    return plan, Estimate(tuple(teachers), training, memory)
+    return plan, Estimate(tuple(teachers), passes, training, memory)

@@ -19,6 +19,7 @@ import typer
 from muka_fast import __version__
 from muka_fast.errors import MukaError, OutputError, RecipeError, machine_error
 from muka_fast.flags import (
+    AdaptiveOption,
     DataOption,
     DeviceOption,
     InjectOption,
@@ -28,6 +29,7 @@ from muka_fast.flags import (
     OverwriteOption,
     PassesOption,
     RecipeArgument,
+    ScopeOption,
     SeedOption,
     SetOption,
     StudentOption,
@@ -137,6 +139,8 @@ def check(
     output: OutputOption = None,
     test: TestOption = None,
     passes: PassesOption = None,
+    scope: ScopeOption = None,
+    adaptive: AdaptiveOption = None,
     inject_dropout: InjectOption = None,
     method: MethodOption = None,
     trust: TrustOption = None,
@@ -158,7 +162,6 @@ def check(
             labels=list(plan.space.names),
             texts=len(plan.corpus),
             device=str(plan.device),
-            sites={teacher.name: teacher.sites for teacher in plan.teachers},
             estimate=asdict(estimate),
         )
         return
@@ -167,21 +170,24 @@ def check(
         [
             t.name,
             str(len(t.labels)),
-            t.architecture,
+            t.architecture.removesuffix("ForSequenceClassification"),
             f"{t.parameters / 1e6:.1f} M",
             str(t.max_length),
             f"{e.truncated:.1%}",
-            f"{t.sites} of {t.all_sites}",
+            f"{e.live}/{t.all_sites} ({e.scope})",
+            e.backend,
             duration(e.seconds),
         ]
         for t, e in zip(plan.teachers, estimate.teachers, strict=True)
     ]
-    header = ["teacher", "labels", "model", "weights", "tokens", "texts cut", "live sites", "scoring"]
+    header = ["teacher", "labels", "model", "weights", "tokens", "texts cut", "live sites", "run by", "scoring"]
     _print_table("teachers", header, rows)
     total = sum(e.seconds for e in estimate.teachers) + estimate.training_seconds
     corpus = plan.corpus
     print(f"texts: {len(corpus)} ({corpus.empty} empty and {corpus.duplicate} repeated left out)")
-    print(f"scope: full, {built.uncertainty.passes} passes, on {plan.device}")
+    settings = plan.recipe.uncertainty
+    few = f", about {estimate.passes:.1f} a text" if settings.runs_adaptively else ""
+    print(f"{settings.passes} passes{few}, on {plan.device}")
     print(f"training the student: about {duration(estimate.training_seconds)}; in all about {duration(total)}")
     print(f"memory for weights and signals: about {estimate.memory_bytes / 2**20:.0f} MiB")
 
@@ -195,6 +201,8 @@ def amalgamate(
     output: OutputOption = None,
     test: TestOption = None,
     passes: PassesOption = None,
+    scope: ScopeOption = None,
+    adaptive: AdaptiveOption = None,
     inject_dropout: InjectOption = None,
     method: MethodOption = None,
     trust: TrustOption = None,
@@ -242,6 +250,8 @@ def score(
     data: DataOption = None,
     output: OutputOption = None,
     passes: PassesOption = None,
+    scope: ScopeOption = None,
+    adaptive: AdaptiveOption = None,
     inject_dropout: InjectOption = None,
     seed: SeedOption = None,
     device: DeviceOption = None,

@@ -20,6 +20,10 @@ OutputOption = Annotated[str | None, typer.Option("--output", "-o", help="Output
 TestOption = Annotated[list[str] | None, typer.Option("--test", help="Labelled texts, only to measure the result.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key: a.b=value.")]
 PassesOption = Annotated[int | None, typer.Option("--passes", help="Monte-Carlo dropout passes, K.")]
+ScopeOption = Annotated[str | None, typer.Option("--scope", help="Live dropout sites: full, last-N, tail or head.")]
+AdaptiveOption = Annotated[
+    bool | None, typer.Option("--adaptive/--no-adaptive", help="Stop early where the choice of teacher is clear.")
+]
 InjectOption = Annotated[float | None, typer.Option("--inject-dropout", help="Set every dropout probability.")]
 MethodOption = Annotated[str | None, typer.Option("--method", help="Selection: muka or pool.")]
 TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score.")]
@@ -71,6 +75,8 @@ def recipe_from_flags(
         tree["output"] = str(Path(output).expanduser().resolve())
     places = {
         "passes": "uncertainty.passes",
+        "scope": "uncertainty.scope",
+        "adaptive": "uncertainty.adaptive",
         "inject_dropout": "uncertainty.inject_dropout",
         "method": "selection.method",
         "trust": "selection.trust",

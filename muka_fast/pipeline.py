@@ -43,7 +43,7 @@ class Result:
 
 
 def _manifest(plan: Plan, corpus: Corpus) -> dict[str, Any]:
-    return manifest(plan.teachers, plan.space, corpus, plan.recipe.uncertainty, plan.recipe.seed, plan.device)
+    return manifest(plan.teachers, plan.space, corpus, plan.recipe.uncertainty, plan.recipe.seed)
 
 
 def _fill(plan: Plan, corpus: Corpus, folder: Path, group: Group, progress: Progress) -> PoolScores:
@@ -62,7 +62,10 @@ def _fill(plan: Plan, corpus: Corpus, folder: Path, group: Group, progress: Prog
         progress=progress,
         group=group,
     )
-    return collect(plan.teachers, corpus, store, settings.shard_size)
+    scores = collect(plan.teachers, corpus, store, settings)
+    if scores.audit is not None:
+        progress.say(str(scores.audit))
+    return scores
 
 
 def _scores_folder(recipe: Recipe, output: Path) -> Path:
@@ -187,10 +190,13 @@ def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training, gr
             "labels": len(teacher.labels),
             "max_length": teacher.max_length,
             "truncated_share": cut,
+            "mean_passes": float(signals.passes.mean()),
             "chosen_share": float((trust.chosen == index).mean()),
             "mean_trust": float(trust.scores[:, index].mean()),
         }
-        for index, (teacher, cut) in enumerate(zip(plan.teachers, scores.truncated, strict=True))
+        for index, (teacher, cut, signals) in enumerate(
+            zip(plan.teachers, scores.truncated, scores.signals, strict=True)
+        )
     ]
     return {
         "schema_version": 1,
@@ -201,6 +207,7 @@ def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training, gr
         "texts": {"read": corpus.read, "empty": corpus.empty, "duplicate": corpus.duplicate, "used": len(corpus)},
         "labels": list(plan.space.names),
         "teachers": teachers,
+        "audit": None if scores.audit is None else asdict(scores.audit),
         "mean_importance": float(trust.importance.mean()),
         "training": asdict(training),
     }

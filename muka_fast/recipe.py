@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from muka_fast.errors import RecipeError
+from muka_fast.uncertainty.adaptive import Rule
 
 TrustName = Literal["predictive-entropy", "single-pass-entropy", "energy", "mc-energy", "max-probability"]
 SINGLE_PASS = ("single-pass-entropy", "energy", "max-probability")
@@ -102,9 +103,24 @@ class UncertaintySpec(_Section):
     """Monte-Carlo dropout passes."""
 
     passes: int = Field(16, ge=0, le=4096, description="K per text and teacher; default 0 if the selection needs none")
+    scope: str = Field("full", pattern=r"^(full|tail|head|last-[1-9]\d*)$", description="which dropout sites are live")
+    adaptive: bool | None = Field(None, description="stop early where the choice of teacher is clear")
+    min_margin: float = Field(0.4, ge=0, le=1, description="adaptive: no passes above this single-pass trust margin")
+    confidence: float = Field(0.93, gt=0.5, lt=1, description="adaptive: stop when this sure of the best teacher")
+    audit: float = Field(0.01, ge=0, le=1, description="adaptive: share of the texts that run all passes")
     inject_dropout: float | None = Field(None, gt=0, lt=1, description="set every dropout probability to this")
     token_budget: int = Field(4096, ge=16, description="padded tokens in one batch")
     shard_size: int = Field(1024, ge=1, description="texts in one file of the score store")
+
+    @property
+    def runs_adaptively(self) -> bool:
+        """Whether texts stop before K passes."""
+        return bool(self.adaptive) and self.passes > 2
+
+    @property
+    def rule(self) -> Rule:
+        """When adaptive passes stop."""
+        return Rule(self.min_margin, self.confidence, self.passes, self.audit)
 
 
 class SelectionSpec(_Section):
@@ -170,6 +186,11 @@ class Recipe(_Section):
                 self.__dict__["uncertainty"] = uncertainty.model_copy(update={"passes": 0})
         elif not uncertainty.passes:
             raise ValueError(f"trust {trust!r} needs Monte-Carlo passes, uncertainty.passes is 0")
+        judged = self.selection.method == "muka" and trust == "predictive-entropy"
+        if self.uncertainty.adaptive and not judged:
+            raise ValueError("adaptive passes are for method 'muka' with trust 'predictive-entropy'")
+        if self.uncertainty.adaptive is None:
+            self.__dict__["uncertainty"] = self.uncertainty.model_copy(update={"adaptive": judged})
         return self
 
     def dump(self) -> str:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from muka_fast.errors import ScoreStoreError
 from muka_fast.uncertainty.signals import Signals
 
-FORMAT = 2
+FORMAT = 3
 _MATRICES = ("logits", "mean_probabilities", "features")
 
 
@@ -148,6 +148,17 @@ class ScoreStore:
                     values[field.name] = column.to_numpy()
             return Signals(**values)
         except (OSError, pa.ArrowException, KeyError):
+            return None
+
+    def write_note(self, name: str, content: dict[str, Any]) -> None:
+        """Keep a small JSON object beside the shards."""
+        write_atomically(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
+
+    def read_note(self, name: str) -> dict[str, Any] | None:
+        """Return a note, or None if there is none or it is damaged."""
+        try:
+            return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             return None
 
     def tokens(self, teacher: int, shard: int) -> np.ndarray:

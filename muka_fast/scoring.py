@@ -1,28 +1,29 @@
-"""Fill a score store: every teacher over every text of a corpus, one teacher in memory at a time."""
+"""Fill a score store: every teacher over every text of a corpus, with fixed or adaptive passes."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
-from muka_fast.corpus import Corpus, token_batches
-from muka_fast.encoding import Encoded, encode, padded
-from muka_fast.errors import ModelError, ScoreStoreError
+from muka_fast.corpus import Corpus
+from muka_fast.errors import ScoreStoreError
 from muka_fast.labels import LabelSpace
+from muka_fast.loaded import Room
 from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import UncertaintySpec
+from muka_fast.rounds import score_adaptively
 from muka_fast.scores import ScoreStore, shards, texts_fingerprint
-from muka_fast.teachers import Teacher, load_teacher
-from muka_fast.uncertainty.dropout import NO_PASSES_HINT
-from muka_fast.uncertainty.reference import score_batch
+from muka_fast.teachers import Teacher
+from muka_fast.uncertainty.adaptive import Audit
 from muka_fast.uncertainty.signals import Signals
+
+WINDOW = 8
+"""Shards scored together in adaptive mode where teachers have to be loaded one at a time."""
 
 
 @dataclass(frozen=True)
@@ -32,30 +33,27 @@ class PoolScores:
     Attributes:
         signals: One entry a teacher, N rows each.
         truncated: For each teacher, the share of texts longer than it reads.
+        audit: How often adaptive passes changed a choice; None if their number was fixed.
     """
 
     signals: tuple[Signals, ...]
     truncated: tuple[float, ...]
+    audit: Audit | None = None
 
 
 def manifest(
-    teachers: Sequence[Teacher],
-    space: LabelSpace,
-    corpus: Corpus,
-    settings: UncertaintySpec,
-    seed: int,
-    device: torch.device,
+    teachers: Sequence[Teacher], space: LabelSpace, corpus: Corpus, settings: UncertaintySpec, seed: int
 ) -> dict[str, Any]:
-    """Return what the scores depend on, for :class:`ScoreStore` to compare."""
+    """Return what the scores depend on, for :class:`ScoreStore` to compare.
+
+    Masks, and so signals up to rounding, depend neither on the device nor on the batches.
+    """
+    adaptive = {"min_margin": settings.min_margin, "confidence": settings.confidence, "audit": settings.audit}
     return {
-        # The masks are drawn by PyTorch's generator of this device, inside transformers' modules.
-        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
-        "device": device.type,
-        "backend": "reference",
-        "scope": "full",
+        "masks": "philox4x64-10",
         "passes": settings.passes,
+        "adaptive": adaptive if settings.runs_adaptively else None,
         "seed": seed,
-        "token_budget": settings.token_budget,
         "shard_size": settings.shard_size,
         "inject_dropout": settings.inject_dropout,
         "teachers": [
@@ -65,62 +63,13 @@ def manifest(
                 "labels": list(teacher.labels),
                 "max_length": teacher.max_length,
                 "dtype": teacher.spec.dtype,
+                "scope": settings.scope if teacher.known_family else "full",
             }
             for teacher in teachers
         ],
         "labels": list(space.names),
         "texts": {"count": len(corpus), "fingerprint": texts_fingerprint(corpus.ids)},
     }
-
-
-def _seed(seed: int, teacher: Teacher, ids: np.ndarray) -> bytes:
-    digest = hashlib.blake2b(seed.to_bytes(8, "little") + teacher.fingerprint.encode())
-    digest.update(ids.astype("<u8").tobytes())
-    return digest.digest()
-
-
-def _require_finite(signals: Signals, teacher: Teacher, ids: np.ndarray) -> None:
-    finite = np.isfinite(signals.logits).all(1) & np.isfinite(signals.mean_probabilities).all(1)
-    if not finite.all():
-        bad = int(ids[np.flatnonzero(~finite)[0]])
-        raise ModelError(
-            f"the logits are NaN or infinite for text {bad:016x} and {int((~finite).sum()) - 1} other(s) of its batch",
-            where=teacher.checkpoint.where,
-            hint="check its weights; with dtype float16 or bfloat16 use float32",
-        )
-
-
-def _require_variation(signals: Signals, teacher: Teacher) -> None:
-    """Refuse passes that are all the same: a model can hold dropout modules that its forward pass never calls."""
-    energy = np.logaddexp.reduce(signals.logits.astype(np.float64), axis=1)
-    if np.allclose(signals.mean_energy, energy, rtol=1e-6, atol=1e-6):
-        raise ModelError(
-            "the Monte-Carlo passes are all equal to the deterministic one: its dropout has no effect",
-            where=teacher.checkpoint.where,
-            hint=NO_PASSES_HINT,
-        )
-
-
-def _shard_signals(
-    model: Any,
-    tokenizer: Any,
-    teacher: Teacher,
-    part: Corpus,
-    encoded: Encoded,
-    settings: UncertaintySpec,
-    seed: int,
-    advance: Callable[[float], None],
-) -> Signals:
-    pieces, order = [], []
-    for pick in token_batches(encoded.lengths, part.ids, settings.token_budget):
-        batch = padded(tokenizer, [encoded.rows[i] for i in pick], model.device)
-        signals = score_batch(model, batch, settings.passes, _seed(seed, teacher, part.ids[pick]))
-        _require_finite(signals, teacher, part.ids[pick])
-        pieces.append(signals)
-        order.append(pick)
-        advance(len(pick))
-    inverse = np.argsort(np.concatenate(order), kind="stable")
-    return Signals.concatenate(pieces).take(inverse)
 
 
 def score_pool(
@@ -134,12 +83,30 @@ def score_pool(
     progress: Progress,
     group: Group = ALONE,
 ) -> None:
-    """Compute what the store lacks, shared by the processes of a group; one teacher in memory at a time.
+    """Compute what the store lacks, shared by the processes of a group.
 
     Raises:
-        ModelError: If a teacher's passes are all the same, or it gives NaN logits.
+        ModelError: If none of a teacher's dropout sites has an effect, or it gives NaN logits.
     """
     plan = list(enumerate(shards(corpus.ids, settings.shard_size)))
+    room = Room(teachers, settings, seed, device, progress.say)
+    if settings.runs_adaptively:
+        _fill_adaptively(room, plan, teachers, corpus, store, settings, seed, progress, group)
+    else:
+        _fill_fixed(room, plan, teachers, corpus, store, settings, progress, group)
+    group.wait()
+
+
+def _fill_fixed(
+    room: Room,
+    plan: list[tuple[int, np.ndarray]],
+    teachers: Sequence[Teacher],
+    corpus: Corpus,
+    store: ScoreStore,
+    settings: UncertaintySpec,
+    progress: Progress,
+    group: Group,
+) -> None:
     missing = [
         [(number, pick) for number, pick in plan if store.read(index, number, corpus.ids[pick]) is None]
         for index in range(len(teachers))
@@ -147,40 +114,71 @@ def score_pool(
     group.wait()  # all see the same shards missing before any is written
     for index, teacher in enumerate(teachers):
         mine = missing[index][group.index :: group.count]
-        if mine:
-            _score_shards(index, teacher, corpus, mine, store, settings, seed, device, progress)
-    group.wait()
+        if not mine:
+            continue
+        loaded = room.teacher(index)
+        with progress.task(f"scoring with {teacher.name}", sum(len(pick) for _, pick in mine), "texts") as advance:
+            for number, pick in mine:
+                part = corpus.take(pick)
+                encoded = loaded.encode(part)
+                signals = loaded.score(part, encoded, settings.passes, advance)
+                store.write(index, number, part.ids, encoded.tokens, signals)
 
 
-def _score_shards(
-    index: int,
-    teacher: Teacher,
+def _fill_adaptively(
+    room: Room,
+    plan: list[tuple[int, np.ndarray]],
+    teachers: Sequence[Teacher],
     corpus: Corpus,
-    missing: list[tuple[int, np.ndarray]],
     store: ScoreStore,
     settings: UncertaintySpec,
     seed: int,
-    device: torch.device,
     progress: Progress,
+    group: Group,
 ) -> None:
-    model, tokenizer = load_teacher(teacher, device)
-    with progress.task(f"scoring with {teacher.name}", sum(len(pick) for _, pick in missing), "texts") as advance:
-        for number, pick in missing:
-            part = corpus.take(pick)
-            encoded = encode(tokenizer, part, teacher.max_length)
-            signals = _shard_signals(model, tokenizer, teacher, part, encoded, settings, seed, advance)
-            if settings.passes:
-                _require_variation(signals, teacher)
-            store.write(index, number, part.ids, encoded.tokens, signals)
+    """Score window by window: which text runs on follows from all teachers' signals for it."""
+    indices = range(len(teachers))
+    missing = [
+        (number, pick)
+        for number, pick in plan
+        if _read_audit(store, number) is None
+        or any(store.read(index, number, corpus.ids[pick]) is None for index in indices)
+    ]
+    group.wait()
+    mine = missing[group.index :: group.count]
+    size = 1 if room.all_stay else WINDOW
+    rule = settings.rule
+    total = sum(len(pick) for _, pick in mine) * len(teachers)
+    if not mine:
+        return
+    with progress.task("scoring, adaptive passes", total, "texts × teachers") as advance:
+        for start in range(0, len(mine), size):
+            window = mine[start : start + size]
+            parts = [corpus.take(pick) for _, pick in window]
+            for (number, _), part, done in zip(
+                window, parts, score_adaptively(room, len(teachers), parts, rule, seed, advance), strict=True
+            ):
+                _write_audit(store, number, done.audit)
+                for index in indices:
+                    store.write(index, number, part.ids, done.tokens[index], done.signals[index])
 
 
-def collect(teachers: Sequence[Teacher], corpus: Corpus, store: ScoreStore, shard_size: int) -> PoolScores:
+def _write_audit(store: ScoreStore, number: int, audit: Audit) -> None:
+    store.write_note(f"audit-{number:05d}", asdict(audit))
+
+
+def _read_audit(store: ScoreStore, number: int) -> Audit | None:
+    found = store.read_note(f"audit-{number:05d}")
+    return None if found is None else Audit(**found)
+
+
+def collect(teachers: Sequence[Teacher], corpus: Corpus, store: ScoreStore, settings: UncertaintySpec) -> PoolScores:
     """Read a complete store back, rows in the corpus' order.
 
     Raises:
         ScoreStoreError: If a shard is missing or damaged.
     """
-    plan = shards(corpus.ids, shard_size)
+    plan = shards(corpus.ids, settings.shard_size)
     inverse = np.argsort(np.concatenate(plan), kind="stable")
     signals, truncated = [], []
     for index, teacher in enumerate(teachers):
@@ -195,4 +193,6 @@ def collect(teachers: Sequence[Teacher], corpus: Corpus, store: ScoreStore, shar
         signals.append(Signals.concatenate(parts).take(inverse))
         tokens = np.concatenate([store.tokens(index, number) for number in range(len(plan))])
         truncated.append(float((tokens > teacher.max_length).mean()))
-    return PoolScores(tuple(signals), tuple(truncated))
+    audits = [_read_audit(store, number) for number in range(len(plan))] if settings.runs_adaptively else []
+    audit = Audit.total([audit for audit in audits if audit is not None]) if audits else None
+    return PoolScores(tuple(signals), tuple(truncated), audit)

@@ -24,6 +24,7 @@ from muka_fast.checkpoints import (
 from muka_fast.errors import ModelError
 from muka_fast.labels import check_names, fold
 from muka_fast.recipe import TeacherSpec
+from muka_fast.uncertainty.building import known_family
 from muka_fast.uncertainty.dropout import find_sites, inject_dropout, live_sites
 
 
@@ -41,6 +42,7 @@ class Teacher:
         architecture: Class of the model.
         parameters: Number of weights.
         sites: Live dropout sites, after injection; ``all_sites`` counts those with probability 0 too.
+        known_family: Whether its passes have a faster form; else it runs with every site live.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Teacher:
     sites: int
     all_sites: int
     inject: float | None
+    known_family: bool
 
 
 def _config(checkpoint: Checkpoint, inject: float | None) -> Any:
@@ -170,6 +173,7 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
                 sites=len(live_sites(model)),
                 all_sites=len(find_sites(model)),
                 inject=inject,
+                known_family=known_family(model),
             )
         )
     return teachers

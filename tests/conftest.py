@@ -14,6 +14,10 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton and the kernels are first imported
+
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
@@ -28,7 +32,7 @@ SMALL = {
     "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
     "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
 }
-for _family in ("roberta", "electra", "deberta-v2", "modernbert", "xlm-roberta", "mpnet"):
+for _family in ("roberta", "electra", "deberta-v2", "modernbert", "xlm-roberta", "camembert", "mpnet"):
     SMALL[_family] = SMALL["bert"]
 SMALL["albert"] = SMALL["bert"] | {"embedding_size": 16}
 SMALL["electra"] = SMALL["bert"] | {"embedding_size": 16}

@@ -51,12 +51,12 @@ def test_check_prints_the_union_and_writes_nothing(run, project):
     before = sorted(path.name for path in project.iterdir())
     result = run("check", "recipe.yaml")
     assert result.exit_code == 0, result.stderr
-    for part in ("label space: 5 classes", "music", "DistilBertForSequenceClassification", "texts: 60", "3 passes"):
+    for part in ("label space: 5 classes", "music", "DistilBert", "6/6 (full)", "texts: 60", "3 passes, about"):
         assert part in result.stdout
     as_json = json.loads(run("check", "recipe.yaml", "--json").stdout)
     assert (as_json["schema_version"], as_json["texts"]) == (1, 60)
     assert as_json["labels"] == ["music", "weather", "Travel", "bank", "lights"]
-    assert as_json["sites"] == {"one": 8, "two": 6}
+    assert [teacher["live"] for teacher in as_json["estimate"]["teachers"]] == [8, 6]
     assert sorted(path.name for path in project.iterdir()) == before
 
 

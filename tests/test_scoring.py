@@ -26,7 +26,7 @@ def teachers(model_folder):
 
 def fill(folder, teachers, corpus, settings, group=ALONE, seed=0):
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers})
-    store = ScoreStore(folder, manifest(teachers, space, corpus, settings, seed, CPU))
+    store = ScoreStore(folder, manifest(teachers, space, corpus, settings, seed))
     score_pool(teachers, corpus, store, settings, seed=seed, device=CPU, progress=QUIET, group=group)
     return store
 
@@ -59,7 +59,7 @@ def test_missing_and_torn_shards_are_recomputed_to_the_same_bytes(tmp_path, teac
     store.path(0, 1).unlink()
     store.path(1, 2).write_bytes(b"torn")
     with pytest.raises(ScoreStoreError, match="missing or damaged"):
-        collect(teachers, corpus, store, SETTINGS.shard_size)
+        collect(teachers, corpus, store, SETTINGS)
     kept = store.path(0, 0).stat().st_mtime_ns
     fill(tmp_path / "s", teachers, corpus, SETTINGS)
     assert files(tmp_path / "s") == before
@@ -68,9 +68,9 @@ def test_missing_and_torn_shards_are_recomputed_to_the_same_bytes(tmp_path, teac
 
 def test_signals_come_back_in_the_texts_order(tmp_path, teachers):
     corpus = build_corpus(texts(20))
-    scores = collect(teachers, corpus, fill(tmp_path / "a", teachers, corpus, SETTINGS), 8)
+    scores = collect(teachers, corpus, fill(tmp_path / "a", teachers, corpus, SETTINGS), SETTINGS)
     shuffled = corpus.take(np.arange(19, -1, -1))
-    again = collect(teachers, shuffled, fill(tmp_path / "a", teachers, shuffled, SETTINGS), 8)
+    again = collect(teachers, shuffled, fill(tmp_path / "a", teachers, shuffled, SETTINGS), SETTINGS)
     for first, second in zip(scores.signals, again.signals, strict=True):
         assert np.array_equal(first.predictive_entropy, second.predictive_entropy[::-1])
         assert first.logits.shape[0] == 20
@@ -91,7 +91,7 @@ def test_cut_texts_are_counted(tmp_path, model_folder):
     folders = model_folder("one", ("a", "b"), seed=1), model_folder("two", ("c", "d"), seed=2)
     teachers = describe_teachers([TeacherSpec(model=str(folder), max_length=8) for folder in folders])
     corpus = build_corpus(["music", "what is the weather in paris tomorrow please", "rock", "stop jazz"])
-    scores = collect(teachers, corpus, fill(tmp_path / "s", teachers, corpus, SETTINGS), 8)
+    scores = collect(teachers, corpus, fill(tmp_path / "s", teachers, corpus, SETTINGS), SETTINGS)
     assert scores.truncated == (0.25, 0.25)
 
 
@@ -125,11 +125,11 @@ def test_identical_passes_are_never_reported_as_uncertainty(tmp_path, model_fold
         attention_probs_dropout_prob=0.0,
         classifier_dropout_prob=0.0,
     )
-    import muka_fast.scoring as scoring
+    import muka_fast.loaded as loaded
 
     teachers = describe_teachers([TeacherSpec(model=str(f)) for f in (inert, other)])
 
-    def load(teacher, device, load=scoring.load_teacher):
+    def load(teacher, device, load=loaded.load_teacher):
         model, tokenizer = load(teacher, device)
         for name, module in model.named_modules():
             if hasattr(module, "p") and name != "albert.encoder.albert_layer_groups.0.albert_layers.0.dropout":
@@ -137,7 +137,7 @@ def test_identical_passes_are_never_reported_as_uncertainty(tmp_path, model_fold
         return model, tokenizer
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "load_teacher", load)
-        with pytest.raises(ModelError, match="all equal to the deterministic one"):
+        patch.setattr(loaded, "load_teacher", load)
+        with pytest.raises(ModelError, match="no dropout site is live"):
             fill(tmp_path / "t", teachers, corpus, SETTINGS)
     fill(tmp_path / "u", teachers, corpus, UncertaintySpec(passes=0))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +21,8 @@ class Signals:
     Attributes:
         logits: Deterministic logits, (N, C).
         mean_probabilities: Mean over the passes of the softmax, (N, C).
-        predictive_entropy: Entropy of the mean probabilities, (N,).
+        predictive_entropy: Entropy of the mean probabilities, (N,); where adaptive passes stopped early, an estimate
+            of what all of them would give.
         expected_entropy: Mean over the passes of the entropy, (N,). Their difference is the mutual information.
         mean_energy: Mean over the passes of logsumexp(logits), (N,).
         trust_spread: Sample standard deviation over the passes of 1 − H / ln C, (N,); 0 for one pass.
@@ -66,6 +67,22 @@ def normalised(entropies: Values, classes: int) -> Values:
     return entropies * (1 / math.log(classes) if classes > 1 else 0.0)
 
 
+def trust_and_variance(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return 1 − H(mean probabilities) / ln C of each text and the variance of one pass' share in it, (N,) each.
+
+    To first order (delta method) pass k moves the entropy of the mean by −Σ p_k ln p̄, whose spread over the passes
+    tells how far the mean of that many passes may be from the mean of infinitely many.
+
+    Args:
+        logits: (passes, N, C), two passes or more.
+    """
+    probabilities = logits.float().softmax(-1)
+    mean = probabilities.mean(0)
+    influence = -(probabilities * mean.clamp_min(torch.finfo(mean.dtype).tiny).log()).sum(-1)
+    variance = normalised(influence, logits.shape[-1]).var(0)
+    return 1 - normalised(entropy(mean), logits.shape[-1]).cpu().numpy(), variance.cpu().numpy()
+
+
 def summarise(logits: Tensor, pass_logits: Tensor, features: np.ndarray | None = None) -> Signals:
     """Reduce the logits of K passes to signals.
 
@@ -94,3 +111,16 @@ def summarise(logits: Tensor, pass_logits: Tensor, features: np.ndarray | None =
         passes=np.full(batch, passes, dtype=np.int32),
         features=np.zeros((batch, 0), dtype=np.float32) if features is None else features,
     )
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """One deterministic pass over B texts: logits (B, C), and what the classifier reads, (B, F)."""
+
+    logits: Tensor
+    features: np.ndarray
+
+    def signals(self) -> Signals:
+        """Return the signals it gives by itself: the deterministic pass stands in for the mean, 0 passes used."""
+        alone = summarise(self.logits, self.logits[None], self.features)
+        return replace(alone, passes=np.zeros(len(alone), dtype=np.int32))

@@ -1,0 +1,245 @@
+"""Compile every kernel as it is shipped, without a GPU, and read the machine code back.
+
+    python benchmarks/aot_report.py                         # sm_80, sm_90 and sm_100
+    python benchmarks/aot_report.py --quick --json aot.json # sm_90 only, fewer shapes
+
+The launchers themselves are called, on CPU tensors whose values nobody reads, and what they would launch is compiled
+for the architecture asked for; so block sizes, constants and alignments are the shipped ones. Registers and shared
+memory are the compiler's own figures; spills are counted as loads from and stores to local memory, tensor-core
+instructions by name. The second table says what a dropout decision costs: instructions a 16-bit lane, as the difference
+between a kernel that makes eight blocks a thread and one that makes four.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+os.environ.pop("TRITON_INTERPRET", None)
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, make_backend
+from triton.runtime.jit import JITFunction, create_function_from_signature
+
+from muka_fast.kernels import configurations
+from muka_fast.kernels.attention import attention
+from muka_fast.kernels.bias_gelu import bias_gelu
+from muka_fast.kernels.embedding_norm import embedding_norm
+from muka_fast.kernels.first_row_attention import first_row_attention
+from muka_fast.kernels.head import head
+from muka_fast.kernels.keep import keep_tile
+from muka_fast.kernels.layout import Drop, Layout
+from muka_fast.kernels.residual_norm import residual_norm
+
+DROP = Drop(site=3, p=0.1)
+PASSES = 16
+TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTC\w*MMA|BMMA|IMMA|QGMMA)\b")
+INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", re.MULTILINE)
+TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One compiled kernel."""
+
+    case: str
+    kernel: str
+    architecture: int
+    warps: int
+    registers: int
+    spill_stores: int
+    spill_loads: int
+    shared_bytes: int
+    tensor_core: int
+    instructions: int
+
+
+def disassemble(cubin: bytes) -> list[str]:
+    """Return the names of a kernel's instructions, padding behind its end left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        text = subprocess.run([TOOLS / "nvdisasm", "-c", path], check=True, capture_output=True, text=True).stdout
+    return [name for name in INSTRUCTION.findall(text) if name != "NOP"]
+
+
+def registers(cubin: bytes) -> int:
+    """Return the registers of a thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "kernel.cubin")
+        path.write_bytes(cubin)
+        usage = subprocess.run([TOOLS / "cuobjdump", "-res-usage", path], check=True, capture_output=True, text=True)
+    return max(int(count) for count in re.findall(r"REG:(\d+)", usage.stdout + usage.stderr))
+
+
+def compile_launch(kernel: JITFunction, architecture: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Compile what ``kernel[grid](*args, **kwargs)`` would run on an architecture."""
+    target = GPUTarget("cuda", architecture, 32)
+    backend = make_backend(target)
+    binder = create_function_from_signature(kernel.signature, kernel.params, backend)
+    bound, specialization, options = binder(*args, debug=False, **kwargs)
+    options, signature, constexprs, attributes = kernel._pack_args(backend, kwargs, bound, specialization, options)
+    source = ASTSource(kernel, signature, constexprs, attributes)
+    return triton.compile(source, target=target, options=options.__dict__)
+
+
+def launches(architecture: int, call: Callable[[], Any]) -> list[tuple[JITFunction, tuple[Any, ...], dict[str, Any]]]:
+    """Return what ``call`` would launch on an architecture."""
+    seen = []
+
+    def record(kernel: JITFunction, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
+        seen.append((kernel, args, kwargs))
+
+    with (
+        mock.patch.object(JITFunction, "run", new=record),
+        mock.patch.object(configurations, "architecture", return_value=architecture),
+    ):
+        call()
+    return seen
+
+
+def measure(case: str, architecture: int, call: Callable[[], Any]) -> list[Row]:
+    """Compile what ``call`` launches and read it back."""
+    rows = []
+    for kernel, args, kwargs in launches(architecture, call):
+        compiled = compile_launch(kernel, architecture, args, kwargs)
+        cubin = compiled.asm["cubin"]
+        names = disassemble(cubin)
+        rows.append(
+            Row(
+                case=case,
+                kernel=kernel.__name__.strip("_"),
+                architecture=architecture,
+                warps=compiled.metadata.num_warps,
+                registers=registers(cubin),
+                spill_stores=sum(name.startswith("STL") for name in names),
+                spill_loads=sum(name.startswith("LDL") for name in names),
+                shared_bytes=compiled.metadata.shared,
+                tensor_core=sum(bool(TENSOR_CORE.match(name)) for name in names),
+                instructions=len(names),
+            )
+        )
+    return rows
+
+
+def cases(quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Name the shipped shapes: BERT-base, MiniLM's heads of 32, and the widest of each kind."""
+    for dtype, precision in ((torch.bfloat16, "bf16"), (torch.float32, "fp32")):
+        yield from model_cases(f"base {precision}", 768, 12, dtype, (4, 151) if quick else (4, 151, 1000, 2048))
+        if not quick:
+            yield from model_cases(f"MiniLM {precision}", 384, 12, dtype, (4, 151))
+            yield from model_cases(f"large {precision}", 1024, 8, dtype, (4,))
+
+
+def model_cases(
+    label: str, width: int, heads: int, dtype: torch.dtype, label_spaces: tuple[int, ...]
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Call every launcher on one encoder's shapes."""
+    layout = Layout.build(1, np.arange(2, dtype=np.uint64), [128, 100], "cpu")
+    rows, texts = layout.rows, layout.texts
+
+    def new(*shape: int, dtype: torch.dtype = dtype) -> torch.Tensor:
+        return torch.empty(shape, dtype=dtype)
+
+    x, e, qkv, vector = new(PASSES * rows, width), new(rows, width), new(PASSES * rows, 3 * width), new(width)
+    shared = new(texts, width), new(rows, 2 * width)
+    separate = new(PASSES * texts, width), new(PASSES * rows, 2 * width)
+    bias = new(heads, 128, 128, dtype=torch.float32)
+    shape = (heads, (width // heads) ** -0.5, layout, 0, PASSES)
+    yield f"{label} residual", lambda: residual_norm(x, x, vector, vector, 1e-5, layout, 0, DROP)
+    yield f"{label} residual, no norm", lambda: residual_norm(x, e, None, None, 1e-5, layout, 0, DROP)
+    yield f"{label} embedding", lambda: embedding_norm(e, vector, vector, 1e-5, layout, 0, PASSES, DROP)
+    yield f"{label} full", lambda: attention(qkv, *shape, DROP)
+    yield f"{label} full, no dropout", lambda: attention(qkv, *shape, None)
+    yield f"{label} full, bias", lambda: attention(qkv, *shape, DROP, bias)
+    yield f"{label} full, window", lambda: attention(qkv, *shape, DROP, None, 64)
+    yield f"{label} first row, shared", lambda: first_row_attention(*shared, *shape, DROP)
+    yield f"{label} first row, separate", lambda: first_row_attention(*separate, *shape, DROP)
+    yield f"{label} gelu", lambda: bias_gelu(x, vector)
+    for classes in label_spaces:
+        dense, classifier = (new(width, width), vector), (new(classes, width), new(classes))
+        rest = (dense, "tanh", classifier, DROP, DROP, True)
+        yield f"{label} C={classes}", partial(head, separate[0], PASSES, layout, 0, *rest)
+
+
+def report(architecture: int, quick: bool, only: str = "") -> Iterator[Row]:
+    """Compile the shipped cases whose name has ``only`` in it."""
+    for case, call in cases(quick):
+        if only in case:
+            yield from measure(case, architecture, call)
+
+
+@triton.jit
+def _decisions(key_ptr, out_ptr, KIND: tl.constexpr, ROUNDS: tl.constexpr, BLOCKS: tl.constexpr):
+    block = tl.program_id(0) * BLOCKS + tl.arange(0, BLOCKS)
+    if KIND == "64":
+        keep = keep_tile(
+            key_ptr, tl.program_id(1).to(tl.int64), tl.program_id(2), tl.program_id(1), block[:, None], 6554
+        )
+    else:
+        word0, word1, word2, word3 = tl.randint4x(tl.load(key_ptr), block, ROUNDS)
+        words = tl.reshape(tl.join(tl.join(word0, word2), tl.join(word1, word3)), (BLOCKS, 4))
+        lanes = (words[:, :, None] >> (tl.arange(0, 2) * 16).to(tl.uint32)[None, None, :]) & 0xFFFF
+        keep = tl.reshape(lanes >= 6554, (BLOCKS, 8))
+    lane = tl.arange(0, keep.shape[1])[None, :]
+    tl.store(out_ptr + block[:, None] * keep.shape[1] + lane, keep.to(tl.int8))
+
+
+def mask_costs(architecture: int) -> dict[str, float]:
+    """Return the instructions of one decision for each form of Philox, its comparison and counting included."""
+    key, out = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int32)
+    costs = {}
+    for kind, rounds, lanes in (("64", 10, 16), ("32", 10, 8), ("32", 7, 8)):
+        counts = []
+        for blocks in (4, 8):
+            shape = {"KIND": kind, "ROUNDS": rounds, "BLOCKS": blocks * 128, "num_warps": 4}
+            compiled = compile_launch(_decisions, architecture, (key, out), shape | configurations.OPTIONS)
+            counts.append(len(disassemble(compiled.asm["cubin"])))
+        costs[f"4x{kind}-{rounds}"] = (counts[1] - counts[0]) / (4 * lanes)
+    return costs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--quick", action="store_true", help="sm_90 only, fewer shapes")
+    parser.add_argument("--architecture", type=int, action="append", choices=configurations.ARCHITECTURES)
+    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has TEXT in it")
+    arguments = parser.parse_args()
+    architectures = arguments.architecture or ([90] if arguments.quick else list(configurations.ARCHITECTURES))
+    header = ("case", "kernel", "sm", "warps", "registers", "spill st/ld", "shared", "tensor core", "instructions")
+    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
+    rows = []
+    for architecture in architectures:
+        for row in report(architecture, arguments.quick, arguments.only):
+            rows.append(row)
+            print(
+                f"| {row.case} | {row.kernel} | {row.architecture} | {row.warps} | {row.registers} | "
+                f"{row.spill_stores}/{row.spill_loads} | {row.shared_bytes} | {row.tensor_core} | {row.instructions} |",
+                flush=True,
+            )
+    costs = {architecture: mask_costs(architecture) for architecture in architectures}
+    print("\n| instructions a 16-bit lane | " + " | ".join(next(iter(costs.values()))) + " |\n|---|---|---|---|")
+    for architecture, each in costs.items():
+        print(f"| sm_{architecture} | " + " | ".join(f"{cost:.1f}" for cost in each.values()) + " |")
+    if arguments.json:
+        record = {"triton": triton.__version__, "kernels": [asdict(row) for row in rows], "masks": costs}
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+"""What Monte-Carlo passes buy: scope × K and adaptive passes, against the many-pass answer and the true owners.
+
+For each data set (a folder that ``train_teachers.py`` wrote) the engine runs the first ``--texts`` texts of the pool
+with every scope; the first k passes of a run are those of a run with K = k, so one run serves every K. The choice by
+K = 128 passes is the yardstick: texts whose margin after 16 passes is beyond 5 standard errors keep their choice, the
+others run all 128. Adaptive passes run through the code that ``muka-fast score`` runs. All forms take turns on the
+batches of one process; their cost is wall-clock time over that of the Hugging Face model's own deterministic pass
+(inference mode, sorted, padded to the longest of a batch). Labels serve only to count right choices.
+
+    python benchmarks/passes.py --json benchmarks/results/passes-cpu.json ag_news=runs/ag_news trec=runs/trec
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from muka_fast.checkpoints import read_config
+from muka_fast.corpus import build_corpus, token_batches
+from muka_fast.encoding import padded
+from muka_fast.environment import device_name, versions
+from muka_fast.loaded import Room
+from muka_fast.progress import Progress
+from muka_fast.recipe import TeacherSpec, UncertaintySpec
+from muka_fast.rounds import score_adaptively
+from muka_fast.tables import open_tables
+from muka_fast.teachers import describe_teachers, load_teacher
+from muka_fast.uncertainty.packing import pack
+from muka_fast.uncertainty.signals import entropy, normalised, trust_and_variance
+
+SCOPES = ("full", "last-3", "last-2", "last-1", "tail", "head")
+PASSES = (1, 2, 4, 8, 16)
+MANY = 128
+SURE = 5.0
+
+
+def trust_of(logits: torch.Tensor) -> np.ndarray:
+    """Return 1 − H / ln C of the mean over passes, (N,)."""
+    return 1 - normalised(entropy(logits.softmax(-1).mean(0)), logits.shape[-1]).numpy()
+
+
+class Clock:
+    """Adds up seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, run: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        result = run()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        return result
+
+
+def texts_of(folder: Path, count: int) -> tuple[Any, np.ndarray]:
+    """Return the first distinct texts of a pool, and for each which teacher knows its label."""
+    (table,) = open_tables([str(folder / "pool.parquet")])
+    rows = [cells for _, cells in table.cells(["text", "label"])][: 2 * count]
+    corpus = build_corpus([row[0] for row in rows], labels=[row[1] for row in rows])
+    corpus = corpus.take(np.arange(min(count, len(corpus))))
+    return corpus, np.array(corpus.labels)
+
+
+def measure(folder: Path, count: int, budget: int) -> dict[str, Any]:
+    """Measure one data set."""
+    corpus, labels = texts_of(folder, count)
+    specs = [TeacherSpec(model=str(path)) for path in sorted(folder.glob("teacher-[0-9]*")) if path.is_dir()]
+    teachers = describe_teachers(specs)
+    owner = np.array([next(i for i, t in enumerate(teachers) if label in t.labels) for label in labels])
+    device, clock = torch.device("cpu"), Clock()
+    layers = [read_config(t.checkpoint).num_hidden_layers for t in teachers]
+    scopes = [s for s in SCOPES if not s.startswith("last-") or int(s[5:]) < min(layers)]
+    rooms = {s: Room(teachers, UncertaintySpec(passes=16, scope=s, token_budget=budget), 0, device) for s in scopes}
+    looks: list[np.ndarray] = []
+    logits: dict[str, list[torch.Tensor]] = {scope: [] for scope in scopes}
+    encodings = []
+    for index, teacher in enumerate(teachers):
+        model, tokenizer = load_teacher(teacher, device)
+        engines = {scope: rooms[scope].teacher(index).engine for scope in scopes}
+        encoded = rooms["full"].teacher(index).encode(corpus)
+        encodings.append(encoded)
+        found: dict[str, list[torch.Tensor]] = {scope: [] for scope in scopes}
+        look, picks = [], token_batches(encoded.lengths, corpus.ids, budget)
+
+        def plain(inputs: dict[str, torch.Tensor], model: Any = model) -> torch.Tensor:
+            with torch.inference_mode():
+                return model(**inputs).logits
+
+        for number, pick in enumerate([picks[len(picks) // 2], *picks]):
+            inputs = padded(tokenizer, [encoded.rows[i] for i in pick], device)
+            batch = pack([encoded.rows[i] for i in pick], corpus.ids[pick], device)
+            timer = clock if number else Clock()  # the first round warms up
+            timer("hugging face", lambda inputs=inputs: plain(inputs))
+            first = timer("look", lambda b=batch, e=engines: e["full"].first_look(b))
+            passes = {s: timer(s, lambda b=batch, e=engines[s]: e.sample(b, range(16))) for s in scopes}
+            if number:
+                look.append(first.logits)
+                for scope in scopes:
+                    found[scope].append(passes[scope])
+        order = torch.from_numpy(np.argsort(np.concatenate(picks), kind="stable"))
+        looks.append(trust_of(torch.cat(look)[order][None]))
+        for scope in scopes:
+            logits[scope].append(torch.cat(found[scope], dim=1)[:, order].clone())
+
+    def choice(parts: list[torch.Tensor]) -> np.ndarray:
+        return np.stack([trust_of(part) for part in parts]).argmax(0)
+
+    sixteen, many = choice(logits["full"]), choice(logits["full"])
+    pairs = [trust_and_variance(part) for part in logits["full"]]
+    ranked = np.sort(np.stack([pair[0] for pair in pairs]), axis=0)
+    noise = np.sqrt(np.sum([pair[1] for pair in pairs], axis=0) / 16)
+    near = np.flatnonzero(ranked[-1] - ranked[-2] <= SURE * noise + 0.01)
+    part = corpus.take(near)
+    more = [
+        torch.cat([logits["full"][i][:, near], rooms["full"].teacher(i).sample(part, range(16, MANY))])
+        for i in range(len(teachers))
+    ]
+    many[near] = choice(more)
+
+    settings = UncertaintySpec(passes=16, adaptive=True, audit=0.0, token_budget=budget)
+    room = rooms["full"]
+    done = clock("adaptive", lambda: score_adaptively(room, len(teachers), [corpus], settings.rule, 0, lambda _: None))[
+        0
+    ]
+    adaptive = np.stack([1 - normalised(s.predictive_entropy, s.logits.shape[1]) for s in done.signals]).argmax(0)
+    # The same rule with a tenth of the texts audited: does the interval hold the share the whole pool shows?
+    audited = UncertaintySpec(passes=16, adaptive=True, audit=0.1, token_budget=budget).rule
+    audit = score_adaptively(room, len(teachers), [corpus], audited, 0, lambda _: None)[0].audit
+    single = np.stack(looks).argmax(0)
+
+    unit = clock.seconds["hugging face"]
+
+    def row(chosen: np.ndarray, cost: float) -> dict[str, float]:
+        return {
+            "right_teacher": float((chosen == owner).mean()),
+            "differs_from_128": float((chosen != many).mean()),
+            "differs_from_16": float((chosen != sixteen).mean()),
+            "cost": cost / unit,
+        }
+
+    rows = {"single pass": row(single, clock.seconds["look"])}
+    for scope in scopes:
+        for passes in PASSES:
+            share = clock.seconds[scope] * (1 if scope in ("tail", "head") else passes / 16)
+            chosen = choice([part[:passes] for part in logits[scope]])
+            rows[f"{scope}, K = {passes}"] = row(chosen, clock.seconds["look"] + share)
+    rows["full, K = 128"] = row(many, float("nan")) | {"cost": clock.seconds["full"] / 16 * MANY / unit}
+    rows["full, adaptive"] = row(adaptive, clock.seconds["adaptive"]) | {"passes": done.audit.mean_passes}
+    changed = float((adaptive != sixteen).mean())
+    return {
+        "texts": len(corpus),
+        "tokens": float(np.mean([encoded.lengths.mean() for encoded in encodings])),
+        "classes": [len(t.labels) for t in teachers],
+        "seconds_of_a_deterministic_pass": unit,
+        "own_deterministic_pass": clock.seconds["look"] / unit,
+        "run_to_128_passes": len(near),
+        "rows": rows,
+        "audit": {"audited": audit.audited, "changed": audit.changed, "interval": audit.interval, "truth": changed},
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the figures as Markdown tables: one of the rules, one of scope × K."""
+    names = list(results)
+    lines = [
+        "| passes | " + " | ".join(f"{name}: right teacher / differs from K = 128 / cost" for name in names) + " |"
+    ]
+    lines.append("|---|" + "---|" * len(names))
+    for key in next(iter(results.values()))["rows"]:
+        cells = []
+        for name in names:
+            one = results[name]["rows"].get(key)
+            if one is None:
+                cells.append("–")
+                continue
+            right, differs = 100 * one["right_teacher"], 100 * one["differs_from_128"]
+            cells.append(f"{right:.1f} % / {differs:.1f} % / {one['cost']:.2f}")
+        lines.append(f"| {key} | " + " | ".join(cells) + " |")
+    for name in names:
+        one = results[name]
+        audit, adaptive, fixed = one["audit"], one["rows"]["full, adaptive"], one["rows"]["full, K = 16"]
+        low, high = audit["interval"]
+        lines.append(
+            f"\n{name}: {one['texts']} texts of {one['tokens']:.0f} tokens. Adaptive: {adaptive['passes']:.1f} passes a "
+            f"text, {adaptive['cost']:.2f} deterministic passes in all ({adaptive['cost'] / one['own_deterministic_pass']:.2f} "
+            f"of the engine's own), differs from K = 128 for {adaptive['differs_from_128']:.2%} (fixed K = 16: "
+            f"{fixed['differs_from_128']:.2%}). Audit: {audit['changed']} of {audit['audited']} changed, 95 % interval "
+            f"{low:.2%} to {high:.2%}, truth {audit['truth']:.2%}."
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure the data sets named on the command line and write or extend the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="*", metavar="NAME=FOLDER", help="folders of train_teachers.py")
+    parser.add_argument("--texts", type=int, default=2000)
+    parser.add_argument("--token-budget", type=int, default=4096)
+    parser.add_argument("--json", type=Path, required=True, help="file to read, extend and write")
+    args = parser.parse_args()
+    collected = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {"data": {}}
+    for item in args.data:
+        name, _, folder = item.partition("=")
+        collected["data"][name] = measure(Path(folder), args.texts, args.token_budget)
+        collected |= {"versions": versions(), "device": device_name(torch.device("cpu"))}
+        args.json.write_text(json.dumps(collected, indent=2) + "\n", encoding="utf-8")
+        Progress().say(f"{name} done")
+    print(table(collected["data"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""How each kernel is cut into blocks on each architecture: literal tables, nothing is tuned while running.
+
+Every entry was compiled and read back: none spills a register and none needs more than 99 KiB of shared memory, the
+least a supported GPU has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton import knobs
+
+ARCHITECTURES = (80, 90, 100)
+"""Compute capabilities the tables know; a device takes the newest that is not newer than itself."""
+
+OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
+"""Compile options of every kernel: said here because the compiler's default is about to change."""
+
+
+def architecture(x: Tensor) -> int:
+    """Return the column of the tables for the device a tensor lives on.
+
+    Raises:
+        RuntimeError: If no kernel can run there.
+    """
+    if x.is_cuda:
+        major, minor = torch.cuda.get_device_capability(x.device)
+        known = [each for each in ARCHITECTURES if each <= 10 * major + minor]
+        if known:
+            return known[-1]
+        raise RuntimeError(f"these kernels need a GPU of compute capability 8.0 or newer, this one has {major}.{minor}")
+    if not interpreted():
+        raise RuntimeError(f"these kernels need tensors on a CUDA GPU, not on {x.device} (or set TRITON_INTERPRET=1)")
+    return 90
+
+
+def interpreted() -> bool:
+    """Say whether kernels run in Triton's interpreter."""
+    return bool(knobs.runtime.interpret)
+
+
+def operand(x: Tensor) -> triton.language.dtype:
+    """Return the type that tensors like ``x`` are multiplied in; the interpreter multiplies in fp32 only."""
+    if interpreted() or x.dtype == torch.float32:
+        return triton.language.float32
+    return triton.language.bfloat16 if x.dtype == torch.bfloat16 else triton.language.float16
+
+
+def precision(x: Tensor) -> str:
+    """Return how fp32 products are made: exactly, or in TF32 where PyTorch is allowed to."""
+    return "tf32" if x.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
+
+
+def row(architecture: int, block: int) -> dict[str, Any]:
+    """Return the options of kernels that hold a row of ``block`` elements in registers.
+
+    One warp up to 1,024 elements: sums and the masks' change of layout then need no shared memory, and no two threads
+    work out the same counter.
+    """
+    return OPTIONS | {"num_warps": max(1, block // 1024)}
+
+
+def elementwise(architecture: int) -> dict[str, Any]:
+    """Return block size and options of elementwise kernels."""
+    return OPTIONS | {"BLOCK": 1024, "num_warps": 4}
+
+
+ATTENTION = {
+    # (bytes an element, head size): queries, keys, warps, stages
+    80: {
+        (2, 16): (64, 32, 4, 2), (2, 32): (64, 32, 4, 2), (2, 64): (64, 32, 4, 2), (2, 128): (64, 32, 4, 2),
+        (4, 16): (32, 32, 4, 2), (4, 32): (32, 32, 4, 2), (4, 64): (32, 32, 4, 2), (4, 128): (32, 16, 8, 1),
+    },
+    90: {
+        (2, 16): (64, 64, 4, 2), (2, 32): (64, 64, 4, 2), (2, 64): (64, 64, 4, 2), (2, 128): (64, 32, 4, 2),
+        (4, 16): (32, 32, 4, 2), (4, 32): (32, 32, 4, 2), (4, 64): (32, 32, 4, 2), (4, 128): (32, 16, 8, 1),
+    },
+    100: {
+        (2, 16): (64, 64, 4, 2), (2, 32): (64, 64, 4, 2), (2, 64): (64, 64, 4, 2), (2, 128): (64, 32, 4, 2),
+        (4, 16): (32, 32, 4, 2), (4, 32): (32, 32, 4, 2), (4, 64): (32, 32, 4, 2), (4, 128): (32, 16, 8, 1),
+    },
+}  # fmt: skip
+
+
+def attention(architecture: int, x: Tensor, size: int) -> dict[str, Any]:
+    """Return block sizes and options of attention over heads of ``size``."""
+    queries, keys, warps, stages = ATTENTION[architecture][x.element_size(), size]
+    return OPTIONS | {"QUERIES": queries, "KEYS": keys, "num_warps": warps, "num_stages": stages}
+
+
+def first_row_attention(architecture: int, shared: bool, size: int) -> dict[str, Any]:
+    """Return block sizes and options of attention with one query a text."""
+    return OPTIONS | {"KEYS": 64 if shared or size < 128 else 32, "num_warps": 4, "num_stages": 2}
+
+
+HEAD = {
+    # (bytes an element, classes at most): features in, features hidden, warps, stages
+    (2, 128): (64, 64, 4, 3), (2, 256): (64, 32, 8, 2),
+    (4, 128): (32, 32, 8, 2), (4, 256): (32, 16, 8, 2),
+}  # fmt: skip
+
+
+def head(architecture: int, x: Tensor, classes: int) -> dict[str, Any]:
+    """Return block sizes and options of the head; more than 256 classes are worked through 256 at a time."""
+    tile = min(256, max(16, triton.next_power_of_2(classes)))
+    limit = min(limit for size, limit in HEAD if size == x.element_size() and limit >= tile)
+    inputs, hidden, warps, stages = HEAD[x.element_size(), limit]
+    tiles = {"CLASS_TILE": tile, "INPUT_TILE": inputs, "HIDDEN_TILE": hidden}
+    return OPTIONS | tiles | {"num_warps": warps, "num_stages": stages}

@@ -1,0 +1,164 @@
+"""Where rows and dropout decisions stand: packed texts, passes one after the other, and the masks in numpy.
+
+Rows of all texts stand one after the other without padding, R0 in all. K passes make a (K · R0, D) matrix, pass-major:
+row r belongs to pass ``first_pass + r // R0`` and to packed row ``r % R0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muka_fast.kernels.philox import LANES, PhiloxLanes, keep_scale, row_blocks, threshold
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A live dropout site.
+
+    Attributes:
+        site: Number of the site in its model, below 2³².
+        p: Drop probability, below 1 − 2⁻¹⁷.
+    """
+
+    site: int
+    p: float
+
+    @property
+    def threshold(self) -> int:
+        """Lane value below which an element is dropped, 0 to 65535."""
+        return threshold(self.p)
+
+    @property
+    def scale(self) -> float:
+        """What kept elements are multiplied by."""
+        return keep_scale(self.p)
+
+
+def drop_arguments(drop: Drop | None) -> tuple[int, int, float]:
+    """Return site, threshold and scale as kernels take them; without dropout they say so too."""
+    return (drop.site, drop.threshold, drop.scale) if drop else (0, 0, 1.0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Packed rows of B texts, and what their masks are keyed by; 64-bit words are held as int64 bit patterns.
+
+    Attributes:
+        key: Mask key, (1,), int64.
+        text_ids: One 64-bit id a text, (B,), int64.
+        starts: First row of each text, then R0, (B + 1,), int32.
+        row_text: Text of each row, (R0,), int32.
+        row_position: Position of each row inside its text, (R0,), int32.
+        longest: Rows of the longest text.
+    """
+
+    key: Tensor
+    text_ids: Tensor
+    starts: Tensor
+    row_text: Tensor
+    row_position: Tensor
+    longest: int
+
+    @classmethod
+    def build(cls, key: int, text_ids: np.ndarray, lengths: Sequence[int], device: torch.device | str) -> Layout:
+        """Lay out texts of the given lengths.
+
+        Args:
+            key: 64-bit word that names run and teacher.
+            text_ids: (B,), uint64.
+            lengths: Tokens of each text, at least 1, (B,).
+            device: Where the tensors go.
+
+        Raises:
+            ValueError: If ids and lengths do not pair, or a text is empty.
+        """
+        counts = np.asarray(lengths, dtype=np.int32)
+        ids = np.ascontiguousarray(text_ids, dtype=np.uint64)
+        if ids.shape != counts.shape or counts.ndim != 1 or not counts.size or counts.min() < 1:
+            raise ValueError(f"need one length of at least 1 per text: ids {ids.shape}, lengths {list(lengths)}")
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        row_text = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(device, copy=True)
+
+        return cls(
+            key=tensor(np.array([key], dtype=np.uint64).view(np.int64)),
+            text_ids=tensor(ids.view(np.int64)),
+            starts=tensor(starts),
+            row_text=tensor(row_text),
+            row_position=tensor(np.arange(starts[-1], dtype=np.int32) - starts[row_text]),
+            longest=int(counts.max()),
+        )
+
+    @property
+    def texts(self) -> int:
+        """Number of texts, B."""
+        return len(self.text_ids)
+
+    @property
+    def rows(self) -> int:
+        """Number of packed rows, R0."""
+        return len(self.row_text)
+
+    @cached_property
+    def firsts(self) -> Layout:
+        """The layout of the texts' first rows only, one row a text."""
+        order = torch.arange(self.texts + 1, dtype=torch.int32, device=self.starts.device)
+        return Layout(self.key, self.text_ids, order, order[:-1], torch.zeros_like(order[:-1]), longest=1)
+
+
+def keep_rows(
+    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: Drop, width: int
+) -> np.ndarray:
+    """Return which elements of packed hidden rows are kept.
+
+    Args:
+        key: 64-bit mask key.
+        text_ids: (B,), uint64.
+        lengths: Rows of each text, (B,).
+        numbers: Pass numbers, (K,).
+        drop: The site.
+        width: Features of a row, D.
+
+    Returns:
+        Boolean array, (K · R0, D), pass-major.
+    """
+    lanes, blocks = PhiloxLanes(key), row_blocks(width)
+    texts = [
+        lanes.draw(int(text), number, drop.site, length * blocks).reshape(length, blocks * LANES)[:, :width]
+        for number in numbers
+        for text, length in zip(text_ids, lengths, strict=True)
+    ]
+    return np.concatenate(texts) >= drop.threshold
+
+
+def keep_attention(
+    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: Drop, heads: int
+) -> list[np.ndarray]:
+    """Return which attention probabilities are kept.
+
+    Args:
+        key: 64-bit mask key.
+        text_ids: (B,), uint64.
+        lengths: Rows of each text, (B,).
+        numbers: Pass numbers, (K,).
+        drop: The site.
+        heads: Attention heads, H.
+
+    Returns:
+        For each text a boolean array (K, L, H, L): pass, query, head, key.
+    """
+    lanes = PhiloxLanes(key)
+    masks = []
+    for text, length in zip(text_ids, lengths, strict=True):
+        blocks = row_blocks(length)
+        drawn = np.stack([lanes.draw(int(text), n, drop.site, length * heads * blocks) for n in numbers])
+        masks.append(drawn.reshape(len(numbers), length, heads, blocks * LANES)[..., :length] >= drop.threshold)
+    return masks

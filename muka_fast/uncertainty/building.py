@@ -1,0 +1,111 @@
+"""Which form of the engine a teacher gets, and the proof on the spot that it computes what the teacher computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+
+from muka_fast.errors import ModelError
+from muka_fast.uncertainty.encoders import FAMILIES, Encoder
+from muka_fast.uncertainty.engine import Engine
+from muka_fast.uncertainty.operations import TorchOperations
+from muka_fast.uncertainty.packing import Packed, pack
+from muka_fast.uncertainty.plain import PlainEngine
+from muka_fast.uncertainty.scoped import ScopedEngine
+
+_PROBE_LENGTHS = (150, 7, 7, 1)
+_TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+
+def known_family(model: Any) -> bool:
+    """Return whether a model, its weights loaded or not, is of a family with an encoder of its own."""
+    config = model.config
+    return (
+        config.model_type in FAMILIES
+        and type(model).__module__.startswith("transformers.models.")
+        and type(model).__name__.endswith("ForSequenceClassification")
+        and not getattr(config, "is_decoder", False)
+        and getattr(config, "position_embedding_type", "absolute") == "absolute"
+    )
+
+
+def _operations(encoder: Encoder, device: torch.device) -> TorchOperations:
+    """Return Triton kernels where they can run, PyTorch operations elsewhere."""
+    if device.type == "cuda" and find_spec("triton") is not None:
+        from muka_fast.uncertainty.fused import FusedOperations, can_run
+
+        if can_run(encoder):
+            return FusedOperations()
+    return TorchOperations()
+
+
+def _probe(model: Any) -> Packed:
+    """Random tokens, long and short."""
+    longest = min(_PROBE_LENGTHS[0], model.config.max_position_embeddings - 4)
+    random = np.random.default_rng(0)
+    rows = [
+        {"input_ids": random.integers(0, model.config.vocab_size, size=min(length, longest))}
+        for length in _PROBE_LENGTHS
+    ]
+    return pack(rows, np.arange(len(rows), dtype=np.uint64), model.device)
+
+
+def _difference(model: Any, ours: Engine, theirs: Engine) -> float:
+    """Return the largest difference of their logits, in units of the largest logit."""
+    probe = _probe(model)
+    expected = theirs.first_look(probe).logits.float()
+    return float((ours.first_look(probe).logits.float() - expected).abs().max() / expected.abs().max().clamp_min(1))
+
+
+def build_engine(
+    model: Any,
+    key: int,
+    *,
+    where: str,
+    scope: str = "full",
+    budget: int = 4096,
+    operations: Any = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Engine:
+    """Return the fastest engine that gives this model's own logits.
+
+    Args:
+        model: A transformers sequence classifier in eval mode.
+        key: Names run and teacher; equal keys give equal masks.
+        where: What to call the model in messages.
+        scope: Which sites are live; models of unknown families run with all of them.
+        budget: Rows that go through a layer at once.
+        operations: See :class:`ScopedEngine`.
+        say: Receives a line if the model's family has no faster form.
+
+    Raises:
+        ModelError: If the family is known, the encoder's logits are not the model's, and the scope needs the encoder;
+            or if the model has no such scope.
+    """
+    plain = PlainEngine(model, key)
+    if not known_family(model):
+        say(f"{where}: no faster form for {type(model).__name__}; running it as it is, every dropout site live")
+        return plain
+    try:
+        encoder = FAMILIES[model.config.model_type](model)
+        operations = operations or _operations(encoder, model.device)
+        engine = ScopedEngine(encoder, key, scope=scope, budget=budget, operations=operations)
+    except ValueError as error:
+        raise ModelError(str(error), where=where, hint="use scope full, last-N or head") from None
+    except (AttributeError, NotImplementedError) as error:
+        return _unusual(plain, scope, where, f"its parts differ from the family's ({error})", say)
+    difference = _difference(model, engine, plain)
+    if not difference <= _TOLERANCE[model.dtype]:
+        return _unusual(plain, scope, where, f"the encoder's logits differ from the model's by {difference:.1e}", say)
+    return engine
+
+
+def _unusual(plain: Engine, scope: str, where: str, reason: str, say: Callable[[str], None]) -> Engine:
+    if scope != "full":
+        raise ModelError(f"scope {scope!r} is not available: {reason}", where=where, hint="use scope full")
+    say(f"{where}: {reason}; running it as it is, every dropout site live")
+    return plain

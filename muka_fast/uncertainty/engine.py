@@ -1,0 +1,41 @@
+"""What every form of the Monte-Carlo engine gives: a deterministic first look, numbered passes, and their signals."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from muka_fast.uncertainty.packing import Packed
+from muka_fast.uncertainty.signals import FirstLook, Signals, summarise
+
+
+class Engine(ABC):
+    """Scores packed batches with one teacher.
+
+    Attributes:
+        scope: Which dropout sites are live in the passes.
+        backend: Whose operations run between the matrix products.
+        sites: Number of sites that drop something in the passes.
+    """
+
+    scope: str
+    backend: str
+    sites: int
+
+    @abstractmethod
+    def first_look(self, batch: Packed) -> FirstLook:
+        """Run the deterministic pass."""
+
+    @abstractmethod
+    def sample(self, batch: Packed, numbers: range) -> Tensor:
+        """Run the passes of these numbers; logits (passes, B, C). Pass n is the same whatever else is asked for."""
+
+    @torch.inference_mode()
+    def score(self, batch: Packed, passes: int) -> Signals:
+        """Run the deterministic pass and passes 0 … ``passes`` − 1; with 0 the deterministic one stands in."""
+        look = self.first_look(batch)
+        if not passes:
+            return look.signals()
+        return summarise(look.logits, self.sample(batch, range(passes)), look.features)

@@ -1,0 +1,108 @@
+"""Dropout decisions for packed batches, drawn on the CPU by numpy's Philox in as many threads as PyTorch uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muka_fast.kernels.layout import Drop, Layout
+from muka_fast.kernels.philox import LANES, PhiloxLanes, row_blocks
+from muka_fast.uncertainty.packing import Packed
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The passes a packed batch is run through: ``numbers`` with dropout, or one deterministic pass if it is None."""
+
+    batch: Packed
+    numbers: range | None
+    key: int
+
+    @property
+    def count(self) -> int:
+        """Number of passes."""
+        return 1 if self.numbers is None else len(self.numbers)
+
+    @property
+    def first(self) -> int:
+        """Number of the first pass."""
+        return 0 if self.numbers is None else self.numbers.start
+
+    @property
+    def layout(self) -> Layout:
+        """The batch as kernels take it."""
+        return self.batch.layout(self.key)
+
+    def live(self, site: Drop | None) -> bool:
+        """Whether a site drops anything in these passes."""
+        return self.numbers is not None and site is not None and site.threshold > 0
+
+
+def mask_key(seed: int, fingerprint: str) -> int:
+    """Return the 64-bit key of the masks of a run and a teacher."""
+    digest = blake2b(seed.to_bytes(8, "little") + fingerprint.encode(), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="masks")
+
+
+def _keep(draw: Draw, site: Drop, blocks: Sequence[int]) -> np.ndarray:
+    """Return the decisions of every pass and text, (passes, sum of ``blocks`` · 16), 1 for keep, uint8."""
+    assert draw.numbers is not None
+    ids = draw.batch.ids.tolist()
+    ends = (np.cumsum(blocks) * LANES).tolist()
+    keep = np.empty((len(draw.numbers), ends[-1]), dtype=np.bool_)
+    jobs = list(product(range(len(draw.numbers)), range(len(ids))))
+
+    def run(part: list[tuple[int, int]]) -> None:
+        lanes, limit, first = PhiloxLanes(draw.key), np.uint16(site.threshold), draw.numbers[0]  # type: ignore[index]
+        for number, text in part:
+            drawn = lanes.draw(ids[text], first + number, site.site, blocks[text])
+            np.greater_equal(drawn, limit, out=keep[number, ends[text] - len(drawn) : ends[text]])
+
+    workers = min(torch.get_num_threads(), len(jobs)) if keep.size > 1 << 16 else 1
+    if workers == 1:
+        run(jobs)
+    else:
+        size = -(-len(jobs) // workers)
+        list(_threads(workers).map(run, [jobs[start : start + size] for start in range(0, len(jobs), size)]))
+    return keep.view(np.uint8)
+
+
+def keep_rows(draw: Draw, site: Drop, width: int, *, firsts: bool = False) -> Tensor:
+    """Return the decisions on hidden states, (passes · rows, width), uint8; rows of first tokens only if ``firsts``."""
+    blocks = row_blocks(width)
+    lengths = [1] * len(draw.batch) if firsts else draw.batch.lengths
+    keep = _keep(draw, site, [length * blocks for length in lengths])
+    return torch.from_numpy(keep.reshape(-1, blocks * LANES)[:, :width])
+
+
+def keep_attention(draw: Draw, site: Drop, heads: int, *, firsts: bool = False) -> list[Tensor]:
+    """Return the decisions on attention probabilities, one tensor a segment of the batch.
+
+    Returns:
+        Shape (passes, texts, heads, queries, keys), uint8; one query if ``firsts``.
+    """
+    lengths = draw.batch.lengths
+    blocks = [(1 if firsts else length) * heads * row_blocks(length) for length in lengths]
+    keep = _keep(draw, site, blocks)
+    found, start = [], 0
+    for segment in draw.batch.segments:
+        length, queries = segment.length, 1 if firsts else segment.length
+        stop = start + segment.count * queries * heads * row_blocks(length) * LANES
+        shape = (draw.count, segment.count, queries, heads, row_blocks(length) * LANES)
+        part = torch.from_numpy(keep[:, start:stop].reshape(shape))
+        found.append(part[..., :length].permute(0, 1, 3, 2, 4))
+        start = stop
+    return found

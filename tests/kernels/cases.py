@@ -1,0 +1,73 @@
+"""What the kernel tests share: texts, passes, sites, and the bound on rounding.
+
+Kernels run on the GPU where there is one, else in Triton's interpreter on tiny shapes. Import this before anything that
+imports Triton: the interpreter is chosen when Triton and the kernels are first imported.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
+import triton
+import triton.language as tl
+
+from muka_fast.kernels.layout import Drop, Layout
+
+__all__ = ["triton", "tl"]
+
+if not torch.cuda.is_available() and isinstance(tl.sum, triton.JITFunction):
+    raise RuntimeError("triton was imported before the kernel tests: set TRITON_INTERPRET=1 for the whole run")
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+KEY = 0xFEDCBA9876543210
+LENGTHS = [5, 1, 18]
+TEXT_IDS = np.array([7, 2**64 - 3, 2**63 + 12345], dtype=np.uint64)
+FIRST_PASS = 3
+DROP = Drop(site=9, p=0.3)
+
+
+def layout(lengths: list[int] = LENGTHS) -> Layout:
+    return Layout.build(KEY, TEXT_IDS[: len(lengths)], lengths, DEVICE)
+
+
+def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0, scale: float = 1.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed * 1000 + sum(shape))
+    return (torch.randn(shape, generator=generator) * scale).to(dtype).to(DEVICE)
+
+
+def mask(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(array).to(DEVICE)
+
+
+def numbers(passes: int) -> list[int]:
+    return list(range(FIRST_PASS, FIRST_PASS + passes))
+
+
+def double(value: object) -> object:
+    """Turn every floating tensor in a nest of tuples and lists into fp64."""
+    if isinstance(value, Tensor):
+        return value.double() if value.is_floating_point() else value
+    if isinstance(value, tuple | list):
+        return type(value)(double(each) for each in value)
+    return value
+
+
+def assert_precise(actual: Tensor, naive: Tensor, exact: Tensor, dtype: torch.dtype) -> None:
+    """Allow twice the largest error of plain PyTorch in the same precision, and a floor for results near exact.
+
+    The floor is one rounding of the result: half a unit in the last place, a whole one in the interpreter, which cuts
+    bf16 off where PyTorch and a GPU round it.
+    """
+    floor = 2e-6 if dtype == torch.float32 else 2**-7 if DEVICE == "cpu" else 2**-8
+    error = (actual.double() - exact).abs()
+    bound = 2 * (naive.double() - exact).abs().max() + floor * exact.abs().clamp_min(1)
+    assert actual.shape == exact.shape
+    assert actual.isfinite().all()
+    assert (error <= bound).all(), f"error {error.max():.3g}, bound {bound.max():.3g}"

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import assert_precise, double, random
+
+from muka_fast.kernels.bias_gelu import bias_gelu, bias_gelu_reference
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("width", "biased"), [(77, True), (1030, True), (16, False)])
+def test_equals_reference(width, biased, dtype):
+    x = random(3, width, dtype=dtype, scale=3)
+    bias = random(width, dtype=dtype, seed=1) if biased else None
+    exact = bias_gelu_reference(*double((x, bias)))
+    assert_precise(bias_gelu(x, bias), bias_gelu_reference(x, bias), exact, dtype)
+
+
+def test_may_write_in_place():
+    x = random(2, 20)
+    expected = bias_gelu(x, None)
+    assert bias_gelu(x, None, out=x) is x
+    assert torch.equal(x, expected)
+
+
+def test_wrong_shapes_are_named():
+    with pytest.raises(ValueError, match="bias"):
+        bias_gelu(random(2, 20), random(19))

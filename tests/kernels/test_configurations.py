@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import random
+
+from muka_fast.kernels import configurations
+from muka_fast.kernels.bias_gelu import bias_gelu
+
+
+def test_tensors_off_the_gpu_are_refused(monkeypatch):
+    monkeypatch.setattr(configurations, "interpreted", lambda: False)
+    with pytest.raises(RuntimeError, match="CUDA GPU, not on cpu"):
+        bias_gelu(random(2, 20).cpu(), None)
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((8, 0), 80), ((8, 9), 80), ((9, 0), 90), ((12, 0), 100)])
+def test_a_device_takes_the_newest_table_not_newer_than_itself(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert configurations.architecture(_on_gpu()) == expected
+
+
+def test_old_devices_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    with pytest.raises(RuntimeError, match=r"8\.0 or newer, this one has 7\.5"):
+        configurations.architecture(_on_gpu())
+
+
+def _on_gpu():
+    class Anywhere:
+        is_cuda = True
+        device = torch.device("cuda")
+
+    return Anywhere()
+
+
+@pytest.fixture(params=[True, False])
+def allow_tf32(request):
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = request.param
+    yield request.param
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def test_tf32_follows_pytorch(allow_tf32):
+    assert configurations.precision(random(1)) == ("tf32" if allow_tf32 else "ieee")
+    assert configurations.precision(random(1, dtype=torch.bfloat16)) == "ieee"

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import DEVICE, KEY, LENGTHS, TEXT_IDS, layout
+
+from muka_fast.kernels.layout import Layout
+
+
+def test_rows_stand_text_after_text():
+    where = layout()
+    assert (where.texts, where.rows, where.longest) == (3, sum(LENGTHS), max(LENGTHS))
+    assert where.starts.tolist() == [0, 5, 6, 24]
+    assert where.row_text.tolist() == [0] * 5 + [1] + [2] * 18
+    assert where.row_position.tolist() == [*range(5), 0, *range(18)]
+    assert where.key.cpu().numpy().view(np.uint64).tolist() == [KEY]
+    assert where.text_ids.cpu().numpy().view(np.uint64).tolist() == TEXT_IDS.tolist()
+
+
+def test_first_rows_are_texts_of_one_row():
+    firsts = layout().firsts
+    assert (firsts.texts, firsts.rows, firsts.longest) == (3, 3, 1)
+    assert firsts.starts.tolist() == [0, 1, 2, 3]
+    assert firsts.row_text.tolist() == [0, 1, 2]
+    assert firsts.row_position.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("lengths", [[1, 2], [1, 2, 0], []])
+def test_every_text_needs_a_length(lengths):
+    with pytest.raises(ValueError, match="one length of at least 1 per text"):
+        Layout.build(KEY, TEXT_IDS, lengths, DEVICE)

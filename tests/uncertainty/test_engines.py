@@ -1,0 +1,246 @@
+"""The encoder form against the plain form, and the plain form against the Hugging Face model."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_config
+from torch import nn
+from transformers import AutoModelForSequenceClassification
+
+from muka_fast.errors import ModelError
+from muka_fast.uncertainty.building import build_engine, known_family
+from muka_fast.uncertainty.dropout import find_sites, inject_dropout
+from muka_fast.uncertainty.encoders import FAMILIES
+from muka_fast.uncertainty.packing import pack
+from muka_fast.uncertainty.plain import PlainEngine
+from muka_fast.uncertainty.scoped import ScopedEngine
+
+CPU = torch.device("cpu")
+LENGTHS = (19, 9, 9, 5, 1)
+IDS = np.array([3, 2**63 + 1, 5, 8, 2**64 - 1], dtype=np.uint64)
+EXTRA = {
+    "modernbert": {"local_attention": 8},
+    "electra": {"embedding_size": 24},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "max_relative_positions": 16},
+}
+
+
+def make(family, dropout=0.2, **extra):
+    torch.manual_seed(0)
+    config = make_config(family, ("a", "b", "c"), **(EXTRA.get(family, {}) | extra))
+    if dropout is not None:
+        inject_dropout(config, dropout)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            # Far enough from the initial values that every part matters.
+            parameter.copy_(parameter * 4 if parameter.dim() == 2 else parameter + 0.2 * torch.randn_like(parameter))
+    return model
+
+
+def batch(lengths=LENGTHS, ids=IDS, **extra):
+    random = np.random.default_rng(1)
+    rows = [{"input_ids": random.integers(4, 120, size=n)} for n in LENGTHS]
+    if extra:
+        for row in rows:
+            row["token_type_ids"] = (np.arange(len(row["input_ids"])) > 2).astype(np.int64)
+    pick = [LENGTHS.index(length) for length in lengths]
+    return pack([rows[i] for i in pick], ids[: len(pick)], CPU)
+
+
+def logits_of_the_model(model, packed):
+    parts = []
+    for segment in packed.segments:
+        inputs = {k: v[segment.rows].view(segment.count, -1) for k, v in packed.inputs.items()}
+        parts.append(model(**inputs).logits)
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("pairs", [False, True])
+@torch.no_grad()
+def test_a_family_gives_the_models_logits_and_passes(family, pairs):
+    model = make(family)
+    if pairs and getattr(model.config, "type_vocab_size", 0) < 2:
+        pytest.skip("the family has no token types")
+    packed = batch(token_types=True) if pairs else batch()
+    engine, plain = ScopedEngine(FAMILIES[family](model), 77, budget=60), PlainEngine(model, 77)
+    look = engine.first_look(packed)
+    assert torch.allclose(look.logits, logits_of_the_model(model, packed), atol=1e-5)
+    assert np.allclose(look.features, plain.first_look(packed).features, atol=1e-5)
+    assert engine.sites == plain.sites > 0
+    passes = engine.sample(packed, range(5))
+    assert torch.allclose(passes, plain.sample(packed, range(5)), atol=2e-5)
+    assert passes.std(0).min() > 1e-3
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet", "modernbert", "deberta-v2", "albert"])
+@torch.no_grad()
+def test_many_passes_have_the_moments_of_dropout_in_training_mode(family):
+    """400 passes a side: means further apart than 5.5 standard errors come once in 10⁷ comparisons; here are 90."""
+    model, packed, count = make(family), batch((9, 5)), 400
+    ours = PlainEngine(model, 5).sample(packed, range(count))
+    model.train()
+    torch.manual_seed(0)
+    theirs = torch.stack([logits_of_the_model(model, packed) for _ in range(count)])
+    error = ((ours.var(0) + theirs.var(0)) / count).sqrt()
+    assert ((ours.mean(0) - theirs.mean(0)).abs() < 5.5 * error).all()
+    ratio = ours.std(0) / theirs.std(0)
+    assert ratio.min() > 0.75
+    assert ratio.max() < 1.33
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "deberta-v2"])
+@torch.no_grad()
+def test_every_site_alone_makes_passes_differ(family):
+    model = make(family)
+    live = 0
+    for site in find_sites(model):
+        for other in find_sites(model):
+            other.p = 0.0
+        site.p = 0.5
+        engine = build_engine(model, 3, where="here")
+        assert engine.sites >= 1
+        # A text of one token has a single attention probability; use a longer one.
+        assert engine.sample(batch((9,)), range(6)).std(0).max() > 1e-6, site.name
+        live += 1
+    assert live >= 5
+
+
+def test_passes_do_not_depend_on_batch_budget_order_or_number():
+    model = make("bert")
+    whole = ScopedEngine(FAMILIES["bert"](model), 1, budget=10_000).sample(batch(), range(8))
+    small = ScopedEngine(FAMILIES["bert"](model), 1, budget=1)
+    assert torch.allclose(small.sample(batch(), range(8)), whole, atol=1e-6)
+    assert torch.allclose(small.sample(batch(), range(3, 5)), whole[3:5], atol=1e-6)
+    assert torch.allclose(small.sample(batch((9,), IDS[1:2]), range(2)), whole[:2, 1:2], atol=1e-6)
+    other = ScopedEngine(FAMILIES["bert"](model), 2, budget=1).sample(batch(), range(8))
+    assert not torch.allclose(other, whole, atol=1e-2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_scopes_nest(family):
+    model, packed = make(family, num_hidden_layers=3) if family != "distilbert" else make(family, n_layers=3), batch()
+    encoder, sites, spread = FAMILIES[family](model), [], []
+    for scope in ("head", "tail", "last-1", "last-2", "last-9", "full"):
+        engine = ScopedEngine(encoder, 4, scope=scope)
+        passes = engine.sample(packed, range(4))
+        assert passes.shape == (4, 5, 3)
+        sites.append(engine.sites)
+        spread.append(float(passes.std(0).mean()))
+    assert sites == sorted(sites)
+    assert sites[1] == sites[2] < sites[3] < sites[4] < sites[5]
+    # The tail has the last layer's sites: the same decisions, so the same passes.
+    tail, last = (ScopedEngine(encoder, 4, scope=scope).sample(packed, range(4)) for scope in ("tail", "last-1"))
+    assert torch.allclose(tail, last, atol=1e-5)
+    assert min(spread) > 0
+
+
+def test_a_scope_whose_sites_drop_nothing_gives_the_deterministic_logits():
+    model = make(
+        "bert", dropout=None, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, classifier_dropout=0.0
+    )
+    engine = ScopedEngine(FAMILIES["bert"](model), 4, scope="head")
+    assert engine.sites == 0
+    assert torch.allclose(engine.sample(batch(), range(2))[0], engine.first_look(batch()).logits, atol=1e-6)
+    for site in find_sites(model):
+        site.p = 0.0
+    engine = ScopedEngine(FAMILIES["bert"](model), 4, scope="tail")
+    passes = engine.sample(batch(), range(3))
+    assert torch.allclose(passes[2], engine.first_look(batch()).logits, atol=1e-6)
+
+
+@torch.no_grad()
+def test_mean_pooling_reads_all_rows():
+    model = make("modernbert", classifier_pooling="mean")
+    engine = ScopedEngine(FAMILIES["modernbert"](model), 9, budget=100)
+    assert torch.allclose(engine.first_look(batch()).logits, logits_of_the_model(model, batch()), atol=1e-5)
+    expected = PlainEngine(model, 9).sample(batch(), range(3))
+    assert torch.allclose(engine.sample(batch(), range(3)), expected, atol=2e-5)
+    with pytest.raises(ModelError, match="reads the first row"):
+        build_engine(model, 9, where="here", scope="tail")
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_models_modes_survive(mode):
+    model = make("bert").train(mode)
+    engine = PlainEngine(model, 1)
+    engine.score(batch(), 2)
+    assert all(module.training == mode for module in model.modules())
+
+
+def test_signals_are_those_of_the_passes():
+    engine = build_engine(make("roberta"), 6, where="here")
+    signals = engine.score(batch(), 4)
+    mean = engine.sample(batch(), range(4)).softmax(-1).mean(0).numpy()
+    assert np.allclose(signals.mean_probabilities, mean, atol=1e-6)
+    assert np.allclose(signals.predictive_entropy, -(mean * np.log(mean)).sum(1), atol=1e-5)
+    assert signals.passes.tolist() == [4] * 5
+    single = engine.score(batch(), 0)
+    assert single.passes.tolist() == [0] * 5
+    assert np.allclose(single.mean_probabilities, torch.from_numpy(single.logits).softmax(-1).numpy(), atol=1e-6)
+
+
+def test_unknown_families_run_as_they_are_and_say_so():
+    said = []
+    model = make("deberta-v2")
+    engine = build_engine(model, 1, where="teacher x", scope="tail", say=said.append)
+    assert not known_family(model)
+    assert (engine.scope, engine.backend) == ("full", "transformers")
+    assert "teacher x: no faster form for DebertaV2ForSequenceClassification" in said[0]
+
+
+def test_a_model_that_computes_something_else_is_found_out():
+    said = []
+    model = make("bert")
+    # A patched model: what the family's encoder knows is not all it does.
+    model.bert.encoder.layer[0].register_forward_hook(lambda module, inputs, output: output * 1.01)
+    assert build_engine(model, 1, where="here", say=said.append).backend == "transformers"
+    assert "differ from the model's" in said[0]
+    with pytest.raises(ModelError, match="scope 'tail' is not available"):
+        build_engine(model, 1, where="here", scope="tail")
+
+
+def test_wrong_scopes_are_refused():
+    encoder = FAMILIES["bert"](make("bert"))
+    for scope in ("last-0", "all", "last-"):
+        with pytest.raises(ValueError, match="no scope"):
+            ScopedEngine(encoder, 1, scope=scope)
+
+
+def test_dropout_inside_scaled_dot_product_attention_is_ours():
+    """The three ways to hold attention dropout give the same passes: a function's argument, a call, a module."""
+    model = make("bert")
+    model.set_attn_implementation("sdpa")
+    fused = PlainEngine(model, 8).sample(batch(), range(3))
+    model.set_attn_implementation("eager")
+    assert torch.allclose(PlainEngine(model, 8).sample(batch(), range(3)), fused, atol=1e-5)
+
+
+class Causal(nn.Module):
+    """A decoder-like head: causal attention through PyTorch's own function, grouped queries."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = type("Config", (), {"num_labels": 3, "model_type": "none"})()
+        self.embedding, self.out = nn.Embedding(128, 16), nn.Linear(16, 3)
+
+    device = CPU
+
+    def forward(self, input_ids, attention_mask=None):
+        x = self.embedding(input_ids)
+        query, key = x.unflatten(-1, (4, 4)).transpose(1, 2), x[..., :8].unflatten(-1, (2, 4)).transpose(1, 2)
+        p = 0.3 if self.training else 0.0
+        x = nn.functional.scaled_dot_product_attention(query, key, key, dropout_p=p, is_causal=True, enable_gqa=True)
+        return type("Output", (), {"logits": self.out(x.transpose(1, 2).flatten(2)[:, -1])})()
+
+
+def test_causal_and_grouped_attention_are_kept():
+    torch.manual_seed(0)
+    model = Causal().eval()
+    engine = PlainEngine(model, 1)
+    passes = engine.sample(batch((9, 5)), range(800))
+    expected = engine.first_look(batch((9, 5))).logits
+    error = passes.std(0) / 800**0.5
+    assert ((passes.mean(0) - expected).abs() < 5.5 * error).all()  # dropout on the probabilities is unbiased here
+    assert engine.sites == 1
