@@ -88,14 +88,19 @@ class ScopedEngine(Engine):
         x = self._embedded(shared, draw) if self.scope == "full" else shared.repeat(draw.count, 1)
         return self._pooled(self._layers(x, self._stochastic, layers, draw), draw)
 
-    def _read(self, batch: Packed, numbers: range) -> Tensor:
+    def _read(self, shared: Any, batch: Packed, numbers: range | None) -> Tensor:
         """Return what the head reads in these passes, as many at once as the budget allows."""
-        shared = self._below(batch)
         if self.scope == "head":
             return shared
+        if numbers is None:
+            return self._above(shared, Draw(batch, None, self._key))
         at_once = max(1, self._budget // batch.rows)
         parts = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
         return torch.cat([self._above(shared, Draw(batch, part, self._key)) for part in parts])
+
+    def _look(self, shared: Any, batch: Packed) -> FirstLook:
+        read = classifier_input(self._read(shared, batch, None), self._encoder.head)
+        return FirstLook(self._encoder.head.classifier(read), shrink(read))
 
     def _embedded(self, embeddings: Tensor, draw: Draw) -> Tensor:
         encoder = self._encoder
@@ -167,27 +172,25 @@ class ScopedEngine(Engine):
     @torch.inference_mode()
     def first_look(self, batch: Packed) -> FirstLook:
         """Run the deterministic pass."""
-        draw = Draw(batch, None, self._key)
-        x = self._layers(self._embedded(self._encoder.embed(batch), draw), 0, len(self._encoder.layers), draw)
-        read = classifier_input(self._pooled(x, draw), self._encoder.head)
-        return FirstLook(self._encoder.head.classifier(read), shrink(read))
+        return self._look(self._below(batch), batch)
 
     @torch.inference_mode()
     def sample(self, batch: Packed, numbers: range) -> Tensor:
         """Run the passes of these numbers; logits (passes, B, C)."""
         draw = Draw(batch, numbers, self._key)
-        logits = self._operations.head(self._read(batch, numbers), self._encoder.head, draw)
+        logits = self._operations.head(self._read(self._below(batch), batch, numbers), self._encoder.head, draw)
         return logits.expand(len(numbers), -1, -1)
 
     @torch.inference_mode()
     def score(self, batch: Packed, passes: int) -> Signals:
         """Run the deterministic pass and passes 0 … ``passes`` − 1; with 0 the deterministic one stands in."""
-        look = self.first_look(batch)
+        shared = self._below(batch)
+        look = self._look(shared, batch)
         if not passes:
             return look.signals()
         numbers = range(passes)
-        draw = Draw(batch, numbers, self._key)
-        return self._operations.signals(self._read(batch, numbers), self._encoder.head, draw, look)
+        read = self._read(shared, batch, numbers)
+        return self._operations.signals(read, self._encoder.head, Draw(batch, numbers, self._key), look)
 
 
 def _normed(layer: Layer, x: Tensor) -> Tensor:
