@@ -55,7 +55,7 @@ TIME_LIMIT = 470
 def run_tests(limit: float) -> dict[str, Any]:
     """Run the test suite on the device in a process of its own."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *SUITES]
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *SUITES]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False)
         code, output = done.returncode, done.stdout + done.stderr

@@ -22,7 +22,12 @@ from muka_fast.uncertainty.masks import mask_key
 from muka_fast.uncertainty.packing import Packed, pack
 from muka_fast.uncertainty.signals import FirstLook, Signals
 
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+"""Tokens of a batch, all passes together; a GPU needs more rows to be busy between launches."""
 RESIDENT_BYTES = 2 << 30
+"""Teachers that together are no larger than this all stay in memory."""
+READ_ROWS = 2
+"""Rows that wait for the head, one a pass and text, per token of the budget."""
 Result = TypeVar("Result")
 
 
@@ -55,7 +60,7 @@ class LoadedTeacher:
             advance(len(batch))
             return signals
 
-        pieces, inverse = self._batches(part, encoded, one)
+        pieces, inverse = self._batches(part, encoded, one, passes)
         return Signals.concatenate(pieces).take(inverse)
 
     def look(self, part: Corpus, encoded: Encoded, advance: Callable[[float], None]) -> FirstLook:
@@ -79,15 +84,18 @@ class LoadedTeacher:
             self._require_finite(batch, logits.movedim(1, 0).flatten(1))
             return logits
 
-        pieces, inverse = self._batches(part, self.encode(part), one)
+        pieces, inverse = self._batches(part, self.encode(part), one, len(numbers))
         logits = torch.cat(pieces, dim=1)
         return logits[:, torch.from_numpy(inverse).to(logits.device)].float()
 
     def _batches(
-        self, part: Corpus, encoded: Encoded, run: Callable[[Packed], Result]
+        self, part: Corpus, encoded: Encoded, run: Callable[[Packed], Result], passes: int = 0
     ) -> tuple[list[Result], np.ndarray]:
         """Run batches; also return where each text's row is in the results put together."""
         picks = token_batches(encoded.lengths, part.ids, self.budget)
+        # What the head reads is kept for every pass of every text: bound that too, whatever K is.
+        most = max(1, READ_ROWS * self.budget // max(1, passes))
+        picks = [pick[start : start + most] for pick in picks for start in range(0, len(pick), most)]
         pieces = [run(pack([encoded.rows[i] for i in pick], part.ids[pick], self.device)) for pick in picks]
         return pieces, np.argsort(np.concatenate(picks), kind="stable")
 
@@ -124,6 +132,7 @@ class Room:
         self._told: set[int] = set()
         self._loaded: dict[int, LoadedTeacher] = {}
         size = {"float32": 4, "bfloat16": 2, "float16": 2}
+        self._budget = settings.token_budget or TOKEN_BUDGET[device.type]
         self.all_stay = sum(t.parameters * size[t.spec.dtype] for t in teachers) <= RESIDENT_BYTES
 
     def teacher(self, index: int) -> LoadedTeacher:
@@ -146,11 +155,11 @@ class Room:
             mask_key(self._seed, teacher.fingerprint),
             where=f"teacher {teacher.name}",
             scope=settings.scope,
-            budget=settings.token_budget,
+            budget=self._budget,
             say=(lambda _: None) if index in self._told else self._say,
         )
         self._told.add(index)
         if settings.passes:
             require_sites(engine.sites, teacher.checkpoint.where)
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        return LoadedTeacher(teacher, engine, tokenizer, self._device, settings.token_budget, weights)
+        return LoadedTeacher(teacher, engine, tokenizer, self._device, self._budget, weights)

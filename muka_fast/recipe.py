@@ -109,7 +109,7 @@ class UncertaintySpec(_Section):
     confidence: float = Field(0.93, gt=0.5, lt=1, description="adaptive: stop when this sure of the best teacher")
     audit: float = Field(0.01, ge=0, le=1, description="adaptive: share of the texts that run all passes")
     inject_dropout: float | None = Field(None, gt=0, lt=1, description="set every dropout probability to this")
-    token_budget: int = Field(4096, ge=16, description="padded tokens in one batch")
+    token_budget: int | None = Field(None, ge=16, description="tokens of a batch; default 4096, on CUDA 65536")
     shard_size: int = Field(1024, ge=1, description="texts in one file of the score store")
 
     @property

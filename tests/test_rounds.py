@@ -136,3 +136,21 @@ def test_budgets_change_nothing_but_rounding(tmp_path, teachers):
     for one, other in zip(found[0].signals, found[1].signals, strict=True):
         assert np.allclose(one.predictive_entropy, other.predictive_entropy, atol=1e-5)
         assert np.allclose(one.mean_energy, other.mean_energy, atol=1e-5)
+
+
+@pytest.mark.parametrize("passes", [4, 100])
+def test_memory_is_bounded_by_the_budget_whatever_the_number_of_passes(teachers, passes, monkeypatch):
+    """Rows that go through a matrix product at once: the budget, or one batch; the head's: twice the budget."""
+    given = settings(adaptive=False, passes=passes, token_budget=64)
+    loaded, most = Room(teachers, given, 0, CPU).teacher(0), []
+    linear = torch.nn.functional.linear
+
+    def counting(x, *weights):
+        most.append(x.shape[:-1].numel())
+        return linear(x, *weights)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", counting)
+    part = CORPUS.take(range(8))
+    signals = loaded.score(part, loaded.encode(part), passes, lambda _: None)
+    assert signals.passes.tolist() == [passes] * 8
+    assert 32 < max(most) <= 128

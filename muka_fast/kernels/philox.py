@@ -16,6 +16,9 @@ import numpy as np
 LANES = 16
 """Decisions one counter gives; rows of elements are padded to a multiple of it."""
 
+_PIECE = 16_384
+"""Decisions made at once: 32 KiB of random words, which stay in the nearest cache and in memory that is used again."""
+
 
 def threshold(p: float) -> int:
     """Return the lane value below which an element is dropped: p quantised to 1/65536."""
@@ -45,9 +48,28 @@ class PhiloxLanes:
         self._state = self._generator.state
         self._counter = self._state["state"]["counter"]
 
+    def aim(self, number: int, site: int) -> None:
+        """Choose the pass and the site that :meth:`keep` decides for."""
+        self._counter[2] = number << 32 | site
+
+    def keep(self, text_id: int, limit: np.uint16, out: np.ndarray) -> None:
+        """Decide the first elements of a text: write whether each lane is at least ``limit`` to ``out``, bool.
+
+        Args:
+            text_id: 64-bit id.
+            limit: The site's threshold.
+            out: Its length is a multiple of 16.
+        """
+        self._counter[1] = text_id
+        self._generator.state = self._state
+        for start in range(0, len(out), _PIECE):
+            part = out[start : start + _PIECE]
+            lanes = self._generator.random_raw(len(part) // 4).view(np.uint16)
+            np.greater_equal(lanes, limit, out=part)
+
     def draw(self, text_id: int, number: int, site: int, blocks: int) -> np.ndarray:
         """Return the first ``blocks`` · 16 lanes of a text, pass and site, uint16."""
-        counter = self._counter
-        counter[0], counter[1], counter[2] = 0, text_id, number << 32 | site
+        self.aim(number, site)
+        self._counter[1] = text_id
         self._generator.state = self._state
         return self._generator.random_raw(blocks * 4).view(np.uint16)

@@ -1,13 +1,10 @@
-"""Dropout decisions for packed batches, drawn on the CPU by numpy's Philox in as many threads as PyTorch uses."""
+"""Dropout decisions for packed batches, drawn on the CPU by numpy's Philox."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from hashlib import blake2b
-from itertools import product
 
 import numpy as np
 import torch
@@ -52,31 +49,19 @@ def mask_key(seed: int, fingerprint: str) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="masks")
-
-
 def _keep(draw: Draw, site: Drop, blocks: Sequence[int]) -> np.ndarray:
     """Return the decisions of every pass and text, (passes, sum of ``blocks`` · 16), 1 for keep, uint8."""
     assert draw.numbers is not None
     ids = draw.batch.ids.tolist()
     ends = (np.cumsum(blocks) * LANES).tolist()
     keep = np.empty((len(draw.numbers), ends[-1]), dtype=np.bool_)
-    jobs = list(product(range(len(draw.numbers)), range(len(ids))))
-
-    def run(part: list[tuple[int, int]]) -> None:
-        lanes, limit, first = PhiloxLanes(draw.key), np.uint16(site.threshold), draw.numbers[0]  # type: ignore[index]
-        for number, text in part:
-            drawn = lanes.draw(ids[text], first + number, site.site, blocks[text])
-            np.greater_equal(drawn, limit, out=keep[number, ends[text] - len(drawn) : ends[text]])
-
-    workers = min(torch.get_num_threads(), len(jobs)) if keep.size > 1 << 16 else 1
-    if workers == 1:
-        run(jobs)
-    else:
-        size = -(-len(jobs) // workers)
-        list(_threads(workers).map(run, [jobs[start : start + size] for start in range(0, len(jobs), size)]))
+    # One thread: a draw takes microseconds, and handing the interpreter's lock over between threads takes as long.
+    philox, limit = PhiloxLanes(draw.key), np.uint16(site.threshold)
+    bounds = list(zip(ids, [0, *ends[:-1]], ends, strict=True))
+    for number, row in zip(draw.numbers, keep, strict=True):
+        philox.aim(number, site.site)
+        for text, start, stop in bounds:
+            philox.keep(text, limit, row[start:stop])
     return keep.view(np.uint8)
 
 

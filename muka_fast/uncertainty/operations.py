@@ -64,7 +64,7 @@ class TorchOperations:
             query, key, value = split[:, segment.rows].view(shape).permute(3, 0, 1, 4, 2, 5)
             probabilities = _probabilities(query * attention.scale, key, attention, segment)
             if live:
-                probabilities.mul_(keeps[index].to(qkv.device))
+                probabilities.mul_(_floats(keeps[index], probabilities))
             context = (probabilities @ value).transpose(2, 3)
             target = out[:, segment.rows].view(context.shape)
             torch.mul(context, attention.site.scale if live else 1.0, out=target)
@@ -86,7 +86,7 @@ class TorchOperations:
             key, value = split[:, segment.rows].view(shape).permute(3, 0, 1, 4, 2, 5)
             probabilities = _probabilities(queries[:, segment.texts], key, attention, segment)
             if live:
-                probabilities = probabilities * keeps[index].to(query.device)
+                probabilities = probabilities * _floats(keeps[index], probabilities)
             if len(split) == draw.count:
                 context = (probabilities @ value).squeeze(3)
             else:  # one set of values for all passes: the passes become the rows of the product
@@ -118,6 +118,11 @@ def classifier_input(x: Tensor, head: Head) -> Tensor:
     """Return what the classifier reads where nothing is dropped after the pooled rows ``x``."""
     hidden = head.activation(head.dense(x))
     return hidden if head.norm is None else head.norm(hidden)
+
+
+def _floats(keep: Tensor, like: Tensor) -> Tensor:
+    """Return decisions as contiguous 0 and 1 of the probabilities' type: bytes in another order multiply slowly."""
+    return torch.empty(keep.shape, dtype=like.dtype, device=like.device).copy_(keep)
 
 
 def _probabilities(query: Tensor, key: Tensor, attention: Attention, segment: Segment) -> Tensor:

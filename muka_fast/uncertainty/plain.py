@@ -101,7 +101,9 @@ class PlainEngine(Engine):
             return x
 
         ids = torch.ones(count, _PROBE_LENGTH, dtype=torch.int64, device=self._model.device)
-        ids[:, 0] = 0
+        end = getattr(self._model.config, "eos_token_id", None)
+        if isinstance(end, int):  # some heads read the row of the end token
+            ids[:, -1] = end
         with live_dropout(self._model), _Dropout(note):
             self._model(input_ids=ids, attention_mask=torch.ones_like(ids))
         self.sites = sum(live)

@@ -50,11 +50,11 @@ def test_decisions_are_the_lanes_of_the_counter():
     assert np.array_equal(keep_rows(draw, site, 20).numpy(), (lanes >= threshold(0.25)).astype(np.uint8))
 
 
-def test_many_decisions_are_drawn_in_threads_alike(monkeypatch):
-    draw, site = Draw(packed([40, 40, 33]), range(3), key=5), Drop(1, 0.1)
-    drawn = keep_rows(draw, site, 768)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert torch.equal(drawn, keep_rows(draw, site, 768))
+def test_long_rows_are_drawn_in_pieces_alike():
+    """More elements than one piece holds: the stream goes on where the piece before ended."""
+    draw, site = Draw(packed([40, 33], np.array([4, 2], dtype=np.uint64)), range(2), key=5), Drop(1, 0.1)
+    lanes = PhiloxLanes(5).draw(4, 1, 1, 40 * row_blocks(768)).reshape(40, 768)
+    assert np.array_equal(rows_of(draw, site, 768, 0)[1].numpy(), (lanes >= site.threshold).astype(np.uint8))
 
 
 def test_passes_sites_texts_keys_are_unlike():
