@@ -95,12 +95,13 @@ def _probe_teacher(loaded: LoadedTeacher, plan: Plan, passes: float) -> TeacherE
     order = np.argsort(-encoded.lengths, kind="stable")
     middle = order[max(0, len(order) // 2 - PROBE // 2) :][:PROBE]
     batch = pack([encoded.rows[i] for i in middle], sample.ids[middle], plan.device)
-    look = _timed(lambda: loaded.engine.first_look(batch), plan.device)
-    one = _timed(lambda: loaded.engine.sample(batch, range(1)), plan.device) if passes else 0.0
+    few, more = (1, 5) if passes else (0, 0)
+    least = _timed(lambda: loaded.engine.score(batch, few), plan.device)
+    slope = (_timed(lambda: loaded.engine.score(batch, more), plan.device) - least) / (more - few) if passes else 0.0
     tokens = float(encoded.lengths.mean()) * len(plan.corpus)
     return TeacherEstimate(
         loaded.teacher.name,
-        (look + one * passes) / batch.rows * tokens,
+        (least + max(0.0, slope) * max(0.0, passes - few)) / batch.rows * tokens,
         float((encoded.tokens > loaded.teacher.max_length).mean()),
         loaded.weight_bytes,
         loaded.engine.scope,

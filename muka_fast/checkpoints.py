@@ -218,6 +218,8 @@ def load_classifier(checkpoint: Checkpoint, config: Any, device: Any, dtype: str
     from transformers import AutoModelForSequenceClassification
 
     tokenizer = read_tokenizer(checkpoint)
+    if getattr(config, "reference_compile", False) is None:
+        config.reference_compile = False  # ModernBERT of transformers 4 would compile itself at the first batch
     try:
         model, info = AutoModelForSequenceClassification.from_pretrained(
             checkpoint.folder,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from muka_fast.corpus import Corpus
+from muka_fast.errors import CorpusError
 
 CHUNK = 8192
 
@@ -31,6 +32,10 @@ class Encoded:
     lengths: np.ndarray
     tokens: np.ndarray
 
+    def take(self, indices: np.ndarray) -> Encoded:
+        """Return the rows at ``indices``."""
+        return Encoded([self.rows[i] for i in indices], self.lengths[indices], self.tokens[indices])
+
 
 def encode(tokenizer: Any, corpus: Corpus, max_length: int) -> Encoded:
     """Tokenize texts (and their pairs), cutting those above ``max_length`` tokens."""
@@ -47,6 +52,10 @@ def encode(tokenizer: Any, corpus: Corpus, max_length: int) -> Encoded:
         for offset, index in enumerate(indices):
             row = {key: whole[key][offset] for key in whole}
             tokens.append(len(row["input_ids"]))
+            if not tokens[-1]:
+                raise CorpusError(
+                    "a text has no tokens", where=f"text {corpus.texts[index][:40]!r}", hint="leave it out"
+                )
             if tokens[-1] > max_length:
                 cut = tokenizer(*arguments([index]), truncation=True, max_length=max_length)
                 row = {key: cut[key][0] for key in cut}

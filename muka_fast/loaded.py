@@ -76,7 +76,7 @@ class LoadedTeacher:
         logits, features = torch.cat([p.logits for p in pieces]), np.concatenate([p.features for p in pieces])
         return FirstLook(logits[torch.from_numpy(inverse).to(logits.device)].float(), features[inverse])
 
-    def sample(self, part: Corpus, numbers: range) -> Tensor:
+    def sample(self, part: Corpus, encoded: Encoded, numbers: range) -> Tensor:
         """Run passes over texts; logits (passes, N, C), fp32, texts in their order."""
 
         def one(batch: Packed) -> Tensor:
@@ -84,7 +84,7 @@ class LoadedTeacher:
             self._require_finite(batch, logits.movedim(1, 0).flatten(1))
             return logits
 
-        pieces, inverse = self._batches(part, self.encode(part), one, len(numbers))
+        pieces, inverse = self._batches(part, encoded, one, len(numbers))
         logits = torch.cat(pieces, dim=1)
         return logits[:, torch.from_numpy(inverse).to(logits.device)].float()
 

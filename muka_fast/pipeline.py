@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from muka_fast.processes import Group, join_group
 from muka_fast.progress import Progress
 from muka_fast.recipe import DataSpec, Device, Recipe, read_recipe
 from muka_fast.report import model_card
-from muka_fast.scores import ScoreStore, texts_fingerprint
+from muka_fast.scores import ScoreStore
 from muka_fast.scoring import PoolScores, collect, manifest, score_pool
 from muka_fast.selection import Pool, Trust, judge, targets
 from muka_fast.student import Student, load_student
@@ -239,7 +241,8 @@ def _evaluate(
     judged = None
     if plan is not None:
         scores = _scores_folder(plan.recipe, folder)
-        store = scores.with_name(f"{scores.name}-test") / texts_fingerprint(test.ids)[:12]
+        name = hashlib.sha256(json.dumps(_manifest(plan, test), sort_keys=True).encode()).hexdigest()[:12]
+        store = scores.with_name(f"{scores.name}-test") / name
         pool = _pool(plan, test, _fill(plan, test, store, group, progress))
         judged = selection_figures(pool, judge(pool, plan.recipe.selection), truth)
     return Evaluation(figures(truth, predicted, classifier.names), judged, foreign)

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from muka_fast.errors import RecipeError
 from muka_fast.uncertainty.adaptive import Rule
@@ -105,17 +114,19 @@ class UncertaintySpec(_Section):
     passes: int = Field(16, ge=0, le=4096, description="K per text and teacher; default 0 if the selection needs none")
     scope: str = Field("full", pattern=r"^(full|tail|head|last-[1-9]\d*)$", description="which dropout sites are live")
     adaptive: bool | None = Field(None, description="stop early where the choice of teacher is clear")
-    min_margin: float = Field(0.4, ge=0, le=1, description="adaptive: no passes above this single-pass trust margin")
-    confidence: float = Field(0.93, gt=0.5, lt=1, description="adaptive: stop when this sure of the best teacher")
+    min_margin: float = Field(0.3, ge=0, le=1, description="adaptive: no passes above this single-pass trust margin")
+    confidence: float = Field(0.9, gt=0.5, lt=1, description="adaptive: stop when this sure of the best teacher")
     audit: float = Field(0.01, ge=0, le=1, description="adaptive: share of the texts that run all passes")
     inject_dropout: float | None = Field(None, gt=0, lt=1, description="set every dropout probability to this")
     token_budget: int | None = Field(None, ge=16, description="tokens of a batch; default 4096, on CUDA 65536")
     shard_size: int = Field(1024, ge=1, description="texts in one file of the score store")
 
+    _can_stop: bool = PrivateAttr(False)  # whether the recipe's trust score says when; decides where adaptive is None
+
     @property
     def runs_adaptively(self) -> bool:
         """Whether texts stop before K passes."""
-        return bool(self.adaptive) and self.passes > 2
+        return (self._can_stop if self.adaptive is None else self.adaptive) and self.passes > 2
 
     @property
     def rule(self) -> Rule:
@@ -188,9 +199,10 @@ class Recipe(_Section):
             raise ValueError(f"trust {trust!r} needs Monte-Carlo passes, uncertainty.passes is 0")
         judged = self.selection.method == "muka" and trust == "predictive-entropy"
         if self.uncertainty.adaptive and not judged:
-            raise ValueError("adaptive passes are for method 'muka' with trust 'predictive-entropy'")
-        if self.uncertainty.adaptive is None:
-            self.__dict__["uncertainty"] = self.uncertainty.model_copy(update={"adaptive": judged})
+            raise ValueError("adaptive passes (--no-adaptive) need method 'muka' and trust 'predictive-entropy'")
+        own = self.uncertainty.model_copy()
+        own._can_stop = judged
+        self.__dict__["uncertainty"] = own
         return self
 
     def dump(self) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from muka_fast.corpus import Corpus
+from muka_fast.encoding import Encoded
 from muka_fast.loaded import LoadedTeacher, Room
 from muka_fast.uncertainty.adaptive import Audit, Rule
 from muka_fast.uncertainty.signals import FirstLook, Signals, entropy, normalised, summarise, trust_and_variance
@@ -30,7 +31,7 @@ class _Shard:
 
     def __init__(self, part: Corpus, rule: Rule, seed: int, teachers: int) -> None:
         self.part, self.rule = part, rule
-        self.tokens: list[np.ndarray] = []
+        self._encoded: list[Encoded] = []
         self._looks: list[FirstLook] = []
         self._audited = rule.audited(part.ids, seed)
         self._running = np.arange(len(part))
@@ -48,7 +49,7 @@ class _Shard:
     def look(self, loaded: LoadedTeacher, advance: Callable[[float], None]) -> None:
         """Run one teacher's deterministic pass."""
         encoded = loaded.encode(self.part)
-        self.tokens.append(encoded.tokens)
+        self._encoded.append(encoded)
         self._looks.append(loaded.look(self.part, encoded, advance))
 
     def begin(self) -> None:
@@ -59,7 +60,8 @@ class _Shard:
     def sample(self, index: int, loaded: LoadedTeacher, numbers: range) -> None:
         """Run one teacher's next passes on the texts still running."""
         if self.runs:
-            new = loaded.sample(self.part.take(self._running), numbers)
+            encoded = self._encoded[index].take(self._running)
+            new = loaded.sample(self.part.take(self._running), encoded, numbers).cpu()
             before = self._sampled[index]
             self._sampled[index] = new if before is None else torch.cat([before, new])
 
@@ -67,9 +69,9 @@ class _Shard:
         """Decide which texts run on after this many passes."""
         if not self.runs:
             return
-        looks = self._look_trust[:, self._running]
+        looks, is_open = self._look_trust[:, self._running], self._stopped[self._running] < 0
         found = [
-            self.rule.estimate(look, *trust_and_variance(logits), passes)
+            self.rule.estimate(look, *trust_and_variance(logits), passes, is_open)
             for look, logits in zip(looks, self._sampled, strict=True)
             if logits is not None
         ]
@@ -109,11 +111,9 @@ class _Shard:
         for done in self._done:
             inverse = np.argsort(np.concatenate([rows for rows, _ in done]), kind="stable")
             signals.append(Signals.concatenate([part for _, part in done]).take(inverse))
-        audited = self._audited
-        changed = int((self._choice != self._final)[audited].sum())
-        return Scored(
-            signals, self.tokens, Audit(int(audited.sum()), changed, len(self.part), int(self._stopped.sum()))
-        )
+        changed = int((self._choice != self._final)[self._audited].sum())
+        audit = Audit(int(self._audited.sum()), changed, len(self.part), int(self._stopped.sum()))
+        return Scored(signals, [encoded.tokens for encoded in self._encoded], audit)
 
 
 def _single_pass_trust(logits: Tensor) -> np.ndarray:
@@ -134,19 +134,18 @@ def score_adaptively(
         advance: Counts texts × teachers as done, once the first look is.
     """
     working = [_Shard(part, rule, seed, teachers) for part in parts]
+    # A teacher is never bound to a name here: the room could not let go of it before it loads the next.
     for index in range(teachers):
-        loaded = room.teacher(index)
         for shard in working:
-            shard.look(loaded, advance)
+            shard.look(room.teacher(index), advance)
     for shard in working:
         shard.begin()
     for numbers in rule.chunks:
         if not any(shard.runs for shard in working):
             break
         for index in range(teachers):
-            loaded = room.teacher(index)
             for shard in working:
-                shard.sample(index, loaded, numbers)
+                shard.sample(index, room.teacher(index), numbers)
         for shard in working:
             shard.judge(numbers.stop)
     return [shard.result() for shard in working]

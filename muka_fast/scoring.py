@@ -123,6 +123,7 @@ def _fill_fixed(
                 encoded = loaded.encode(part)
                 signals = loaded.score(part, encoded, settings.passes, advance)
                 store.write(index, number, part.ids, encoded.tokens, signals)
+        del loaded  # so that the room can let go of it before it loads the next
 
 
 def _fill_adaptively(

@@ -122,3 +122,21 @@ def test_the_template_is_a_valid_recipe(tmp_path):
     assert recipe.uncertainty == plain.uncertainty
     assert recipe.selection == plain.selection
     assert recipe.training == plain.training
+
+
+def test_passes_stop_early_where_their_trust_score_says_when():
+    def recipe(*overrides):
+        return build(tree(), overrides)
+
+    assert recipe().uncertainty.runs_adaptively
+    assert not recipe("uncertainty.adaptive=false").uncertainty.runs_adaptively
+    assert not recipe("selection.trust=mc-energy").uncertainty.runs_adaptively
+    assert not recipe("selection.method=pool").uncertainty.runs_adaptively
+    assert not recipe("uncertainty.passes=2").uncertainty.runs_adaptively
+    again = yaml.safe_load(recipe().dump())  # a resolved recipe takes another trust score
+    changed = build(again, ["selection.trust=energy"])
+    assert not changed.uncertainty.runs_adaptively
+    with pytest.raises(RecipeError, match="no-adaptive"):
+        recipe("uncertainty.adaptive=true", "selection.trust=mc-energy")
+    with pytest.raises(RecipeError, match=r"uncertainty\.scope"):
+        recipe("uncertainty.scope=last-0")

@@ -1,4 +1,4 @@
-"""Where rows and dropout decisions stand: packed texts, passes one after the other, and the masks in numpy.
+"""Where rows and dropout decisions stand: packed texts, passes one after the other.
 
 Rows of all texts stand one after the other without padding, R0 in all. K passes make a (K · R0, D) matrix, pass-major:
 row r belongs to pass ``first_pass + r // R0`` and to packed row ``r % R0``.
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muka_fast.kernels.philox import LANES, PhiloxLanes, keep_scale, row_blocks, threshold
+from muka_fast.kernels.philox import keep_scale, threshold
 
 
 @dataclass(frozen=True)
@@ -112,53 +112,3 @@ class Layout:
         """The layout of the texts' first rows only, one row a text."""
         order = torch.arange(self.texts + 1, dtype=torch.int32, device=self.starts.device)
         return Layout(self.key, self.text_ids, order, order[:-1], torch.zeros_like(order[:-1]), longest=1)
-
-
-def keep_rows(
-    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: Drop, width: int
-) -> np.ndarray:
-    """Return which elements of packed hidden rows are kept.
-
-    Args:
-        key: 64-bit mask key.
-        text_ids: (B,), uint64.
-        lengths: Rows of each text, (B,).
-        numbers: Pass numbers, (K,).
-        drop: The site.
-        width: Features of a row, D.
-
-    Returns:
-        Boolean array, (K · R0, D), pass-major.
-    """
-    lanes, blocks = PhiloxLanes(key), row_blocks(width)
-    texts = [
-        lanes.draw(int(text), number, drop.site, length * blocks).reshape(length, blocks * LANES)[:, :width]
-        for number in numbers
-        for text, length in zip(text_ids, lengths, strict=True)
-    ]
-    return np.concatenate(texts) >= drop.threshold
-
-
-def keep_attention(
-    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: Drop, heads: int
-) -> list[np.ndarray]:
-    """Return which attention probabilities are kept.
-
-    Args:
-        key: 64-bit mask key.
-        text_ids: (B,), uint64.
-        lengths: Rows of each text, (B,).
-        numbers: Pass numbers, (K,).
-        drop: The site.
-        heads: Attention heads, H.
-
-    Returns:
-        For each text a boolean array (K, L, H, L): pass, query, head, key.
-    """
-    lanes = PhiloxLanes(key)
-    masks = []
-    for text, length in zip(text_ids, lengths, strict=True):
-        blocks = row_blocks(length)
-        drawn = np.stack([lanes.draw(int(text), n, drop.site, length * heads * blocks) for n in numbers])
-        masks.append(drawn.reshape(len(numbers), length, heads, blocks * LANES)[..., :length] >= drop.threshold)
-    return masks

@@ -22,7 +22,7 @@ _PIECE = 16_384
 
 def threshold(p: float) -> int:
     """Return the lane value below which an element is dropped: p quantised to 1/65536."""
-    return round(p * 65536)
+    return min(round(p * 65536), 65535)
 
 
 def keep_scale(p: float) -> float:
@@ -66,10 +66,3 @@ class PhiloxLanes:
             part = out[start : start + _PIECE]
             lanes = self._generator.random_raw(len(part) // 4).view(np.uint16)
             np.greater_equal(lanes, limit, out=part)
-
-    def draw(self, text_id: int, number: int, site: int, blocks: int) -> np.ndarray:
-        """Return the first ``blocks`` · 16 lanes of a text, pass and site, uint16."""
-        self.aim(number, site)
-        self._counter[1] = text_id
-        self._generator.state = self._state
-        return self._generator.random_raw(blocks * 4).view(np.uint16)

@@ -6,7 +6,7 @@ stopped at estimates, without bias, how often the rule changes the choice.
 
 After few passes their own spread is a poor estimate of their noise, and the deterministic pass still knows something.
 So the deterministic trust counts as two further passes, and a text's variance is drawn towards the mean variance of
-the texts that run with it, which counts as two degrees of freedom.
+the texts that are open with it, which counts as two degrees of freedom.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 _LOOK = 2
 """Passes that the deterministic trust counts as."""
 _POOLED = 2
-"""Degrees of freedom that the running texts' mean variance counts as."""
+"""Degrees of freedom that the open texts' mean variance counts as."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Rule:
         return mixed < np.uint64(min(int(self.audit * 2**64), 2**64 - 1))
 
     def estimate(
-        self, look: np.ndarray, trust: np.ndarray, variance: np.ndarray, passes: int
+        self, look: np.ndarray, trust: np.ndarray, variance: np.ndarray, passes: int, is_open: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return a teacher's trust as many passes would have it, and its standard error, (N,) each.
 
@@ -65,9 +65,10 @@ class Rule:
             trust: Trust by the mean of ``passes`` passes, (N,).
             variance: Variance of one pass' trust, (N,).
             passes: Number of passes; at K their own trust stands alone.
+            is_open: Texts whose variances are pooled: those not stopped yet, (N,) bool.
         """
         squares = (passes - 1) * variance + _LOOK * passes / (_LOOK + passes) * np.square(trust - look)
-        pooled = squares.mean() / passes
+        pooled = (squares[is_open].mean() if is_open.any() else 0.0) / passes
         error = np.sqrt((squares + _POOLED * pooled) / (passes + _POOLED) / (passes + _LOOK))
         if passes == self.max_passes:
             return trust, error

@@ -35,7 +35,7 @@ def known_family(model: Any) -> bool:
 
 def _operations(encoder: Encoder, device: torch.device) -> TorchOperations:
     """Return Triton kernels where they can run, PyTorch operations elsewhere."""
-    if device.type == "cuda" and find_spec("triton") is not None:
+    if device.type == "cuda" and find_spec("triton") and torch.cuda.get_device_capability(device) >= (8, 0):
         from muka_fast.uncertainty.fused import FusedOperations, can_run
 
         if can_run(encoder):

@@ -113,10 +113,21 @@ def preserved_modes(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def live_dropout(model: nn.Module) -> Iterator[None]:
-    """Hold every dropout site live; on leaving, put every module's mode back as it was."""
+    """Hold every dropout site live; on leaving, put every module's mode back as it was.
+
+    Layers are never skipped: ``layerdrop`` is no dropout site and its draws are not ours.
+    """
+    modules: list[Any] = list(model.modules())
+    skipping = [(module, module.layerdrop) for module in modules if hasattr(module, "layerdrop")]
     with preserved_modes(model):
         model.train()
+        for module, _ in skipping:
+            module.layerdrop = 0.0
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
-        yield
+        try:
+            yield
+        finally:
+            for module, share in skipping:
+                module.layerdrop = share

@@ -1,7 +1,8 @@
 """Encoder families as embed / layers / head over packed rows.
 
 Dropout sites are numbered as the forward pass meets them, those with probability 0 too. Built from the
-weights of a loaded Hugging Face model, which they share. What a family lacks is None.
+weights of a loaded Hugging Face model, shared but for query, key and value, which are joined. What a family lacks is
+None.
 """
 
 from __future__ import annotations
@@ -253,13 +254,13 @@ def mpnet(model: Any) -> Encoder:
     """MPNet: relative positions added to the scores, shared by all layers."""
     site, base = _Sites(), model.mpnet
     embedding_site = site(base.embeddings.dropout)
-    known: dict[int, Tensor] = {}
+    longest: list[Tensor] = []
 
     def bias(length: int) -> Tensor:
-        if length not in known:
+        if not longest or longest[0].shape[-1] < length:
             probe = torch.empty(1, length, 1, device=base.device)
-            known[length] = base.encoder.compute_position_bias(probe)[0].detach()
-        return known[length]
+            longest[:] = [base.encoder.compute_position_bias(probe)[0].detach()]
+        return longest[0][:, :length, :length]  # it depends on the distance alone
 
     layers = []
     for layer in base.encoder.layer:
@@ -305,7 +306,8 @@ def modernbert(model: Any) -> Encoder:
     layers = []
     for index, layer in enumerate(base.layers):
         inner, feed = layer.attn, layer.mlp
-        local = bool(index % config.global_attn_every_n_layers)
+        types = getattr(config, "layer_types", None)  # transformers 5
+        local = types[index] == "sliding_attention" if types else bool(index % config.global_attn_every_n_layers)
         attention = Attention(
             _linear(inner.Wqkv), _linear(inner.Wo), config.num_attention_heads, site(float(config.attention_dropout)),
             site(inner.out_drop) if isinstance(inner.out_drop, nn.Dropout) else None,

@@ -85,9 +85,9 @@ class PlainEngine(Engine):
 
     def __init__(self, model: Any, key: int) -> None:
         self._model, self._key = model, key
-        shapes = [self._probe(count) for count in (2, 3)]
-        # A tensor whose first dimension does not follow the batch belongs to no text: one decision for all of them.
-        self._shared = {i for i, (two, three) in enumerate(zip(*shapes, strict=True)) if two[0] * 3 != three[0] * 2}
+        # The dimension that follows the number of texts; None for a tensor that belongs to no text: it gets one
+        # decision for all of them.
+        self._axes = [_growing(two, three) for two, three in zip(self._probe(2), self._probe(3), strict=True)]
 
     @torch.inference_mode()
     def _probe(self, count: int) -> list[tuple[int, ...]]:
@@ -102,7 +102,9 @@ class PlainEngine(Engine):
 
         ids = torch.ones(count, _PROBE_LENGTH, dtype=torch.int64, device=self._model.device)
         end = getattr(self._model.config, "eos_token_id", None)
-        if isinstance(end, int):  # some heads read the row of the end token
+        if isinstance(end, int) and end < getattr(
+            self._model.config, "vocab_size", 0
+        ):  # some heads read the row of the end token
             ids[:, -1] = end
         with live_dropout(self._model), _Dropout(note):
             self._model(input_ids=ids, attention_mask=torch.ones_like(ids))
@@ -145,13 +147,20 @@ class PlainEngine(Engine):
         if not site.threshold:
             return x
         count, length = len(draw.batch), draw.batch.lengths[0]
-        if site.site in self._shared:
+        axis = self._axes[site.site]
+        if axis is None:
             draw = Draw(Packed(np.zeros(1, dtype=np.uint64), (1,), {}), draw.numbers, draw.key)
-            keep = keep_rows(draw, site, x.numel())
-        elif x.dim() == 4 and x.shape[0] == count and x.shape[2:] == (length, length):
+            return x * keep_rows(draw, site, x.numel()).reshape(x.shape).to(x.device) * site.scale
+        x = x.movedim(axis, 0)
+        if x.dim() == 4 and x.shape[0] == count and x.shape[2:] == (length, length):
             keep = keep_attention(draw, site, x.shape[1])[0]
         elif x.dim() == 3 and x.shape[:2] == (count, length):
             keep = keep_rows(draw, site, x.shape[2])
         else:
             keep = keep_rows(draw, site, x.numel() // count, firsts=True)
-        return x * keep.reshape(x.shape).to(x.device) * site.scale
+        return (x * keep.reshape(x.shape).to(x.device) * site.scale).movedim(0, axis)
+
+
+def _growing(two: tuple[int, ...], three: tuple[int, ...]) -> int | None:
+    """Return the dimension that two texts and three texts differ in, or None."""
+    return next((axis for axis, sizes in enumerate(zip(two, three, strict=True)) if sizes[0] != sizes[1]), None)

@@ -7,6 +7,7 @@ imports Triton: the interpreter is chosen when Triton and the kernels are first 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ import triton
 import triton.language as tl
 
 from muka_fast.kernels.layout import Drop, Layout
+from muka_fast.kernels.philox import LANES, row_blocks
 
 __all__ = ["triton", "tl"]
 
@@ -71,3 +73,35 @@ def assert_precise(actual: Tensor, naive: Tensor, exact: Tensor, dtype: torch.dt
     assert actual.shape == exact.shape
     assert actual.isfinite().all()
     assert (error <= bound).all(), f"error {error.max():.3g}, bound {bound.max():.3g}"
+
+
+def lanes(key: int, text_id: int, number: int, site: int, blocks: int) -> np.ndarray:
+    """The contract in one line: the lanes of a text, pass and site, uint16; numpy counts up before its first block."""
+    counter = np.array([0, text_id, number << 32 | site, 0], dtype=np.uint64)
+    philox = np.random.Philox(key=np.array([key, 0], dtype=np.uint64), counter=counter)
+    return philox.random_raw(blocks * 4).view(np.uint16)
+
+
+def keep_rows(
+    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: Drop, width: int
+) -> np.ndarray:
+    """Return which elements of packed hidden rows are kept."""
+    blocks = row_blocks(width)
+    texts = [
+        lanes(key, int(text), number, drop.site, length * blocks).reshape(length, blocks * LANES)[:, :width]
+        for number in numbers
+        for text, length in zip(text_ids, lengths, strict=True)
+    ]
+    return np.concatenate(texts) >= drop.threshold
+
+
+def keep_attention(
+    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: Drop, heads: int
+) -> list[np.ndarray]:
+    """Return which attention probabilities are kept."""
+    masks = []
+    for text, length in zip(text_ids, lengths, strict=True):
+        blocks = row_blocks(length)
+        drawn = np.stack([lanes(key, int(text), n, drop.site, length * heads * blocks) for n in numbers])
+        masks.append(drawn.reshape(len(numbers), length, heads, blocks * LANES)[..., :length] >= drop.threshold)
+    return masks

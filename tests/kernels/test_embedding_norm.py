@@ -2,10 +2,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import DROP, FIRST_PASS, KEY, LENGTHS, TEXT_IDS, assert_precise, double, layout, mask, numbers, random
+from cases import (
+    DROP,
+    FIRST_PASS,
+    KEY,
+    LENGTHS,
+    TEXT_IDS,
+    assert_precise,
+    double,
+    keep_rows,
+    layout,
+    mask,
+    numbers,
+    random,
+)
 
 from muka_fast.kernels.embedding_norm import embedding_norm, embedding_norm_reference
-from muka_fast.kernels.layout import keep_rows
 
 ROWS = sum(LENGTHS)
 

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import DROP, FIRST_PASS, KEY, TEXT_IDS, assert_precise, double, layout, mask, numbers, random
+from cases import DROP, FIRST_PASS, KEY, TEXT_IDS, assert_precise, double, keep_attention, layout, mask, numbers, random
 
 from muka_fast.kernels.attention import attention
 from muka_fast.kernels.first_row_attention import first_row_attention, first_row_attention_reference
-from muka_fast.kernels.layout import keep_attention
 
 LENGTHS = [70, 1, 18]
 

@@ -2,10 +2,23 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import DEVICE, FIRST_PASS, KEY, LENGTHS, TEXT_IDS, assert_precise, double, layout, mask, numbers, random
+from cases import (
+    DEVICE,
+    FIRST_PASS,
+    KEY,
+    LENGTHS,
+    TEXT_IDS,
+    assert_precise,
+    double,
+    keep_rows,
+    layout,
+    mask,
+    numbers,
+    random,
+)
 
 from muka_fast.kernels.head import head, head_reference
-from muka_fast.kernels.layout import Drop, keep_rows
+from muka_fast.kernels.layout import Drop
 
 TEXTS = len(LENGTHS)
 INPUT, HIDDEN = Drop(site=4, p=0.1), Drop(site=5, p=0.5)

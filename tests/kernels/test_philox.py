@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cases import DEVICE, DROP, KEY, TEXT_IDS, tl, triton
+from cases import DEVICE, DROP, KEY, TEXT_IDS, keep_attention, keep_rows, lanes, tl, triton
 
 from muka_fast.kernels.keep import keep_tile
-from muka_fast.kernels.layout import Drop, keep_attention, keep_rows
+from muka_fast.kernels.layout import Drop
 from muka_fast.kernels.philox import PhiloxLanes, keep_scale, row_blocks, threshold
 
 ONE_IN_A_MILLION = 4.892
@@ -48,7 +48,7 @@ def test_known_answers_of_random123(word, expected):
 
 def test_lanes_are_the_words_of_their_counter():
     number, site, blocks = 5, 17, 3
-    drawn = PhiloxLanes(KEY).draw(int(TEXT_IDS[1]), number, site, blocks).reshape(blocks, 16)
+    drawn = lanes(KEY, int(TEXT_IDS[1]), number, site, blocks).reshape(blocks, 16)
     for block in range(blocks):
         words = philox4x64([block + 1, int(TEXT_IDS[1]), number << 32 | site, 0], [KEY, 0])
         assert drawn[block].tolist() == [word >> 16 * lane & 0xFFFF for word in words for lane in range(4)]
@@ -77,8 +77,7 @@ def test_device_equals_numpy_bit_for_bit(p):
     text_ids = torch.from_numpy(texts.view(np.int64)).to(DEVICE)
     actual = torch.empty(4, 32, dtype=torch.int8, device=DEVICE)
     _keep_kernel[(1,)](key, text_ids, torch.tensor(numbers, device=DEVICE), actual, site, threshold(p), M=4, N=2)
-    lanes = PhiloxLanes(KEY)
-    expected = np.stack([lanes.draw(int(t), n, site, 2) for t, n in zip(texts, numbers, strict=True)]) >= threshold(p)
+    expected = np.stack([lanes(KEY, int(t), n, site, 2) for t, n in zip(texts, numbers, strict=True)]) >= threshold(p)
     assert np.array_equal(actual.cpu().numpy().astype(bool), expected)
 
 
@@ -95,7 +94,21 @@ SAMPLE = 2**12
 
 
 def decisions(key: int = 11, text: int = 22, number: int = 3, site: int = 4, p: float = 0.1) -> np.ndarray:
-    return PhiloxLanes(key).draw(text, number, site, SAMPLE) >= threshold(p)
+    kept = np.empty(16 * SAMPLE, dtype=np.bool_)
+    philox = PhiloxLanes(key)
+    philox.aim(number, site)
+    philox.keep(text, np.uint16(threshold(p)), kept)
+    return kept
+
+
+def test_decisions_are_the_counters_lanes_in_pieces_and_again():
+    expected = lanes(11, 2**64 - 1, 3, 4, SAMPLE) >= threshold(0.1)
+    assert np.array_equal(decisions(text=2**64 - 1), expected)
+    philox, kept = PhiloxLanes(11), np.empty(32, dtype=np.bool_)
+    philox.aim(3, 4)
+    for text in (7, 2**64 - 1):  # a draw leaves nothing behind for the next
+        philox.keep(text, np.uint16(threshold(0.1)), kept)
+    assert np.array_equal(kept, expected[:32])
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
@@ -120,8 +133,7 @@ def test_neighbours_are_uncorrelated(shift):
 
 
 def test_lanes_are_uniform():
-    lanes = PhiloxLanes(11).draw(22, 3, 4, SAMPLE)
-    counts = np.bincount(lanes >> 8, minlength=256)
+    counts = np.bincount(lanes(11, 22, 3, 4, SAMPLE) >> 8, minlength=256)
     chi_square = ((counts - counts.mean()) ** 2 / counts.mean()).sum()
     # Wilson and Hilferty's normal approximation of the chi-square with 255 degrees of freedom.
     z = ((chi_square / 255) ** (1 / 3) - (1 - 2 / (9 * 255))) / np.sqrt(2 / (9 * 255))

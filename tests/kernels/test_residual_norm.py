@@ -11,13 +11,13 @@ from cases import (
     TEXT_IDS,
     assert_precise,
     double,
+    keep_rows,
     layout,
     mask,
     numbers,
     random,
 )
 
-from muka_fast.kernels.layout import keep_rows
 from muka_fast.kernels.residual_norm import residual_norm, residual_norm_reference
 
 ROWS = sum(LENGTHS)

@@ -49,12 +49,15 @@ def test_texts_stay_open_while_any_teacher_is_within_the_noise_of_the_best():
 
 def test_the_estimate_by_hand():
     look, trust, variance = np.array([0.8, 0.4]), np.array([0.6, 0.4]), np.array([0.04, 0.0])
-    estimate, error = RULE.estimate(look, trust, variance, 2)
+    both = np.array([True, True])
+    estimate, error = RULE.estimate(look, trust, variance, 2, both)
     assert estimate == pytest.approx([0.7, 0.4])
     squares = np.array([0.04 + 1.0 * 0.04, 0.0])
     pooled = squares.mean() / 2
     assert error == pytest.approx(np.sqrt((squares + 2 * pooled) / 4 / 4))
-    assert RULE.estimate(look, trust, variance, 16)[0].tolist() == trust.tolist()
+    assert RULE.estimate(look, trust, variance, 16, both)[0].tolist() == trust.tolist()
+    alone = RULE.estimate(look, trust, variance, 2, np.array([True, False]))[1]
+    assert alone == pytest.approx(np.sqrt((squares + 2 * 0.08 / 2) / 4 / 4))
 
 
 def test_trust_and_the_variance_of_a_pass_against_many_repetitions():

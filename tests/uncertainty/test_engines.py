@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import make_config
 from torch import nn
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from muka_fast.errors import ModelError
 from muka_fast.uncertainty.building import build_engine, known_family
@@ -199,6 +199,61 @@ def test_a_model_that_computes_something_else_is_found_out():
     assert "differ from the model's" in said[0]
     with pytest.raises(ModelError, match="scope 'tail' is not available"):
         build_engine(model, 1, where="here", scope="tail")
+
+
+def test_modernbert_that_names_its_layers_types_has_a_fast_form():
+    model = make("modernbert")
+    if hasattr(model.config, "layer_types"):  # transformers 5 writes these instead of a period
+        vars(model.config).pop("global_attn_every_n_layers", None)
+        assert build_engine(model, 1, where="here").backend != "transformers"
+
+
+@torch.no_grad()
+def test_models_that_put_the_sequence_first_have_masks_by_text():
+    """XLNet's hidden states are (length, texts, width)."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "xlnet",
+        vocab_size=128,
+        d_model=16,
+        n_layer=2,
+        n_head=2,
+        d_inner=32,
+        num_labels=2,
+        dropout=0.3,
+        summary_type="last",
+    )
+    engine = PlainEngine(AutoModelForSequenceClassification.from_config(config).eval(), 1)
+    rows = [{"input_ids": np.arange(4, 13)}] * 3
+    three = engine.sample(pack(rows, IDS[:3], CPU), range(2))
+    alone = engine.sample(pack(rows[:1], IDS[1:2], CPU), range(2))
+    assert torch.allclose(three[:, 1:2], alone, atol=1e-5)
+    assert (three[:, 0] - three[:, 1]).abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", ["gpt2", "bart"])
+def test_decoders_and_skipped_layers(family):
+    torch.manual_seed(0)
+    sizes = {
+        "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "pad_token_id": 0, "eos_token_id": 3},
+        "bart": {
+            "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "encoder_layerdrop": 0.9,
+            "decoder_layerdrop": 0.9, "pad_token_id": 0, "eos_token_id": 3, "bos_token_id": 2,
+            "decoder_start_token_id": 3,
+        },
+    }[family]  # fmt: skip
+    model = AutoModelForSequenceClassification.from_config(
+        AutoConfig.for_model(family, vocab_size=128, max_position_embeddings=64, num_labels=2, **sizes)
+    ).eval()
+    engine = PlainEngine(model, 1)
+    rows = [{"input_ids": np.append(np.arange(4, 12), 3)}] * 2
+    passes = engine.sample(pack(rows, IDS[:2], CPU), range(3))
+    assert torch.allclose(engine.sample(pack(rows[:1], IDS[1:2], CPU), range(3)), passes[:, 1:], atol=1e-5)
+    assert passes.std(0).min() > 0
+    drops = [module.layerdrop for module in model.modules() if hasattr(module, "layerdrop")]
+    assert drops == ([0.9, 0.9] if family == "bart" else [])
 
 
 def test_wrong_scopes_are_refused():

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muka_fast.kernels.layout import Drop
-from muka_fast.kernels.philox import PhiloxLanes, keep_scale, row_blocks, threshold
+from muka_fast.kernels.philox import keep_scale, row_blocks, threshold
 from muka_fast.uncertainty.masks import Draw, keep_attention, keep_rows, mask_key
 from muka_fast.uncertainty.packing import Packed, pack
 
@@ -13,6 +13,15 @@ from muka_fast.uncertainty.packing import Packed, pack
 def packed(lengths, ids=None):
     rows = [{"input_ids": np.arange(length)} for length in lengths]
     return pack(rows, np.arange(len(lengths), dtype=np.uint64) if ids is None else ids, torch.device("cpu"))
+
+
+def drawn(key, text, number, site, blocks):
+    counter = np.array([0, text, number << 32 | site, 0], dtype=np.uint64)
+    return (
+        np.random.Philox(key=np.array([key, 0], dtype=np.uint64), counter=counter)
+        .random_raw(blocks * 4)
+        .view(np.uint16)
+    )
 
 
 def rows_of(draw, site, width, text):
@@ -46,14 +55,14 @@ def test_the_first_rows_decisions_are_the_first_of_all_rows():
 
 def test_decisions_are_the_lanes_of_the_counter():
     draw, site = Draw(packed([3], np.array([42], dtype=np.uint64)), range(5, 6), key=7), Drop(9, 0.25)
-    lanes = PhiloxLanes(7).draw(42, 5, 9, 3 * row_blocks(20)).reshape(3, -1)[:, :20]
+    lanes = drawn(7, 42, 5, 9, 3 * row_blocks(20)).reshape(3, -1)[:, :20]
     assert np.array_equal(keep_rows(draw, site, 20).numpy(), (lanes >= threshold(0.25)).astype(np.uint8))
 
 
 def test_long_rows_are_drawn_in_pieces_alike():
     """More elements than one piece holds: the stream goes on where the piece before ended."""
     draw, site = Draw(packed([40, 33], np.array([4, 2], dtype=np.uint64)), range(2), key=5), Drop(1, 0.1)
-    lanes = PhiloxLanes(5).draw(4, 1, 1, 40 * row_blocks(768)).reshape(40, 768)
+    lanes = drawn(5, 4, 1, 1, 40 * row_blocks(768)).reshape(40, 768)
     assert np.array_equal(rows_of(draw, site, 768, 0)[1].numpy(), (lanes >= site.threshold).astype(np.uint8))
 
 
