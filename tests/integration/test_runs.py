@@ -132,7 +132,7 @@ def long_project(project):
     (project / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
     change(
         project,
-        uncertainty={"passes": 40, "shard_size": 4, "token_budget": 64},
+        uncertainty={"passes": 120, "adaptive": False, "shard_size": 4, "token_budget": 64},
         training={"epochs": 12, "batch_size": 8, "evaluations": 12, "learning_rate": 1e-3},
     )
     return project
