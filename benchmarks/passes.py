@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from muka_fast.batches import token_batches
 from muka_fast.checkpoints import read_config
-from muka_fast.corpus import build_corpus, token_batches
+from muka_fast.corpus import build_corpus
 from muka_fast.encoding import padded
 from muka_fast.environment import device_name, versions
 from muka_fast.loaded import Room

@@ -1,4 +1,4 @@
-"""Texts in: the columns that hold them, stable text ids, and length-sorted batches under a token budget."""
+"""Texts in: the columns that hold them, and stable text ids."""
 
 from __future__ import annotations
 
@@ -191,26 +191,3 @@ def read_corpus(
     if not len(corpus):
         raise CorpusError("every text is empty", where=", ".join(spec.texts), hint="check the text column")
     return corpus
-
-
-def token_batches(lengths: np.ndarray, ids: np.ndarray, budget: int) -> list[np.ndarray]:
-    """Cut texts into batches of like length, the longest first.
-
-    A batch of n texts padded to its longest costs n × longest tokens; that stays within ``budget`` (a single longer
-    text gets a batch of its own). The cut depends on lengths and ids alone, never on the order of the texts.
-
-    Args:
-        lengths: Tokens of each text, shape (N,).
-        ids: Text ids, shape (N,); they break ties.
-        budget: Padded tokens allowed in a batch.
-
-    Returns:
-        Index arrays into ``lengths``; together a permutation of 0 … N − 1.
-    """
-    order = np.lexsort((ids, -np.asarray(lengths, dtype=np.int64)))
-    batches, start = [], 0
-    while start < len(order):
-        count = max(1, budget // max(1, int(lengths[order[start]])))
-        batches.append(order[start : start + count])
-        start += count
-    return batches

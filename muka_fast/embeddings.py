@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from transformers import AutoModel
 
+from muka_fast.batches import token_batches
 from muka_fast.checkpoints import match_inputs, read_tokenizer, token_limit
-from muka_fast.corpus import Corpus, text_id, token_batches
+from muka_fast.corpus import Corpus, text_id
 from muka_fast.encoding import encode, padded
 from muka_fast.recipe import StudentSpec
 from muka_fast.student import tokenizer_home, weights_home

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muka_fast.corpus import Corpus, token_batches
+from muka_fast.batches import token_batches
+from muka_fast.corpus import Corpus
 from muka_fast.encoding import Encoded, encode
 from muka_fast.errors import ModelError
 from muka_fast.recipe import UncertaintySpec

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from muka_fast.batches import token_batches
 from muka_fast.checkpoints import check_weights, find_checkpoint, load_classifier, read_config, token_limit
-from muka_fast.corpus import Corpus, build_corpus, token_batches
+from muka_fast.corpus import Corpus, build_corpus
 from muka_fast.encoding import encode, padded
 
 

@@ -2,14 +2,13 @@ import gzip
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muka_fast.corpus import build_corpus, read_corpus, text_id, token_batches
+from muka_fast.corpus import build_corpus, read_corpus, text_id
 from muka_fast.errors import CorpusError, MachineError
 from muka_fast.recipe import DataSpec
 
@@ -151,27 +150,6 @@ def test_distinct_texts_and_ids_do_not_depend_on_order(values, random):
     assert set(first.texts) == set(second.texts)
     assert sorted(first.ids.tolist()) == sorted(second.ids.tolist())
     assert len(first) + first.empty + first.duplicate == first.read == len(values)
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(1, 60), st.integers(0, 2**64 - 1)), min_size=1, max_size=80, unique_by=lambda x: x[1]
-    ),
-    st.integers(16, 200),
-    st.randoms(use_true_random=False),
-)
-def test_batches_keep_the_budget_lose_nothing_and_ignore_order(items, budget, random):
-    def cut(rows):
-        lengths, ids = np.array([row[0] for row in rows]), np.array([row[1] for row in rows], dtype=np.uint64)
-        batches = token_batches(lengths, ids, budget)
-        assert sorted(np.concatenate(batches).tolist()) == list(range(len(rows)))
-        for batch in batches:
-            assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
-        return [ids[batch].tolist() for batch in batches]
-
-    shuffled = list(items)
-    random.shuffle(shuffled)
-    assert cut(items) == cut(shuffled)
 
 
 def test_a_hub_data_set_gives_texts_and_named_labels(monkeypatch):
