@@ -1,0 +1,113 @@
+"""The Typer application: errors to lines and exit codes, results to stdout."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from muka_fast import __version__
+from muka_fast.errors import MukaError, machine_error
+
+app = typer.Typer(
+    name="muka-fast",
+    help="Merge fine-tuned text classifiers into one student over all their labels, without labelled data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SCHEMA_VERSION = 1
+_state = {"verbose": False}
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command; turn its errors into lines of what, where and fix, and the right exit code."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        try:
+            function(*args, **kwargs)
+        except MukaError as error:
+            _fail(error)
+        except KeyboardInterrupt:
+            command = shlex.join(["muka-fast", *sys.argv[1:]])
+            print(f"interrupted; what was done is kept. To go on, run the same command:\n  {command}", file=sys.stderr)
+            sys.exit(130)
+        except Exception as error:
+            known = machine_error(error)
+            if known is None:
+                raise
+            _fail(known)
+
+    return app.command()(guarded)
+
+
+def _fail(error: MukaError) -> NoReturn:
+    if _state["verbose"]:
+        traceback.print_exc()
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks and library messages.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    _state["verbose"] = verbose
+    if not verbose:
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+        logging.captureWarnings(True)
+        logging.getLogger("py.warnings").setLevel(logging.ERROR)
+
+
+def print_json(kind: str, **fields: Any) -> None:
+    """Print one object with its schema version."""
+    print(json.dumps({"schema_version": SCHEMA_VERSION, "kind": kind, **fields}, ensure_ascii=False))
+
+
+def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """Print rows under a header."""
+    from rich.console import Console
+
+    from muka_fast.report import terminal_table
+
+    Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False).print(
+        terminal_table(header, rows, title)
+    )
+
+
+def print_results(test: dict[str, Any]) -> None:
+    """Print the figures of an evaluation."""
+    from muka_fast.report import percent, result_rows
+
+    rows = [[name, accuracy, remark] for name, accuracy, remark in result_rows(test)]
+    print_table(f"{test['student']['count']} labelled texts", ["", "accuracy", ""], rows)
+    if test["foreign"]:
+        count = sum(test["foreign"].values())
+        print(f"left out: {count} texts of {len(test['foreign'])} label(s) outside the label space")
+    classes = [
+        [c["name"], percent(c["precision"]), percent(c["recall"]), percent(c["f1"]), str(c["support"])]
+        for c in test["student"]["classes"]
+    ]
+    print_table("student, by class", ["class", "precision", "recall", "F1", "texts"], classes)
