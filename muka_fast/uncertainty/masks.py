@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
+from threading import get_ident
 
 import numpy as np
 import torch
@@ -49,19 +51,21 @@ def mask_key(seed: int, fingerprint: str) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
+@lru_cache(maxsize=64)
+def _lanes(key: int, thread: int) -> PhiloxLanes:
+    """Return a thread's own generator for a key."""
+    return PhiloxLanes(key)
+
+
 def _keep(draw: Draw, site: Drop, blocks: Sequence[int]) -> np.ndarray:
     """Return the decisions of every pass and text, (passes, sum of ``blocks`` · 16), 1 for keep, uint8."""
     assert draw.numbers is not None
-    ids = draw.batch.ids.tolist()
-    ends = (np.cumsum(blocks) * LANES).tolist()
-    keep = np.empty((len(draw.numbers), ends[-1]), dtype=np.bool_)
+    ids, limit = draw.batch.ids.tolist(), np.uint16(site.threshold)
+    keep = np.empty((len(draw.numbers), sum(blocks) * LANES), dtype=np.bool_)
     # One thread: a draw takes microseconds, and handing the interpreter's lock over between threads takes as long.
-    philox, limit = PhiloxLanes(draw.key), np.uint16(site.threshold)
-    bounds = list(zip(ids, [0, *ends[:-1]], ends, strict=True))
+    philox = _lanes(draw.key, get_ident())
     for number, row in zip(draw.numbers, keep, strict=True):
-        philox.aim(number, site.site)
-        for text, start, stop in bounds:
-            philox.keep(text, limit, row[start:stop])
+        philox.keep(number, site.site, limit, ids, blocks, row)
     return keep.view(np.uint8)
 
 
