@@ -41,6 +41,8 @@ PASSES = {"full": (1, 2, 4, 8, 16)}
 FEW_AND_ALL = (4, 16)
 MANY = 128
 SURE = 5.0
+DEFAULT = UncertaintySpec().confidence
+CONFIDENCES = (0.7, 0.75, 0.8, 0.85, 0.9)
 
 
 def trust_of(logits: torch.Tensor) -> np.ndarray:
@@ -139,12 +141,16 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
     ]
     many[near] = choice(more)
 
-    settings = UncertaintySpec(passes=16, adaptive=True, audit=0.0, token_budget=budget)
-    room = rooms["full"]
-    done = clock("adaptive", lambda: score_adaptively(room, len(teachers), [corpus], settings.rule, 0, lambda _: None))[
-        0
-    ]
-    adaptive = np.stack([1 - normalised(s.predictive_entropy, s.logits.shape[1]) for s in done.signals]).argmax(0)
+    room, done, adaptive = rooms["full"], {}, {}
+    for confidence in CONFIDENCES:
+        rule = UncertaintySpec(passes=16, adaptive=True, audit=0.0, token_budget=budget, confidence=confidence).rule
+        (one,) = clock(
+            f"adaptive {confidence}",
+            lambda rule=rule: score_adaptively(room, len(teachers), [corpus], rule, 0, lambda _: None),
+        )
+        done[confidence] = one.audit
+        trusts = [1 - normalised(s.predictive_entropy, s.logits.shape[1]) for s in one.signals]
+        adaptive[confidence] = np.stack(trusts).argmax(0)
     # The same rule with a tenth of the texts audited: does the interval hold the share the whole pool shows?
     audited = UncertaintySpec(passes=16, adaptive=True, audit=0.1, token_budget=budget).rule
     audit = score_adaptively(room, len(teachers), [corpus], audited, 0, lambda _: None)[0].audit
@@ -170,11 +176,13 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
             rows[f"{scope}, K = {passes}"] = row(choice([part[:passes] for part in logits[scope]]), cost)
     rows["full, K = 128"] = row(many, clock.seconds["look"] + clock.seconds["full"] / 16 * MANY)
     from_texts = unit + clock.seconds["to tokens"] + clock.seconds["to batches"]
-    rows["full, adaptive"] = row(adaptive, clock.seconds["adaptive"]) | {
-        "passes": done.audit.mean_passes,
-        "cost_from_texts": clock.seconds["adaptive"] / from_texts,
-    }
-    changed = float((adaptive != sixteen).mean())
+    for confidence in CONFIDENCES:
+        seconds = clock.seconds[f"adaptive {confidence}"]
+        rows[f"full, adaptive {confidence}"] = row(adaptive[confidence], seconds) | {
+            "passes": done[confidence].mean_passes,
+            "cost_from_texts": seconds / from_texts,
+        }
+    changed = float((adaptive[DEFAULT] != sixteen).mean())
     return {
         "texts": len(corpus),
         "tokens": float(np.mean([encoded.lengths.mean() for encoded in encodings])),
@@ -206,7 +214,7 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {key} | " + " | ".join(cells) + " |")
     for name in names:
         one = results[name]
-        audit, adaptive, fixed = one["audit"], one["rows"]["full, adaptive"], one["rows"]["full, K = 16"]
+        audit, adaptive, fixed = one["audit"], one["rows"][f"full, adaptive {DEFAULT}"], one["rows"]["full, K = 16"]
         low, high = audit["interval"]
         lines.append(
             f"\n{name}: {one['texts']} texts of {one['tokens']:.0f} tokens. Adaptive: {adaptive['passes']:.1f} passes "

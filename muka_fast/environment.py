@@ -9,8 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
+from muka_fast.export.sessions import describe_providers
+
 PACKAGES = ("muka-fast", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "pyarrow")
-OPTIONAL = ("triton", "onnx", "onnxruntime", "onnxruntime-gpu", "optimum")
+OPTIONAL = ("triton", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "optimum", "optimum-onnx")
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
@@ -35,4 +37,5 @@ def describe() -> dict[str, str]:
     found["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     found["cuda"] = ", ".join(gpus) if torch.cuda.is_available() else "none"
+    found["ONNX Runtime"] = describe_providers()
     return found

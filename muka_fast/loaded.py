@@ -13,7 +13,7 @@ from torch import Tensor
 from muka_fast.batches import token_batches
 from muka_fast.corpus import Corpus
 from muka_fast.encoding import Encoded, encode
-from muka_fast.errors import ModelError
+from muka_fast.errors import ModelError, MukaError
 from muka_fast.recipe import UncertaintySpec
 from muka_fast.teachers import Teacher, load_teacher
 from muka_fast.uncertainty.building import build_engine
@@ -159,8 +159,37 @@ class Room:
             budget=self._budget,
             say=(lambda _: None) if index in self._told else self._say,
         )
+        if settings.teacher_form != "torch":
+            self._export(index, model, tokenizer, engine)
         self._told.add(index)
         if settings.passes:
             require_sites(engine.sites, teacher.checkpoint.where)
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         return LoadedTeacher(teacher, engine, tokenizer, self._device, self._budget, weights)
+
+    def _export(self, index: int, model: Any, tokenizer: Any, engine: Engine) -> None:
+        """Give an engine a deterministic part that runs in ONNX Runtime, as the settings ask."""
+        from muka_fast.export.teacher import export_teacher, faster
+
+        teacher, form = self._teachers[index], self._settings.teacher_form
+        where = f"teacher {teacher.name}"
+        try:
+            exported = export_teacher(
+                model,
+                engine,
+                teacher.fingerprint,
+                inputs=tuple(tokenizer.model_input_names),
+                padding=tokenizer.pad_token_id or 0,
+                where=where,
+                int8=form == "onnx-int8",
+            )
+        except MukaError as error:
+            if form != "auto":
+                raise
+            wins, figures = False, error.what
+        else:
+            wins, figures = faster(model, engine, exported) if form == "auto" else (True, "")
+        if form == "auto" and index not in self._told:
+            self._say(f"{where}: deterministic part by {'ONNX Runtime' if wins else 'PyTorch'} ({figures})")
+        if wins:
+            engine.prefix, engine.backend = exported, f"{form if form != 'auto' else 'onnx'} + {engine.backend}"

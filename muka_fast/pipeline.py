@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from muka_fast.corpus import Corpus, read_corpus
 from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
 from muka_fast.environment import device_name, versions
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
+from muka_fast.export.classifier import OnnxClassifier, is_exported
 from muka_fast.labels import LabelSpace
 from muka_fast.output import RunFolder
 from muka_fast.planning import Plan, choose_device, prepare, tell
@@ -231,13 +233,18 @@ class Evaluation:
 
 
 def _evaluate(
-    plan: Plan | None, test: Corpus, classifier: Classifier, folder: Path, group: Group, progress: Progress
+    plan: Plan | None,
+    test: Corpus,
+    classifier: Classifier | OnnxClassifier,
+    folder: Path,
+    group: Group,
+    progress: Progress,
 ) -> Evaluation:
     truth, foreign = match_labels(classifier.names, test.labels or (), where="the labelled texts")
     known = np.flatnonzero(truth >= 0)
     test, truth = test.take(known), truth[known]
     with progress.task("predicting", len(test), "texts") as advance:
-        predicted = classifier.probabilities(test, advance=advance).argmax(1)
+        predicted = classifier.probabilities(test.texts, test.pairs, advance).argmax(1)
     judged = None
     if plan is not None:
         scores = _scores_folder(plan.recipe, folder)
@@ -261,10 +268,12 @@ def evaluate(
         progress: Where to tell how far it is; default stderr.
     """
     progress = progress or Progress()
-    chosen = choose_device(device)
     test = read_corpus(data, with_labels=True, distinct=False, say=progress.say)
-    classifier = Classifier.load(model, chosen)
-    plan = None
+    exported = is_exported(model)
+    classifier = OnnxClassifier(model, device=device) if exported else Classifier.load(model, choose_device(device))
+    if isinstance(classifier, OnnxClassifier) and classifier.remark:
+        progress.say(classifier.remark)
+    plan, chosen = None, torch.device("cpu") if exported else choose_device(device)
     recipe_file = Path(model) / "recipe.yaml"
     if teachers and recipe_file.exists():
         recipe = read_recipe(recipe_file)

@@ -11,8 +11,11 @@ import torch
 
 from muka_fast.batches import token_batches
 from muka_fast.checkpoints import check_weights, find_checkpoint, load_classifier, read_config, token_limit
-from muka_fast.corpus import Corpus, build_corpus
+from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
+from muka_fast.readout import Prediction, read_out, softmax
+
+TOKEN_BUDGET = 8192
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,39 @@ class Classifier:
         return cls(model, tokenizer, names, token_limit(model, tokenizer))
 
     @torch.inference_mode()
-    def probabilities(
-        self, corpus: Corpus, *, token_budget: int = 8192, advance: Callable[[float], None] = lambda _: None
+    def logits(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        advance: Callable[[float], None] = lambda _: None,
     ) -> np.ndarray:
-        """Return the class probabilities of N texts, (N, classes), fp32."""
-        encoded = encode(self.tokenizer, corpus, self.max_length)
-        result = np.zeros((len(corpus), len(self.names)), dtype=np.float32)
-        for pick in token_batches(encoded.lengths, corpus.ids, token_budget):
+        """Return the logits of N texts, (N, classes), fp32, in their order.
+
+        Args:
+            texts: The texts.
+            pairs: The second text of each pair, if the classifier reads pairs.
+            advance: Is told how many texts each batch had.
+        """
+        ids = np.arange(len(texts), dtype=np.uint64)
+        encoded = encode(
+            self.tokenizer, Corpus(tuple(texts), None if pairs is None else tuple(pairs), ids), self.max_length
+        )
+        result = np.zeros((len(texts), len(self.names)), dtype=np.float32)
+        for pick in token_batches(encoded.lengths, ids, TOKEN_BUDGET):
             batch = padded(self.tokenizer, [encoded.rows[i] for i in pick], self.model.device)
-            result[pick] = self.model(**batch).logits.float().softmax(-1).cpu().numpy()
+            result[pick] = self.model(**batch).logits.float().cpu().numpy()
             advance(len(pick))
         return result
 
-    def classify(self, texts: Sequence[str]) -> list[tuple[str, float]]:
-        """Return (class name, probability) of each text's most likely class."""
-        return self.best(build_corpus(texts, distinct=False))
+    def probabilities(
+        self,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
+        advance: Callable[[float], None] = lambda _: None,
+    ) -> np.ndarray:
+        """Return the class probabilities of N texts, (N, classes), fp32, in their order; arguments as ``logits``."""
+        return softmax(self.logits(texts, pairs, advance))
 
-    def best(self, corpus: Corpus) -> list[tuple[str, float]]:
-        """Return (class name, probability) of the most likely class of each text of a corpus."""
-        probabilities = self.probabilities(corpus)
-        return [(self.names[row.argmax()], float(row.max())) for row in probabilities]
+    def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
+        """Return each text's most likely class, its probability, and entropy and energy to abstain by."""
+        return read_out(self.logits(texts, pairs), self.names)

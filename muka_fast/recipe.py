@@ -117,6 +117,9 @@ class UncertaintySpec(_Section):
     min_margin: float = Field(0.3, ge=0, le=1, description="adaptive: no passes above this single-pass trust margin")
     confidence: float = Field(0.9, gt=0.5, lt=1, description="adaptive: stop when this sure of the best teacher")
     audit: float = Field(0.01, ge=0, le=1, description="adaptive: share of the texts that run all passes")
+    teacher_form: Literal["torch", "onnx", "onnx-int8", "auto"] = Field(
+        "torch", description="what computes the deterministic part; onnx-int8: for the first look of adaptive passes"
+    )
     inject_dropout: float | None = Field(None, gt=0, lt=1, description="set every dropout probability to this")
     token_budget: int | None = Field(None, ge=16, description="tokens of a batch; default 4096, on CUDA 65536")
     shard_size: int = Field(1024, ge=1, description="texts in one file of the score store")
@@ -202,6 +205,8 @@ class Recipe(_Section):
             raise ValueError("adaptive passes (--no-adaptive) need method 'muka' and trust 'predictive-entropy'")
         own = self.uncertainty.model_copy()
         own._can_stop = judged
+        if own.teacher_form == "onnx-int8" and not (own.runs_adaptively and own.scope == "full"):
+            raise ValueError("teacher_form 'onnx-int8' is for the first look of adaptive passes of scope 'full'")
         self.__dict__["uncertainty"] = own
         return self
 

@@ -49,7 +49,10 @@ def manifest(
     Masks, and so signals up to rounding, depend neither on the device nor on the batches.
     """
     adaptive = {"min_margin": settings.min_margin, "confidence": settings.confidence, "audit": settings.audit}
+    # Another form's signals are the same up to rounding, but for int8.
+    form = {"teacher_form": "onnx-int8"} if settings.teacher_form == "onnx-int8" else {}
     return {
+        **form,
         "masks": "philox4x64-10",
         "passes": settings.passes,
         "adaptive": adaptive if settings.runs_adaptively else None,

@@ -66,7 +66,12 @@ def _config(checkpoint: Checkpoint, inject: float | None) -> Any:
     return config if inject is None else inject_dropout(config, inject)
 
 
-def _check_head(config: Any, where: str) -> None:
+def check_head(config: Any, where: str) -> None:
+    """Refuse a head whose outputs are not one distribution over two or more classes.
+
+    Raises:
+        ModelError: Naming regression, a single label or several labels at once.
+    """
     if config.problem_type == "regression" or config.num_labels == 1:
         raise ModelError(
             f"a head with {config.num_labels} output(s) for regression or a single label",
@@ -145,7 +150,7 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
         )
         where = checkpoint.where
         config = _config(checkpoint, inject)
-        _check_head(config, where)
+        check_head(config, where)
         labels = _labels(spec, config, where)
         check_weights(checkpoint)
         tokenizer = read_tokenizer(checkpoint)

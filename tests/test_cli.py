@@ -35,7 +35,7 @@ def test_help_and_version_import_neither_torch_nor_transformers():
 
 def test_every_command_is_listed_and_described(run):
     listing = run("--help").stdout
-    for command in ("init", "check", "amalgamate", "score", "evaluate", "predict", "demo", "env"):
+    for command in ("init", "check", "amalgamate", "score", "evaluate", "predict", "export", "demo", "env"):
         assert command in listing
         assert run(command, "--help").exit_code == 0
 
@@ -94,6 +94,7 @@ def test_env_lists_versions(run):
     found = json.loads(run("env", "--json").stdout)
     assert found["muka-fast"] == __version__
     assert found["torch"] != "not installed"
+    assert found["ONNX Runtime"].startswith("CPUExecutionProvider")
     assert "cpu" in run("env").stdout
 
 
@@ -101,6 +102,13 @@ def test_env_lists_versions(run):
     ("arguments", "code", "message"),
     [
         (["amalgamate"], 2, "neither a recipe nor teachers given"),
+        (["export", "one", "onnx", "--precision", "fp8"], 2, "not a choice: fp8"),
+        (["export", "one", "onnx", "--fuse", "all"], 2, "not a choice: all"),
+        (["export", "one", "one"], 2, "the folder is not empty and is no export"),
+        (["export", "./none", "onnx"], 2, "no such folder"),
+        (["export", "one", "onnx", "--atol", "-1"], 1, "the fp32 graph is not the model's: logits differ by"),
+        (["predict", "one", "hi", "--precision", "int8"], 2, "--precision is for what 'muka-fast export' wrote"),
+        (["predict", "one", "hi", "--temperature", "0"], 2, "not a temperature: 0"),
         (["amalgamate", "none.yaml"], 2, "no such recipe"),
         (["amalgamate", "recipe.yaml", "--nonsense"], 2, "No such option"),
         (["amalgamate", "recipe.yaml", "--set", "uncertainty.pases=4"], 2, "did you mean 'passes'?"),
@@ -114,7 +122,7 @@ def test_env_lists_versions(run):
         (["amalgamate", "recipe.yaml", "--trust", "magic"], 2, "selection.trust"),
         (["amalgamate", "recipe.yaml", "--device", "cuda"], 3, "device cuda was asked for"),
         (["predict", "one"], 2, "give texts or --data"),
-        (["predict", "one", "x", "--device", "tpu"], 2, "no such device"),
+        (["predict", "one", "x", "--device", "tpu"], 2, "not a choice: tpu"),
         (["predict", "./none", "x"], 2, "no such"),
         (["evaluate", "one", "-d", "none.csv"], 2, "no such file"),
         (["evaluate", "one", "-d", "texts.jsonl"], 2, "no label column"),
@@ -259,3 +267,20 @@ def test_a_full_disk_is_told_in_one_line(run, project, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(project)
     assert run("amalgamate", "recipe.yaml").exit_code == 0
+
+
+def test_an_export_predicts_and_is_evaluated_as_its_model(run, project):
+    done = run("export", "one", "onnx", "--precision", "fp32", "--precision", "fp16", "-d", "texts.jsonl", "--json")
+    assert done.exit_code == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert (record["kind"], record["schema_version"], list(record["graphs"])) == ("export", 1, ["fp32", "fp16"])
+    assert run("predict", "onnx", "-d", "texts.jsonl").stdout == run("predict", "one", "-d", "texts.jsonl").stdout
+    line = run("predict", "onnx", "play some jazz", "--uncertainty", "--temperature", "2").stdout.split("\t")
+    assert (len(line), line[-1]) == (5, "play some jazz\n")
+    (project / "own.csv").write_text("text,label\nplay some jazz,music\nwhat is the weather,weather\nstop,music\n")
+    theirs, ours = (json.loads(run("evaluate", name, "-d", "own.csv", "--json").stdout) for name in ("one", "onnx"))
+    assert ours["student"] == theirs["student"]
+    table = run("export", "one", "onnx", "--overwrite", "--test", "own.csv")
+    assert "model.onnx" in table.stdout
+    assert "fused: " in table.stdout
+    assert table.stdout.splitlines()[-1] == "onnx"

@@ -45,6 +45,8 @@ def test_unknown_keys_name_the_nearest_known_one(extra, key, near):
     [
         ({"uncertainty": {"passes": "many"}}, "uncertainty.passes"),
         ({"uncertainty": {"passes": -1}}, "uncertainty.passes"),
+        ({"uncertainty": {"teacher_form": "onnx-int8", "adaptive": False}}, "teacher_form"),
+        ({"uncertainty": {"teacher_form": "onnx-int8", "scope": "tail"}}, "teacher_form"),
         ({"training": {"epochs": -1}}, "training.epochs"),
         ({"selection": {"trust": "magic"}}, "selection.trust"),
         ({"teachers": ["org/a"]}, "1 teacher(s) given"),

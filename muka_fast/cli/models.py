@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from muka_fast.cli.app import command, print_json, print_results
+from muka_fast.cli.app import command, print_json, print_results, print_table
 from muka_fast.cli.flags import JsonOption, data_from_flags
 from muka_fast.errors import RecipeError
 
@@ -36,10 +38,13 @@ def evaluate(
 
 @command
 def predict(
-    model: Annotated[str, typer.Argument(help="A classifier: folder or hub id.")],
+    model: Annotated[str, typer.Argument(help="A classifier: folder or hub id, or what `export` wrote.")],
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to classify.")] = None,
     data: Annotated[list[str] | None, typer.Option("--data", "-d", help="Files of texts, instead.")] = None,
     text_column: Annotated[str | None, typer.Option("--text-column")] = None,
+    precision: Annotated[str | None, typer.Option(help="Of an export: which of its graphs.")] = None,
+    temperature: Annotated[float, typer.Option(help="What logits are divided by before the softmax.")] = 1.0,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Print entropy and energy too.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
@@ -48,30 +53,138 @@ def predict(
         raise RecipeError(
             "give texts or --data, one of them", where="command line", hint="muka-fast predict MODEL 'hi'"
         )
+    if not temperature > 0:
+        raise RecipeError(f"not a temperature: {temperature}", where="--temperature", hint="give a number above 0")
     from muka_fast.corpus import build_corpus, read_corpus
-    from muka_fast.planning import choose_device
-    from muka_fast.prediction import Classifier
     from muka_fast.progress import Progress
+    from muka_fast.readout import read_out
 
+    say = Progress().say
     if data:
-        corpus = read_corpus(data_from_flags(data, text_column), distinct=False, say=Progress().say)
+        corpus = read_corpus(data_from_flags(data, text_column), distinct=False, say=say)
     else:
         corpus = build_corpus(texts or [], distinct=False)
-    classifier = Classifier.load(model, choose_device(device_name(device)))
-    found = classifier.best(corpus)
+    classifier = open_classifier(model, device_name(device), precision, say)
+    found = read_out(classifier.logits(corpus.texts, corpus.pairs), classifier.names, temperature)
     if as_json:
         predictions = [
-            {"text": text, "label": name, "probability": round(p, 6)}
-            for text, (name, p) in zip(corpus.texts, found, strict=True)
+            {"text": text}
+            | {key: round(value, 6) if isinstance(value, float) else value for key, value in one._asdict().items()}
+            for text, one in zip(corpus.texts, found, strict=True)
         ]
         print_json("predict", model=model, predictions=predictions)
         return
-    for text, (name, p) in zip(corpus.texts, found, strict=True):
-        print(name, f"{p:.4f}", " ".join(text.split()), sep="\t")
+    for text, one in zip(corpus.texts, found, strict=True):
+        more = [f"{one.entropy:.4f}", f"{one.energy:.4f}"] if uncertainty else []
+        print(one.label, f"{one.probability:.4f}", *more, " ".join(text.split()), sep="\t")
+
+
+def open_classifier(model: str, device: Any, precision: str | None, say: Callable[[str], None]) -> Any:
+    """Load an export without torch, or any other classifier with it."""
+    from muka_fast.export.classifier import is_exported
+
+    if is_exported(model):
+        from muka_fast.export.classifier import OnnxClassifier
+
+        exported = OnnxClassifier(model, precision=precision, device=device)
+        if exported.remark:
+            say(exported.remark)
+        return exported
+    if precision is not None:
+        raise RecipeError(
+            "--precision is for what 'muka-fast export' wrote", where=model, hint="leave it out, or export the model"
+        )
+    from muka_fast.planning import choose_device
+    from muka_fast.prediction import Classifier
+
+    return Classifier.load(model, choose_device(device))
+
+
+@command
+def export(
+    model: Annotated[str, typer.Argument(help="A classifier: folder or hub id.")],
+    output: Annotated[Path, typer.Argument(help="Folder to write.")],
+    precision: Annotated[
+        list[str] | None, typer.Option("--precision", help="fp32, fp16 or int8; several at once.  [default: fp32]")
+    ] = None,
+    fuse: Annotated[str, typer.Option("--fuse", help="Join operators for none, cpu or cuda.")] = "cpu",
+    opset: Annotated[int | None, typer.Option("--opset", help="Version of the ONNX operators.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", "-d", help="Texts to compare on; default: made up.")
+    ] = None,
+    test: Annotated[
+        list[str] | None, typer.Option("--test", help="Labelled texts: judge fp16, int8 by accuracy.")
+    ] = None,
+    text_column: Annotated[str | None, typer.Option("--text-column")] = None,
+    label_column: Annotated[str | None, typer.Option("--label-column")] = None,
+    atol: Annotated[float, typer.Option(help="fp32: how far a logit may be off.")] = 1e-4,
+    min_agreement: Annotated[
+        float, typer.Option(help="fp16, int8 without --test: share of texts that keep their class.")
+    ] = 0.99,
+    max_loss: Annotated[float, typer.Option(help="fp16, int8 with --test: accuracy that may be lost.")] = 0.005,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a classifier as ONNX, checked against the model; what differs from it is refused with exit code 1."""
+    for value in precision or []:
+        one_of(value, ("fp32", "fp16", "int8"), "--precision")
+    one_of(fuse, ("none", "cpu", "cuda"), "--fuse")
+    from muka_fast.corpus import read_corpus
+    from muka_fast.export.exporting import export as run
+    from muka_fast.export.graph import OPSET
+    from muka_fast.export.parity import Bounds
+    from muka_fast.progress import Progress
+
+    say = Progress().say
+    texts = read_corpus(data_from_flags(data, text_column), say=say) if data else None
+    labelled = None
+    if test:
+        spec = data_from_flags(test, text_column, label_column, "test")
+        labelled = read_corpus(spec, with_labels=True, distinct=False, say=say)
+    done = run(
+        model,
+        output,
+        precisions=precision or ("fp32",),
+        fuse=fuse,
+        opset=opset or OPSET,
+        texts=texts,
+        labelled=labelled,
+        bounds=Bounds(atol, min_agreement, max_loss),
+        overwrite=overwrite,
+    )
+    if as_json:
+        print_json("export", output=str(output), **{k: v for k, v in done.record.items() if k != "schema_version"})
+        return
+    rows = [
+        [
+            graph.file,
+            precision + (f" ({graph.way})" if graph.way else ""),
+            f"{graph.bytes / 1e6:.1f} MB",
+            f"{graph.parity.largest:.1e}",
+            f"{graph.parity.mean:.1e}",
+            f"{graph.parity.agreement:.2%}",
+            "" if graph.parity.accuracy is None else f"{graph.parity.accuracy:.2%} ({graph.parity.model_accuracy:.2%})",
+        ]
+        for precision, graph in done.graphs.items()
+    ]
+    header = ["graph", "precision", "size", "largest difference", "mean", "same class", "accuracy (model's)"]
+    print_table("graphs, against the model's own logits", header, rows)
+    fused = ", ".join(f"{count} {name}" for name, count in done.fused.items())
+    print(f"fused: {fused or 'nothing'}")
+    print(output)
+
+
+def one_of(value: str, allowed: tuple[str, ...], where: str) -> str:
+    """Return a value that is one of those allowed.
+
+    Raises:
+        RecipeError: If it is not.
+    """
+    if value not in allowed:
+        raise RecipeError(f"not a choice: {value}", where=where, hint=", ".join(allowed))
+    return value
 
 
 def device_name(name: str) -> Any:
     """Return the device asked for, if there is such a one."""
-    if name not in ("auto", "cpu", "cuda"):
-        raise RecipeError(f"no such device: {name}", where="--device", hint="auto, cpu or cuda")
-    return name
+    return one_of(name, ("auto", "cpu", "cuda"), "--device")

@@ -33,4 +33,4 @@ def env(as_json: JsonOption = False) -> None:
         print_json("env", **found)
     else:
         for key, value in found.items():
-            print(f"{key:<14}{value}")
+            print(f"{key:<17}{value}")

@@ -185,7 +185,7 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> dict[str, An
 
     classifier = muka_fast.Classifier.load(str(result.output), torch.device("cpu"))
     samples = [text for text, _ in utterances(40, seed + 3)][::14]
-    for text, (label, share) in zip(samples, classifier.classify(samples), strict=True):
+    for text, (label, share, *_) in zip(samples, classifier.classify(samples), strict=True):
         console.print(f"  {text!r} → {label} ({share:.2f})", markup=False)
     console.print(
         f"\nnext:\n  muka-fast predict {result.output} 'a text of your own'\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -43,20 +43,18 @@ def _operations(encoder: Encoder, device: torch.device) -> TorchOperations:
     return TorchOperations()
 
 
-def _probe(model: Any) -> Packed:
-    """Random tokens, long and short."""
-    longest = min(_PROBE_LENGTHS[0], model.config.max_position_embeddings - 4)
+def probe_batch(model: Any, lengths: Sequence[int] = _PROBE_LENGTHS) -> Packed:
+    """Return a batch of random tokens, by default of long and short texts."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    longest = limit - 4 if isinstance(limit, int) and limit > 4 else max(lengths)
     random = np.random.default_rng(0)
-    rows = [
-        {"input_ids": random.integers(0, model.config.vocab_size, size=min(length, longest))}
-        for length in _PROBE_LENGTHS
-    ]
+    rows = [{"input_ids": random.integers(0, model.config.vocab_size, size=min(size, longest))} for size in lengths]
     return pack(rows, np.arange(len(rows), dtype=np.uint64), model.device)
 
 
 def _difference(model: Any, ours: Engine, theirs: Engine) -> float:
     """Return the largest difference of their logits, in units of the largest logit."""
-    probe = _probe(model)
+    probe = probe_batch(model)
     expected = theirs.first_look(probe).logits.float()
     return float((ours.first_look(probe).logits.float() - expected).abs().max() / expected.abs().max().clamp_min(1))
 

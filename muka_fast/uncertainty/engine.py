@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,11 +19,15 @@ class Engine(ABC):
         scope: Which dropout sites are live in the passes.
         backend: Whose operations run between the matrix products.
         sites: Number of sites that drop something in the passes.
+        depth: The layer whose input the passes start from; −1 if from what the last one gives; None if from the start.
+        prefix: Computes the deterministic part instead of the engine: first look, and what ``depth`` says, (R, width).
     """
 
     scope: str
     backend: str
     sites: int
+    depth: int | None = None
+    prefix: Callable[[Packed], tuple[FirstLook, Tensor | None]] | None = None
 
     @abstractmethod
     def first_look(self, batch: Packed) -> FirstLook:

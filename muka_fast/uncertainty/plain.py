@@ -118,6 +118,8 @@ class PlainEngine(Engine):
     @torch.inference_mode()
     def first_look(self, batch: Packed) -> FirstLook:
         """Run the deterministic pass."""
+        if self.prefix is not None:
+            return self.prefix(batch)[0]
         with preserved_modes(self._model):
             self._model.eval()
             with classifier_input(self._model) as seen:

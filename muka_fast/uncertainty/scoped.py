@@ -49,6 +49,7 @@ class ScopedEngine(Engine):
         self._operations = operations or TorchOperations()
         self.scope, self.backend = scope, self._operations.name
         self._stochastic = self._first_stochastic(scope)
+        self.depth = {"full": None, "head": -1}.get(scope, self._stochastic)
         self.sites = sum(site.threshold > 0 for site in self._live_sites())
 
     def _first_stochastic(self, scope: str) -> int:
@@ -71,13 +72,35 @@ class ScopedEngine(Engine):
 
     def _below(self, batch: Packed) -> Any:
         """Compute what lies below the scope: what every pass starts from."""
-        draw = Draw(batch, None, self._key)
         if self.scope == "full":
             return self._encoder.embed(batch)
+        if self.prefix is not None:
+            return self._from_prefix(self.prefix(batch)[1], batch)
+        draw = Draw(batch, None, self._key)
         x = self._layers(self._embedded(self._encoder.embed(batch), draw), 0, self._stochastic, draw)
         if self.scope == "tail":
             return self._project_first(self._encoder.layers[-1], x, draw)
         return self._pooled(x, draw) if self.scope == "head" else x
+
+    def _from_prefix(self, hidden: Tensor | None, batch: Packed) -> Any:
+        """Return what every pass starts from, given the hidden state that another form computed, (R, width)."""
+        if self.scope == "full":
+            return self._encoder.embed(batch)
+        assert hidden is not None
+        draw = Draw(batch, None, self._key)
+        if self.scope == "tail":
+            return self._project_first(self._encoder.layers[-1], hidden, draw)
+        if self.scope == "head":
+            return hidden[batch.firsts] if self._encoder.reads_first else self._means(hidden, draw)
+        return hidden
+
+    def _start(self, batch: Packed) -> tuple[FirstLook, Any]:
+        """Return the first look, and what every pass starts from."""
+        if self.prefix is None:
+            shared = self._below(batch)
+            return self._look(shared, batch), shared
+        look, hidden = self.prefix(batch)
+        return look, self._from_prefix(hidden, batch)
 
     def _above(self, shared: Any, draw: Draw) -> Tensor:
         """Run passes on from what they share; the rows that the head reads, (passes · B, width)."""
@@ -163,8 +186,10 @@ class ScopedEngine(Engine):
 
     def _pooled(self, x: Tensor, draw: Draw) -> Tensor:
         x = self._final(x)
-        if self._encoder.reads_first:
-            return x
+        return x if self._encoder.reads_first else self._means(x, draw)
+
+    @staticmethod
+    def _means(x: Tensor, draw: Draw) -> Tensor:
         x = x.view(-1, draw.batch.rows, x.shape[-1])
         means = [x[:, s.rows].reshape(len(x), s.count, s.length, -1).mean(2) for s in draw.batch.segments]
         return torch.cat(means, dim=1).flatten(0, 1)
@@ -172,7 +197,7 @@ class ScopedEngine(Engine):
     @torch.inference_mode()
     def first_look(self, batch: Packed) -> FirstLook:
         """Run the deterministic pass."""
-        return self._look(self._below(batch), batch)
+        return self._look(self._below(batch), batch) if self.prefix is None else self.prefix(batch)[0]
 
     @torch.inference_mode()
     def sample(self, batch: Packed, numbers: range) -> Tensor:
@@ -184,8 +209,7 @@ class ScopedEngine(Engine):
     @torch.inference_mode()
     def score(self, batch: Packed, passes: int) -> Signals:
         """Run the deterministic pass and passes 0 … ``passes`` − 1; with 0 the deterministic one stands in."""
-        shared = self._below(batch)
-        look = self._look(shared, batch)
+        look, shared = self._start(batch)
         if not passes:
             return look.signals()
         numbers = range(passes)

@@ -1,0 +1,122 @@
+"""Teachers whose deterministic part runs in ONNX Runtime: the same choices? how fast? All forms take turns.
+
+For each data set (a folder that ``train_teachers.py`` wrote) every form scores the same texts twice over: the first
+look alone, and adaptive passes with K = 16. ``same choice``: share of texts for which the teacher of least predictive
+entropy is the one that the PyTorch form chooses.
+
+    python benchmarks/forms.py ag_news=runs/ag_news clinc150=runs/clinc150 --json benchmarks/results/forms-cpu.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from muka_fast.corpus import build_corpus
+from muka_fast.environment import device_name, versions
+from muka_fast.loaded import Room
+from muka_fast.progress import Progress
+from muka_fast.recipe import TeacherSpec, UncertaintySpec
+from muka_fast.rounds import score_adaptively
+from muka_fast.tables import open_tables
+from muka_fast.teachers import describe_teachers
+from muka_fast.uncertainty.signals import Signals, normalised
+
+FORMS = ("torch", "onnx", "onnx-int8")
+
+
+def choice(signals: list[Signals]) -> np.ndarray:
+    """Return the teacher that the paper's score trusts most, (N,)."""
+    return np.stack([normalised(one.predictive_entropy, one.logits.shape[1]) for one in signals]).argmin(0)
+
+
+def measure(folder: Path, count: int, repeats: int) -> dict[str, Any]:
+    """Measure one data set."""
+    (table,) = open_tables([str(folder / "pool.parquet")])
+    texts = [cells[0] for _, cells in table.cells(["text"])][: 2 * count]
+    corpus = build_corpus(texts)
+    corpus = corpus.take(np.arange(min(count, len(corpus))))
+    teachers = describe_teachers([TeacherSpec(model=str(path)) for path in sorted(folder.glob("teacher-[0-9]*"))])
+    rooms, rules = {}, {}
+    for form in FORMS:
+        settings = UncertaintySpec(passes=16, adaptive=True, audit=0.0, teacher_form=form)
+        rooms[form], rules[form] = Room(teachers, settings, 0, torch.device("cpu")), settings.rule
+    encoded = [rooms["torch"].teacher(index).encode(corpus) for index in range(len(teachers))]
+    looks: dict[str, list[Signals]] = {}
+    chosen: dict[str, np.ndarray] = {}
+    seconds: dict[str, dict[str, list[float]]] = {form: {"first look": [], "adaptive": []} for form in FORMS}
+    for turn in range(repeats + 1):  # the first one warms up
+        for form in FORMS:
+            started = time.perf_counter()
+            looks[form] = [
+                rooms[form].teacher(index).look(corpus, encoded[index], lambda _: None).signals()
+                for index in range(len(teachers))
+            ]
+            middle = time.perf_counter()
+            done = score_adaptively(rooms[form], len(teachers), [corpus], rules[form], 0, lambda _: None)[0]
+            if turn:
+                seconds[form]["first look"].append(middle - started)
+                seconds[form]["adaptive"].append(time.perf_counter() - middle)
+            chosen[form] = choice(done.signals)
+    rows = {}
+    for form in FORMS:
+        differences = [np.abs(a.logits - b.logits) for a, b in zip(looks[form], looks["torch"], strict=True)]
+        rows[form] = {
+            "same_choice": float((chosen[form] == chosen["torch"]).mean()),
+            "same_choice_by_first_look": float((choice(looks[form]) == choice(looks["torch"])).mean()),
+            "largest_logit_difference": float(max(part.max() for part in differences)),
+            "mean_logit_difference": float(np.mean([part.mean() for part in differences])),
+        }
+        for what, taken in seconds[form].items():
+            middle = statistics.median(taken)
+            rows[form][what] = {
+                "ms_a_text": 1000 * middle / len(corpus),
+                "torch_time_over_it": statistics.median(seconds["torch"][what]) / middle,
+            }
+    return {"texts": len(corpus), "tokens": float(encoded[0].lengths.mean()), "rows": rows}
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the figures as a Markdown table."""
+    lines = [
+        "| data, form | first look, ms a text | adaptive, ms a text | torch's time over it | same choice "
+        "| logits differ by (mean, largest) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, one in results.items():
+        for form, row in one["rows"].items():
+            ratios = ", ".join(f"{row[what]['torch_time_over_it']:.2f}×" for what in ("first look", "adaptive"))
+            taken = " | ".join(f"{row[what]['ms_a_text']:.2f}" for what in ("first look", "adaptive"))
+            apart = f"{row['mean_logit_difference']:.1e}, {row['largest_logit_difference']:.1e}"
+            lines.append(f"| {name}, {form} | {taken} | {ratios} | {row['same_choice']:.2%} | {apart} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure the data sets named on the command line and write or extend the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", metavar="NAME=FOLDER", help="folders of train_teachers.py")
+    parser.add_argument("--texts", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path, required=True, help="file to read, extend and write")
+    args = parser.parse_args()
+    collected = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {"data": {}}
+    for item in args.data:
+        name, _, folder = item.partition("=")
+        collected["data"][name] = measure(Path(folder), args.texts, args.repeats)
+        packages = ("torch", "transformers", "onnxruntime", "onnxscript")
+        collected |= {"versions": versions(packages), "device": device_name(torch.device("cpu"))}
+        args.json.write_text(json.dumps(collected, indent=2) + "\n", encoding="utf-8")
+        Progress().say(f"{name} done")
+    print(table(collected["data"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""ONNX: a classifier exported, checked against the model it came from, and run without torch.
+
+>>> from muka_fast.export import OnnxClassifier
+>>> OnnxClassifier("folder").classify(["can I get a window seat"])  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from muka_fast.export.classifier import OnnxClassifier
+    from muka_fast.export.exporting import Exported, export
+
+# Loaded on first use: OnnxClassifier runs where there is no torch.
+_HOMES = {"OnnxClassifier": "classifier", "Exported": "exporting", "export": "exporting"}
+
+__all__ = ["Exported", "OnnxClassifier", "export"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"muka_fast.export.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,236 @@
+"""Does a graph say what its model says? Real texts in awkward shapes, against logits taken before the export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from muka_fast.batches import token_batches
+from muka_fast.checkpoints import first_line
+from muka_fast.corpus import Corpus
+from muka_fast.encoding import Row, encode, padded
+from muka_fast.errors import CheckFailed, ModelError
+
+SAMPLE = 256
+_BATCH_LENGTH = 64
+_BUDGET = 4096
+_LONGEST = 2048
+"""Tokens of the longest probe: attention scores of two texts of 8,192 would take gigabytes a layer."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One batch: its shape in words, what goes in, and the model's logits, (rows, classes)."""
+
+    name: str
+    inputs: dict[str, np.ndarray]
+    logits: np.ndarray
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a graph is from its model.
+
+    Attributes:
+        texts: Texts compared, besides the awkward shapes.
+        largest: Largest absolute difference of a logit, over everything.
+        mean: Mean absolute difference of a logit, over the texts.
+        agreement: Share of the texts, and of the rows of the awkward shapes, whose most likely class is the same.
+        accuracy: The graph's on labelled texts, ``model_accuracy`` the model's; None without labelled texts.
+    """
+
+    texts: int
+    largest: float
+    mean: float
+    agreement: float
+    accuracy: float | None = None
+    model_accuracy: float | None = None
+
+
+def _with_a_long_one(sample: Corpus, max_length: int) -> Corpus:
+    """Return a few texts of a corpus and one that has to be cut."""
+    few = sample.take(np.arange(min(31, len(sample))))
+    long = " ".join(few.texts * (1 + max_length // len(few)))
+    pairs = None if few.pairs is None else (*few.pairs, few.pairs[0])
+    return Corpus((*few.texts, long), pairs, np.arange(len(few) + 1, dtype=np.uint64))
+
+
+def _stretched(row: Row, length: int) -> Row:
+    """Repeat or cut a text's token ids to a length."""
+    return {name: np.resize(values, length) for name, values in row.items()}
+
+
+def _shapes(rows: Sequence[Row], max_length: int) -> dict[str, list[Row]]:
+    """Return batches of token ids by name: every way that a frozen or mishandled dimension would show."""
+    by_length = sorted(rows, key=lambda row: len(row["input_ids"]))
+    longest = by_length[-1]
+    odd = min(max_length, max(3, len(longest["input_ids"]) | 1))
+    block = [_stretched(row, min(_BATCH_LENGTH, max_length)) for row in (by_length * 8)[:8]]
+    mixed = [by_length[i * (len(by_length) - 1) // 15] for i in range(16)]
+    full = _stretched(longest, max_length)
+    return {
+        "1 × 1": [_stretched(longest, 1)],
+        f"1 × {len(longest['input_ids'])}": [longest],
+        f"3 × {odd}": [_stretched(row, odd) for row in (by_length[-3:] * 3)[:3]],
+        f"{len(block)} × {len(block[0]['input_ids'])}": block,
+        "padded rows": [full if max_length <= _BATCH_LENGTH else _stretched(longest, _BATCH_LENGTH), *mixed],
+        f"2 × {max_length}, one padded": [full, by_length[0]],
+    }
+
+
+class Gate:
+    """Takes a model's logits, then holds graphs against them.
+
+    Args:
+        model: In eval mode, on the CPU.
+        tokenizer: Its own.
+        max_length: Tokens it reads of a text.
+        texts: What it is compared on; the first 256 distinct ones.
+        labelled: Labelled texts, and the class index of each, to compare accuracies on.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        max_length: int,
+        texts: Corpus,
+        labelled: tuple[Corpus, np.ndarray] | None = None,
+    ) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        sample = texts.take(np.arange(min(SAMPLE, len(texts))))
+        rows = encode(tokenizer, sample, max_length).rows
+        self._strings = _with_a_long_one(sample, max_length)
+        self._rows = encode(tokenizer, self._strings, max_length).rows
+        longest = min(max_length, _LONGEST)
+        self._shapes = [self._probe(name, batch) for name, batch in _shapes(rows, longest).items()]
+        self._texts = [probe for _, probe in self._batches(sample, max_length)]
+        self._labelled: list[tuple[np.ndarray, Probe]] = []
+        if labelled is not None:
+            corpus, truth = labelled
+            self._labelled = [(truth[pick], probe) for pick, probe in self._batches(corpus, max_length)]
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Names of what the model is given."""
+        return frozenset(self._shapes[0].inputs)
+
+    def _batches(self, corpus: Corpus, max_length: int) -> list[tuple[np.ndarray, Probe]]:
+        encoded = encode(self._tokenizer, corpus, max_length)
+        picks = token_batches(encoded.lengths, corpus.ids, _BUDGET)
+        return [(pick, self._probe(f"{len(pick)} texts", [encoded.rows[i] for i in pick])) for pick in picks]
+
+    @torch.inference_mode()
+    def _probe(self, name: str, rows: Sequence[Row]) -> Probe:
+        batch = padded(self._tokenizer, rows, self._model.device)
+        try:
+            logits = self._model(**batch).logits.float().cpu().numpy()
+        except (ValueError, RuntimeError, IndexError) as error:  # heads that look for one end token in each text
+            raise ModelError(
+                f"the model does not run {name} tokens: {first_line(error)}",
+                where="parity",
+                hint="it cannot be checked",
+            ) from None
+        inputs = {key: value.cpu().numpy().astype(np.int64) for key, value in batch.items()}
+        return Probe(name, inputs, logits)
+
+    def compare(self, session: Any) -> Parity:
+        """Run a graph on everything.
+
+        Args:
+            session: An ONNX Runtime session.
+
+        Raises:
+            CheckFailed: If it does not take a shape, or gives another one or numbers that are none.
+        """
+        every, of_model = self._both(session, [*self._shapes, *self._texts])
+        shapes = sum(len(probe.logits) for probe in self._shapes)
+        ours, theirs = every[shapes:], of_model[shapes:]
+        accuracy = model_accuracy = None
+        if self._labelled:
+            truth = np.concatenate([truth for truth, _ in self._labelled])
+            found = np.concatenate([self._logits(session, probe).argmax(1) for _, probe in self._labelled])
+            meant = np.concatenate([probe.logits.argmax(1) for _, probe in self._labelled])
+            accuracy, model_accuracy = float((found == truth).mean()), float((meant == truth).mean())
+        return Parity(
+            texts=len(ours),
+            largest=float(np.abs(every - of_model).max()),
+            mean=float(np.abs(ours - theirs).mean()),
+            agreement=float((every.argmax(1) == of_model.argmax(1)).mean()),
+            accuracy=accuracy,
+            model_accuracy=model_accuracy,
+        )
+
+    def _both(self, session: Any, probes: Sequence[Probe]) -> tuple[np.ndarray, np.ndarray]:
+        """Return a graph's logits and the model's, (rows, classes) each."""
+        found = [self._logits(session, probe) for probe in probes]
+        return np.concatenate(found), np.concatenate([probe.logits for probe in probes])
+
+    def reads_alike(self, read: Callable[[Sequence[str], Sequence[str] | None], list[dict[str, list[int]]]]) -> None:
+        """Hold another tokenizer's ids against the model's, an over-long text among them.
+
+        Args:
+            read: Texts, and their pairs or None, to what the graph is given for each, without padding.
+
+        Raises:
+            CheckFailed: If a text is read otherwise.
+        """
+        for text, row, meant in zip(
+            self._strings.texts, read(self._strings.texts, self._strings.pairs), self._rows, strict=True
+        ):
+            if any(values != meant[name].tolist() for name, values in row.items()):
+                raise CheckFailed(
+                    "without transformers its tokenizer reads texts otherwise",
+                    where=f"text {text[:40]!r}",
+                    hint="serve this model with transformers or Optimum",
+                )
+
+    @staticmethod
+    def _logits(session: Any, probe: Probe) -> np.ndarray:
+        try:
+            (logits,) = session.run(["logits"], probe.inputs)
+        except Exception as error:  # noqa: BLE001 - the runtime raises kinds of its own
+            reason = str(error).splitlines()[0][:160]
+            raise CheckFailed(f"the graph does not run {probe.name} tokens: {reason}", where="parity") from None
+        if logits.shape != probe.logits.shape or not np.isfinite(logits).all():
+            raise CheckFailed(f"the graph gives no logits for {probe.name} tokens", where="parity")
+        return logits
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a graph may lose.
+
+    Attributes:
+        atol: fp32: largest absolute difference of a logit.
+        agreement: fp16, int8: least share of texts with the same most likely class; used without labelled texts.
+        loss: fp16, int8: accuracy that may be lost on labelled texts.
+    """
+
+    atol: float = 1e-4
+    agreement: float = 0.99
+    loss: float = 0.005
+
+    def broken(self, parity: Parity, precision: str) -> str:
+        """Say what a graph of a precision breaks, with the figures; empty if nothing."""
+        if precision == "fp32":
+            if parity.largest <= self.atol:
+                return ""
+            return f"logits differ by {parity.largest:.1e}, {self.atol:.0e} is allowed"
+        if parity.accuracy is not None and parity.model_accuracy is not None:
+            if parity.model_accuracy - parity.accuracy <= self.loss:
+                return ""
+            return (
+                f"accuracy falls from {parity.model_accuracy:.2%} to {parity.accuracy:.2%}, "
+                f"{100 * self.loss:.2g} points are allowed"
+            )
+        if parity.agreement >= self.agreement:
+            return ""
+        return (
+            f"the most likely class stays for {parity.agreement:.2%} of {parity.texts} texts, "
+            f"{self.agreement:.2%} is asked"
+        )

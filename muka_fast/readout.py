@@ -1,0 +1,52 @@
+"""What logits say: the most likely class, its probability, entropy and energy; needs numpy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Prediction(NamedTuple):
+    """A text's most likely class.
+
+    Attributes:
+        label: Its name.
+        probability: Of that class.
+        entropy: Of the class distribution, in nats; near 0 is sure, ln(classes) knows nothing.
+        energy: logsumexp of the logits, in nats; lower for texts unlike those trained on (Liu et al. 2020).
+    """
+
+    label: str
+    probability: float
+    entropy: float
+    energy: float
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last dimension, fp32."""
+    shifted = np.exp(logits - logits.max(-1, keepdims=True), dtype=np.float64)
+    return (shifted / shifted.sum(-1, keepdims=True)).astype(np.float32)
+
+
+def read_out(logits: np.ndarray, names: Sequence[str], temperature: float = 1.0) -> list[Prediction]:
+    """Turn logits into predictions.
+
+    Args:
+        logits: (N, classes).
+        names: Class names in column order.
+        temperature: What logits are divided by before the softmax; energies are of the logits as they are.
+    """
+    if not len(logits):
+        return []
+    probabilities = softmax(logits / temperature).astype(np.float64)
+    logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
+    entropies = np.maximum(-(probabilities * logs).sum(-1), 0)
+    highest = logits.max(-1).astype(np.float64)
+    energies = highest + np.log(np.exp(logits - highest[:, None]).sum(-1))
+    best = probabilities.argmax(-1)
+    return [
+        Prediction(names[column], float(probabilities[row, column]), float(entropies[row]), float(energies[row]))
+        for row, column in enumerate(best)
+    ]

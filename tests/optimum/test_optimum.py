@@ -1,0 +1,42 @@
+"""Exported folders in Optimum: the same logits, and the same names from its pipeline. Runs where Optimum is."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_model, texts
+
+from muka_fast.export import OnnxClassifier, export
+from muka_fast.export.parity import Bounds
+
+optimum = pytest.importorskip("optimum.onnxruntime", reason="Optimum needs transformers 4.57: make test-optimum")
+
+
+@pytest.mark.parametrize(
+    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "mpnet", "modernbert"]
+)
+def test_its_model_gives_our_logits(family, tmp_path):
+    from transformers import AutoTokenizer
+
+    names = ("music", "weather", "travel")
+    model = make_model(tmp_path / family, names, family=family, seed=1, initializer_range=0.2, scale=1.0)
+    export(str(model), tmp_path / "out")
+    theirs = optimum.ORTModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    batch = AutoTokenizer.from_pretrained(tmp_path / "out")(texts(12), padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        logits = theirs(**batch).logits.numpy()
+    np.testing.assert_allclose(logits, OnnxClassifier(tmp_path / "out").logits(texts(12)), atol=1e-4)
+
+
+def test_its_pipeline_gives_our_names(tmp_path):
+    from transformers import AutoTokenizer
+
+    model = make_model(tmp_path / "bert", ("music", "weather", "travel"), seed=1, initializer_range=0.2, scale=1.0)
+    export(str(model), tmp_path / "out", precisions=("int8", "fp32"), bounds=Bounds(agreement=0.5))
+    for precision, file in (("fp32", "model.onnx"), ("int8", "model_int8.onnx")):
+        theirs = optimum.ORTModelForSequenceClassification.from_pretrained(tmp_path / "out", file_name=file)
+        classify = optimum.pipeline(
+            "text-classification", model=theirs, tokenizer=AutoTokenizer.from_pretrained(tmp_path / "out")
+        )
+        ours = OnnxClassifier(tmp_path / "out", precision=precision).classify(texts(12))
+        for found, one in zip(classify(texts(12)), ours, strict=True):
+            assert (found["label"], found["score"]) == (one.label, pytest.approx(one.probability, abs=1e-4))
