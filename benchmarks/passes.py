@@ -24,7 +24,7 @@ import torch
 
 from muka_fast.batches import token_batches
 from muka_fast.checkpoints import read_config
-from muka_fast.corpus import build_corpus
+from muka_fast.corpus import Corpus, build_corpus
 from muka_fast.encoding import padded
 from muka_fast.environment import device_name, versions
 from muka_fast.loaded import Room
@@ -32,7 +32,8 @@ from muka_fast.progress import Progress
 from muka_fast.recipe import TeacherSpec, UncertaintySpec
 from muka_fast.rounds import score_adaptively
 from muka_fast.tables import open_tables
-from muka_fast.teachers import describe_teachers, load_teacher
+from muka_fast.teachers import Teacher, describe_teachers, load_teacher
+from muka_fast.uncertainty.adaptive import Audit
 from muka_fast.uncertainty.packing import pack
 from muka_fast.uncertainty.signals import entropy, normalised, trust_and_variance
 
@@ -73,11 +74,48 @@ def texts_of(folder: Path, count: int) -> tuple[Any, np.ndarray]:
     return corpus, np.array(corpus.labels)
 
 
+def run_adaptively(
+    room: Room, teachers: int, corpus: Corpus, confidence: float, share: float = 0.0
+) -> tuple[Audit, np.ndarray]:
+    """Run adaptive passes; return their audit and the teacher chosen for each text, (N,)."""
+    rule = UncertaintySpec(passes=16, adaptive=True, audit=share, confidence=confidence).rule
+    (done,) = score_adaptively(room, teachers, [corpus], rule, 0, lambda _: None)
+    trusts = [1 - normalised(signals.predictive_entropy, signals.logits.shape[1]) for signals in done.signals]
+    return done.audit, np.stack(trusts).argmax(0)
+
+
+def audited(room: Room, teachers: int, corpus: Corpus, sixteen: np.ndarray, adaptive: np.ndarray) -> dict[str, Any]:
+    """Audit a tenth of the texts under the default rule: does the interval hold the share the whole pool shows?"""
+    audit, _ = run_adaptively(room, teachers, corpus, DEFAULT, share=0.1)
+    truth = float((adaptive != sixteen).mean())
+    return {
+        "confidence": DEFAULT, "audited": audit.audited, "changed": audit.changed, "interval": audit.interval,
+        "truth": truth,
+    }  # fmt: skip
+
+
+def audit_alone(folder: Path, count: int, budget: int) -> dict[str, Any]:
+    """Audit the default rule against K = 16, without measuring anything else."""
+    corpus, _ = texts_of(folder, count)
+    teachers = teachers_of(folder)
+    room = Room(teachers, UncertaintySpec(passes=16, token_budget=budget), 0, torch.device("cpu"))
+    loaded = [room.teacher(index) for index in range(len(teachers))]
+    sixteen = np.stack([trust_of(one.sample(corpus, one.encode(corpus), range(16))) for one in loaded]).argmax(0)
+    _, adaptive = run_adaptively(room, len(teachers), corpus, DEFAULT)
+    return audited(room, len(teachers), corpus, sixteen, adaptive)
+
+
+def teachers_of(folder: Path) -> list[Teacher]:
+    """Describe the teachers of a folder."""
+    return describe_teachers(
+        [TeacherSpec(model=str(path)) for path in sorted(folder.glob("teacher-[0-9]*")) if path.is_dir()]
+    )
+
+
 def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPES) -> dict[str, Any]:
     """Measure one data set; ``full`` is always among the scopes."""
     corpus, labels = texts_of(folder, count)
-    specs = [TeacherSpec(model=str(path)) for path in sorted(folder.glob("teacher-[0-9]*")) if path.is_dir()]
-    teachers = describe_teachers(specs)
+    teachers = teachers_of(folder)
     owner = np.array([next(i for i, t in enumerate(teachers) if label in t.labels) for label in labels])
     device, clock = torch.device("cpu"), Clock()
     layers = [read_config(t.checkpoint).num_hidden_layers for t in teachers]
@@ -143,17 +181,9 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
 
     room, done, adaptive = rooms["full"], {}, {}
     for confidence in CONFIDENCES:
-        rule = UncertaintySpec(passes=16, adaptive=True, audit=0.0, token_budget=budget, confidence=confidence).rule
-        (one,) = clock(
-            f"adaptive {confidence}",
-            lambda rule=rule: score_adaptively(room, len(teachers), [corpus], rule, 0, lambda _: None),
+        done[confidence], adaptive[confidence] = clock(
+            f"adaptive {confidence}", lambda sure=confidence: run_adaptively(room, len(teachers), corpus, sure)
         )
-        done[confidence] = one.audit
-        trusts = [1 - normalised(s.predictive_entropy, s.logits.shape[1]) for s in one.signals]
-        adaptive[confidence] = np.stack(trusts).argmax(0)
-    # The same rule with a tenth of the texts audited: does the interval hold the share the whole pool shows?
-    audited = UncertaintySpec(passes=16, adaptive=True, audit=0.1, token_budget=budget).rule
-    audit = score_adaptively(room, len(teachers), [corpus], audited, 0, lambda _: None)[0].audit
     single = np.stack(looks).argmax(0)
 
     unit = clock.seconds["hugging face"]
@@ -182,7 +212,6 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
             "passes": done[confidence].mean_passes,
             "cost_from_texts": seconds / from_texts,
         }
-    changed = float((adaptive[DEFAULT] != sixteen).mean())
     return {
         "texts": len(corpus),
         "tokens": float(np.mean([encoded.lengths.mean() for encoded in encodings])),
@@ -191,7 +220,7 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
         "own_deterministic_pass": clock.seconds["look"] / unit,
         "run_to_128_passes": len(near),
         "rows": rows,
-        "audit": {"audited": audit.audited, "changed": audit.changed, "interval": audit.interval, "truth": changed},
+        "audit": audited(room, len(teachers), corpus, sixteen, adaptive[DEFAULT]),
     }
 
 
@@ -214,7 +243,10 @@ def table(results: dict[str, Any]) -> str:
         lines.append(f"| {key} | " + " | ".join(cells) + " |")
     for name in names:
         one = results[name]
-        audit, adaptive, fixed = one["audit"], one["rows"][f"full, adaptive {DEFAULT}"], one["rows"]["full, K = 16"]
+        fixed, adaptive = one["rows"]["full, K = 16"], one["rows"].get(f"full, adaptive {DEFAULT}")
+        if adaptive is None:
+            continue
+        audit = one["audit"]
         low, high = audit["interval"]
         lines.append(
             f"\n{name}: {one['texts']} texts of {one['tokens']:.0f} tokens. Adaptive: {adaptive['passes']:.1f} passes "
@@ -223,6 +255,13 @@ def table(results: dict[str, Any]) -> str:
             f"{audit['changed']} of {audit['audited']} changed, 95 % interval {low:.2%} to {high:.2%}, truth "
             f"{audit['truth']:.2%}."
         )
+    costs = [
+        rows[f"full, adaptive {DEFAULT}"]["cost_from_texts"]
+        for rows in (one["rows"] for one in results.values())
+        if f"full, adaptive {DEFAULT}" in rows
+    ]
+    if costs:
+        lines.append(f"\nAdaptive, mean over {len(costs)} data sets: {np.mean(costs):.2f} deterministic passes in all.")
     return "\n".join(lines)
 
 
@@ -232,12 +271,17 @@ def main() -> None:
     parser.add_argument("data", nargs="*", metavar="NAME=FOLDER", help="folders of train_teachers.py")
     parser.add_argument("--texts", type=int, default=2000)
     parser.add_argument("--scope", action="append", choices=SCOPES, help="only these besides full; other rows are kept")
+    parser.add_argument("--only-audit", action="store_true", help="audit the default rule; keep all other figures")
     parser.add_argument("--token-budget", type=int, default=4096)
     parser.add_argument("--json", type=Path, required=True, help="file to read, extend and write")
     args = parser.parse_args()
     collected = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {"data": {}}
     for item in args.data:
         name, _, folder = item.partition("=")
+        if args.only_audit:
+            collected["data"][name]["audit"] = audit_alone(Path(folder), args.texts, args.token_budget)
+            args.json.write_text(json.dumps(collected, indent=2) + "\n", encoding="utf-8")
+            continue
         found = measure(Path(folder), args.texts, args.token_budget, args.scope or SCOPES)
         before = collected["data"].get(name, {}).get("rows", {})
         collected["data"][name] = found | {"rows": before | found["rows"]}

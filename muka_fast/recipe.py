@@ -115,7 +115,7 @@ class UncertaintySpec(_Section):
     scope: str = Field("full", pattern=r"^(full|tail|head|last-[1-9]\d*)$", description="which dropout sites are live")
     adaptive: bool | None = Field(None, description="stop early where the choice of teacher is clear")
     min_margin: float = Field(0.3, ge=0, le=1, description="adaptive: no passes above this single-pass trust margin")
-    confidence: float = Field(0.9, gt=0.5, lt=1, description="adaptive: stop when this sure of the best teacher")
+    confidence: float = Field(0.85, gt=0.5, lt=1, description="adaptive: stop when this sure of the best teacher")
     audit: float = Field(0.01, ge=0, le=1, description="adaptive: share of the texts that run all passes")
     teacher_form: Literal["torch", "onnx", "onnx-int8", "auto"] = Field(
         "torch", description="what computes the deterministic part; onnx-int8: for the first look of adaptive passes"

@@ -18,7 +18,8 @@ from typing import Any
 from muka_fast.errors import MachineError, ModelError
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-_FATAL = 4
+_WARNING, _FATAL = 2, 4
+_NO_LIBRARIES = "its CUDA or cuDNN libraries do not load"
 # y = Identity(x): the smallest graph there is, to see which providers load.
 _IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE=")
 
@@ -95,11 +96,15 @@ def _open(graph: str | bytes, provider: str, threads: int | None = None, index: 
 
 @contextlib.contextmanager
 def _libraries() -> Iterator[None]:
-    """Load CUDA and cuDNN out of PyPI's nvidia packages; what the runtime prints about it stays off stdout."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        if hasattr(runtime(), "preload_dlls"):
-            runtime().preload_dlls()
-        yield
+    """Load CUDA and cuDNN out of PyPI's nvidia packages, without what the runtime prints about it."""
+    runtime().set_default_logger_severity(_FATAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            if hasattr(runtime(), "preload_dlls"):
+                runtime().preload_dlls()
+            yield
+    finally:
+        runtime().set_default_logger_severity(_WARNING)
 
 
 def _on_cuda(graph: str | bytes, threads: int | None = None, index: int = 0) -> Any | None:
@@ -129,7 +134,7 @@ def open_session(graph: Path, device: str = "auto", threads: int | None = None, 
     obstacle, session = "" if device == "cpu" else cuda_obstacle(), None
     if device != "cpu" and not obstacle:
         session = _on_cuda(str(graph), threads, index)
-        obstacle = "" if session else "its CUDA or cuDNN libraries do not load"
+        obstacle = "" if session else _NO_LIBRARIES
     if session is None and device != "cuda":
         try:
             session = _open(str(graph), CPU, threads)
@@ -147,17 +152,13 @@ def open_session(graph: Path, device: str = "auto", threads: int | None = None, 
 
 
 def describe_providers() -> str:
-    """Say which of ONNX Runtime's providers load on this machine."""
+    """Say which of the two providers that are used here load on this machine."""
     try:
-        available = runtime().get_available_providers()
+        obstacle = cuda_obstacle()
     except MachineError:
         return "not installed"
-    # Azure's computes elsewhere.
-    others = [name for name in available if name != CUDA and not name.startswith("Azure")]
-    loaded = [name for name in others if _open(_IDENTITY, name).get_providers()[0] == name]
-    obstacle = cuda_obstacle()
     if not obstacle:
         if _on_cuda(_IDENTITY):
-            return ", ".join([CUDA, *loaded])
-        obstacle = "its CUDA or cuDNN libraries do not load"
-    return f"{', '.join(loaded)} (no CUDA: {obstacle})"
+            return f"{CUDA}, {CPU}"
+        obstacle = _NO_LIBRARIES
+    return f"{CPU} (no CUDA: {obstacle})"

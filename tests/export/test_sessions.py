@@ -24,6 +24,9 @@ class FakeRuntime:
     def get_available_providers(self):
         return [CUDA, CPU]
 
+    def set_default_logger_severity(self, severity):
+        pass
+
     class SessionOptions:
         pass
 
