@@ -18,15 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from passes import teachers_of, texts_of
 
-from muka_fast.corpus import build_corpus
 from muka_fast.environment import device_name, versions
 from muka_fast.loaded import Room
 from muka_fast.progress import Progress
-from muka_fast.recipe import TeacherSpec, UncertaintySpec
+from muka_fast.recipe import UncertaintySpec
 from muka_fast.rounds import score_adaptively
-from muka_fast.tables import open_tables
-from muka_fast.teachers import describe_teachers
 from muka_fast.uncertainty.signals import Signals, normalised
 
 FORMS = ("torch", "onnx", "onnx-int8")
@@ -39,11 +37,8 @@ def choice(signals: list[Signals]) -> np.ndarray:
 
 def measure(folder: Path, count: int, repeats: int) -> dict[str, Any]:
     """Measure one data set."""
-    (table,) = open_tables([str(folder / "pool.parquet")])
-    texts = [cells[0] for _, cells in table.cells(["text"])][: 2 * count]
-    corpus = build_corpus(texts)
-    corpus = corpus.take(np.arange(min(count, len(corpus))))
-    teachers = describe_teachers([TeacherSpec(model=str(path)) for path in sorted(folder.glob("teacher-[0-9]*"))])
+    corpus, _ = texts_of(folder, count)
+    teachers = teachers_of(folder)
     rooms, rules = {}, {}
     for form in FORMS:
         settings = UncertaintySpec(passes=16, adaptive=True, audit=0.0, teacher_form=form)

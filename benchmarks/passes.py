@@ -231,7 +231,7 @@ def table(results: dict[str, Any]) -> str:
         "| passes | " + " | ".join(f"{name}: right teacher / differs from K = 128 / cost" for name in names) + " |"
     ]
     lines.append("|---|" + "---|" * len(names))
-    for key in next(iter(results.values()))["rows"]:
+    for key in dict.fromkeys(key for one in results.values() for key in one["rows"]):
         cells = []
         for name in names:
             one = results[name]["rows"].get(key)

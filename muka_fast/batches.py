@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+LEAST_FILLED = 0.8
+"""Length, relative to the longest of a batch, from which on a text is not worth padding."""
 
-def token_batches(lengths: np.ndarray, ids: np.ndarray, budget: int) -> list[np.ndarray]:
+
+def token_batches(lengths: np.ndarray, ids: np.ndarray, budget: int, enough: int | None = None) -> list[np.ndarray]:
     """Cut texts into batches of like length, the longest first.
 
     A batch of n texts padded to its longest costs n × longest tokens; that stays within ``budget`` (a single longer
@@ -15,6 +18,8 @@ def token_batches(lengths: np.ndarray, ids: np.ndarray, budget: int) -> list[np.
         lengths: Tokens of each text, shape (N,).
         ids: Text ids, shape (N,); they break ties.
         budget: Padded tokens allowed in a batch.
+        enough: Padded tokens from which on a batch also ends where texts are a fifth shorter than its longest; None: it
+            does not.
 
     Returns:
         Index arrays into ``lengths``; together a permutation of 0 … N − 1.
@@ -22,7 +27,11 @@ def token_batches(lengths: np.ndarray, ids: np.ndarray, budget: int) -> list[np.
     order = np.lexsort((ids, -np.asarray(lengths, dtype=np.int64)))
     batches, start = [], 0
     while start < len(order):
-        count = max(1, budget // max(1, int(lengths[order[start]])))
+        longest = max(1, int(lengths[order[start]]))
+        count = max(1, budget // longest)
+        if enough is not None:
+            alike = int((lengths[order[start : start + count]] >= LEAST_FILLED * longest).sum())
+            count = min(count, max(alike, -(-enough // longest)))
         batches.append(order[start : start + count])
         start += count
     return batches

@@ -55,6 +55,8 @@ class Classifier:
             pairs: The second text of each pair, if the classifier reads pairs.
             advance: Is told how many texts each batch had.
         """
+        if isinstance(texts, str):
+            raise TypeError("give a list of texts, not one string")
         ids = np.arange(len(texts), dtype=np.uint64)
         encoded = encode(
             self.tokenizer, Corpus(tuple(texts), None if pairs is None else tuple(pairs), ids), self.max_length

@@ -41,7 +41,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             _fail(error)
         except KeyboardInterrupt:
             command = shlex.join(["muka-fast", *sys.argv[1:]])
-            print(f"interrupted; what was done is kept. To go on, run the same command:\n  {command}", file=sys.stderr)
+            print(
+                f"interrupted. To go on, run the same command; finished parts are kept:\n  {command}", file=sys.stderr
+            )
             sys.exit(130)
         except Exception as error:
             known = machine_error(error)

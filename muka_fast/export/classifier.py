@@ -15,6 +15,8 @@ from muka_fast.export.sessions import open_session
 from muka_fast.readout import Prediction, read_out, softmax
 
 RECORD = "export.json"
+ENOUGH = 128
+"""Tokens that keep two cores busy: a batch that has them is cut where texts get shorter."""
 
 
 class OnnxClassifier:
@@ -92,7 +94,7 @@ class OnnxClassifier:
         if not lengths.all():
             short = texts[int(lengths.argmin())]
             raise CorpusError("a text has no tokens", where=f"text {short[:40]!r}", hint="leave it out")
-        for pick in token_batches(lengths, np.arange(len(rows), dtype=np.uint64), self._budget):
+        for pick in token_batches(lengths, np.arange(len(rows), dtype=np.uint64), self._budget, ENOUGH):
             shape = (len(pick), int(lengths[pick].max()))
             feed = {name: np.full(shape, padding, dtype=np.int64) for name, padding in self._inputs.items()}
             for place, index in enumerate(pick):

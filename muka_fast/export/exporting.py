@@ -23,7 +23,7 @@ from muka_fast.checkpoints import (
 )
 from muka_fast.corpus import Corpus, build_corpus
 from muka_fast.environment import PACKAGES, versions
-from muka_fast.errors import CheckFailed, ModelError, OutputError
+from muka_fast.errors import CheckFailed, ModelError, OutputError, RecipeError
 from muka_fast.evaluation import match_labels
 from muka_fast.export.classifier import RECORD, OnnxClassifier, is_exported
 from muka_fast.export.graph import OPSET, Graph, trace
@@ -105,10 +105,14 @@ def export(
 
     Raises:
         CheckFailed: If a graph loses more than the bounds allow.
+        RecipeError: If there is no such precision or fusion.
         OutputError: If the folder holds anything but an earlier export.
         ModelError: If the model cannot be loaded or traced, or its head is not single-label.
     """
     progress, bounds = progress or Progress(), bounds or Bounds()
+    for given, known in ((precisions, PRECISIONS), ((fuse,), FUSIONS)):
+        if not given or not set(given) <= set(known):
+            raise RecipeError(f"not a choice: {', '.join(given)}", where="export", hint=", ".join(known))
     output = Path(output).resolve()
     _require_usable(output, overwrite)
     checkpoint = find_checkpoint(model)
@@ -169,7 +173,12 @@ def _replace(output: Path, staging: Path) -> None:
     old = staging.with_name(f"{staging.name}.old")
     if output.exists():
         output.rename(old)
-    staging.rename(output)
+    try:
+        staging.rename(output)
+    except OSError:
+        if old.exists():
+            old.rename(output)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -223,6 +232,9 @@ def _within_bounds(
     """
     tried = []
     for way in LADDER if precision == "int8" else (None,):
+        if path != exact:
+            for refused in path.parent.glob(f"{path.name}*"):  # weights beside a graph would be added to
+                refused.unlink()
         if way is not None:
             to_int8(exact, path, way)
         elif precision == "fp16":

@@ -29,16 +29,14 @@ class Graph:
 
     Attributes:
         program: What ``torch.onnx.export`` gave, fused in place.
-        inputs: Names of its inputs, each (batch, length), int64.
         fused: How many operators each fusion made, those that made some.
     """
 
     program: Any
-    inputs: tuple[str, ...]
     fused: dict[str, int]
 
     def save(self, path: Path) -> None:
-        """Write it; weights of more than 2 GB go to a file of their own beside it."""
+        """Write it; weights of more than about 1.5 GB go to a file of their own beside it."""
         with silence():
             self.program.save(path)
 
@@ -99,7 +97,7 @@ def trace(
     """
     try:
         import onnx  # noqa: F401
-        from onnx_ir.passes.common import LiftConstantsToInitializersPass
+        from onnx_ir.passes.common import ClearMetadataAndDocStringPass, LiftConstantsToInitializersPass
         from onnxscript.optimizer import optimize
         from onnxscript.rewriter.ort_fusions import optimize_for_ort
     except ImportError as error:
@@ -108,31 +106,37 @@ def trace(
         ) from None
     # Two rows, the second one padded: sizes of 0 and 1 would be taken for constants, full rows for unmasked ones.
     example = {name: torch.ones(2, 7, dtype=torch.int64) for name in inputs}
-    for name in ("attention_mask", "token_type_ids"):
-        if name in example:
-            example[name][1, 5:] = 0
+    if "attention_mask" in example:
+        example["attention_mask"][1, 5:] = 0
     if "token_type_ids" in example:
         example["token_type_ids"].zero_()
     free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+
+    def exported() -> Any:
+        return torch.onnx.export(
+            _Named(model, inputs, outputs).eval(),
+            tuple(example.values()),
+            dynamo=True,
+            opset_version=opset,
+            dynamic_shapes=(tuple(free for _ in inputs),),
+            input_names=list(inputs),
+            output_names=list(output_names),
+            verbose=False,
+        )
+
     try:
         with silence(), torch.inference_mode(False), torch.no_grad():
-            program = torch.onnx.export(
-                _Named(model, inputs, outputs).eval(),
-                tuple(example.values()),
-                dynamo=True,
-                opset_version=opset,
-                dynamic_shapes=(tuple(free for _ in inputs),),
-                input_names=list(inputs),
-                output_names=list(output_names),
-                verbose=False,
-            )
-            assert program is not None
-            counts: dict[str, int] = {}
+            program, counts = exported(), {}
             if fuse != "none":
-                program.model, counts = optimize_for_ort(program.model, fuse, clear_metadata=True)
+                program.model, counts = optimize_for_ort(program.model, fuse)
+                if counts.get("cos_sin_cache"):
+                    # It gives one row of positions to all texts, and the operator runs one text only (ModernBERT of
+                    # transformers 4.57). There is no leaving out a single fusion.
+                    program, counts = exported(), {}
                 # Joined weights are left as sums of constants; folded, they can be quantised and load faster.
                 program.model = optimize(program.model, input_size_limit=_ANY, output_size_limit=_ANY)
                 LiftConstantsToInitializersPass()(program.model)
+            ClearMetadataAndDocStringPass()(program.model)  # it names this machine's source files
     except Exception as error:
         if isinstance(error, MemoryError):
             raise
@@ -146,4 +150,4 @@ def trace(
             where=where,
             hint=f"--opset {version}, or leave it out",
         )
-    return Graph(program, tuple(inputs), {name: count for name, count in counts.items() if count})
+    return Graph(program, {name: count for name, count in counts.items() if count})

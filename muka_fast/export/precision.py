@@ -17,7 +17,7 @@ class Int8:
         name: What the record calls it.
         seven_bits: Weights in 7 bits. CPUs without VNNI add 8-bit products in 16 bits, which overflow.
         narrowing: Keep products with more inputs than outputs (a feed-forward block's second one) in fp32.
-        widening: Keep those with more outputs than inputs (its first one) in fp32, query, key and value excepted.
+        widening: Keep those with more outputs than inputs (its first one) in fp32, but not those of a fused attention.
     """
 
     name: str

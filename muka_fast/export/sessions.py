@@ -131,11 +131,12 @@ def open_session(graph: Path, device: str = "auto", threads: int | None = None, 
         MachineError: If CUDA was asked for and does not load.
         ModelError: If the file is not a graph that ONNX Runtime runs.
     """
+    runtime()  # without it nothing below means what it says
     obstacle, session = "" if device == "cpu" else cuda_obstacle(), None
     if device != "cpu" and not obstacle:
         session = _on_cuda(str(graph), threads, index)
         obstacle = "" if session else _NO_LIBRARIES
-    if session is None and device != "cuda":
+    if session is None and (device != "cuda" or obstacle == _NO_LIBRARIES):  # is it the device, or the graph?
         try:
             session = _open(str(graph), CPU, threads)
         except Exception as error:  # noqa: BLE001 - the runtime raises kinds of its own
@@ -143,10 +144,10 @@ def open_session(graph: Path, device: str = "auto", threads: int | None = None, 
             raise ModelError(
                 f"ONNX Runtime cannot load it: {reason[:200]}", where=str(graph), hint="export it again"
             ) from None
-    if session is None:
+    provider = session.get_providers()[0] if session else ""
+    if device == "cuda" and provider != CUDA:
         hint = next((mend for start, mend in _MEND.items() if obstacle.startswith(start)), "use --device cpu")
         raise MachineError(f"device cuda was asked for, but {obstacle}", where="ONNX Runtime", hint=hint)
-    provider = session.get_providers()[0]
     wanted = device == "auto" and provider != CUDA and _installed("onnxruntime-gpu")
     return Session(session, provider, f"on the CPU: {obstacle}" if wanted else "")
 

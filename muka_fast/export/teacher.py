@@ -27,7 +27,7 @@ from muka_fast.checkpoints import first_line
 from muka_fast.environment import versions
 from muka_fast.errors import ModelError, MukaError
 from muka_fast.export.graph import trace
-from muka_fast.export.precision import to_int8
+from muka_fast.export.precision import LADDER, to_int8
 from muka_fast.export.sessions import Session, open_session
 from muka_fast.uncertainty.building import probe_batch
 from muka_fast.uncertainty.engine import Engine
@@ -147,7 +147,7 @@ def _graph(model: Any, name: str, depth: int | None, inputs: tuple[str, ...], wh
         exact = staging / ("fp32.onnx" if int8 else path.name)
         _write(_on_cpu(model), depth, exact, inputs, where)
         if int8:
-            to_int8(exact, staging / path.name)
+            to_int8(exact, staging / path.name, LADDER[1])  # right on CPUs of every generation
             for leftover in staging.glob(f"{exact.name}*"):
                 leftover.unlink()
         try:

@@ -37,7 +37,7 @@ def test_every_form_of_teacher_is_compared(tmp_path, monkeypatch):
     monkeypatch.setenv("MUKA_FAST_CACHE", str(tmp_path / "cache"))
     for index, labels in enumerate((("music", "weather"), ("travel", "bank", "lights"))):
         make_model(tmp_path / f"teacher-{index + 1}", labels, seed=index, initializer_range=0.2, scale=1.0)
-    parquet.write_table(table({"text": texts(30)}), tmp_path / "pool.parquet")
+    parquet.write_table(table({"text": texts(30), "label": ["music"] * 30}), tmp_path / "pool.parquet")
     found = forms.measure(tmp_path, 20, 1)
     assert (found["texts"], list(found["rows"])) == (20, ["torch", "onnx", "onnx-int8"])
     assert found["rows"]["torch"]["largest_logit_difference"] == 0

@@ -86,10 +86,10 @@ def test_two_packages_at_once_are_explained(graph, gpu_package, monkeypatch):
     assert "pip uninstall -y onnxruntime onnxruntime-gpu" in caught.value.hint
 
 
-def test_without_the_package(monkeypatch):
+def test_without_the_package(graph, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MachineError, match="not installed") as caught:
-        sessions.runtime()
+        open_session(graph, "cpu")
     assert caught.value.exit_code == 3
     assert describe_providers() == "not installed"
 

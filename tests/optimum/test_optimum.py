@@ -39,4 +39,7 @@ def test_its_pipeline_gives_our_names(tmp_path):
         )
         ours = OnnxClassifier(tmp_path / "out", precision=precision).classify(texts(12))
         for found, one in zip(classify(texts(12)), ours, strict=True):
-            assert (found["label"], found["score"]) == (one.label, pytest.approx(one.probability, abs=1e-4))
+            # Activations are quantised by their range in a batch, and the pipeline runs one text at a time.
+            slack = 1e-4 if precision == "fp32" else 0.02
+            assert found["score"] == pytest.approx(one.probability, abs=slack)
+            assert precision == "int8" or found["label"] == one.label

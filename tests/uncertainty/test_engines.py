@@ -143,8 +143,9 @@ def test_a_scope_whose_sites_drop_nothing_gives_the_deterministic_logits():
     engine = ScopedEngine(FAMILIES["bert"](model), 4, scope="head")
     assert engine.sites == 0
     assert torch.allclose(engine.sample(batch(), range(2))[0], engine.first_look(batch()).logits, atol=1e-6)
-    for site in find_sites(model):
-        site.p = 0.0
+    model = make(
+        "bert", dropout=None, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0
+    )
     engine = ScopedEngine(FAMILIES["bert"](model), 4, scope="tail")
     passes = engine.sample(batch(), range(3))
     assert torch.allclose(passes[2], engine.first_look(batch()).logits, atol=1e-6)
@@ -194,7 +195,8 @@ def test_a_model_that_computes_something_else_is_found_out():
     said = []
     model = make("bert")
     # A patched model: what the family's encoder knows is not all it does.
-    model.bert.encoder.layer[0].register_forward_hook(lambda module, inputs, output: output * 1.01)
+    layer = model.bert.encoder.layer[0].output  # of the layer itself, transformers 4 returns a tuple
+    layer.register_forward_hook(lambda module, inputs, output: output * 1.01)
     assert build_engine(model, 1, where="here", say=said.append).backend == "transformers"
     assert "differ from the model's" in said[0]
     with pytest.raises(ModelError, match="scope 'tail' is not available"):
