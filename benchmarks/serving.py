@@ -115,7 +115,7 @@ def measure(folder: Path, work: Path, corpus: Any, sample: Any) -> dict[str, Any
             continue
         said = np.array(serve(texts))
         rows[name] = {"bytes": size, "accuracy": float((said == truth).mean())}
-        # Thread pools of several sessions in one process get in each other's way; a service has one.
+        # Sessions are made anew for each turn, so that few of their thread pools stand beside the one being timed.
         served[name] = set_up if "ONNX" in name or "Optimum" in name else lambda serve=serve: serve
         print(f"  {name}: ready", file=sys.stderr, flush=True)
     seconds: dict[str, dict[int, list[float]]] = {name: {count: [] for count in (*REQUESTS, 0)} for name in served}

@@ -26,8 +26,7 @@ class Int8:
     widening: bool = False
 
 
-# From small and fast to exact. Measured on MiniLM, quantised alone: the feed-forward products move the logits most
-# (0.042 and 0.035 on average), then query, key and value (0.016), embeddings (0.008), the attention's output (0.006).
+# From small and fast to exact: of all parts the feed-forward products, quantised alone, moved a MiniLM's logits most.
 LADDER = (
     Int8("per channel"),
     Int8("per channel, 7-bit weights", seven_bits=True),

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import transformers
 from conftest import make_model, texts
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -48,7 +49,8 @@ def test_every_family_says_the_same_as_onnx(family, tmp_path):
     done = export(str(model), tmp_path / "out", texts=build_corpus(SAMPLE))
     assert done.graphs["fp32"].parity.largest <= 1e-4
     assert done.graphs["fp32"].parity.agreement == 1.0
-    assert done.fused or family == "modernbert", "no operator was fused"
+    unfused = family == "modernbert" and transformers.__version__.startswith("4.")
+    assert bool(done.fused) != unfused
     assert_equal_outputs(tmp_path / "out", model)
 
 
