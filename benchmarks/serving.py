@@ -1,7 +1,8 @@
 """Serve a student: ONNX in several forms against PyTorch, the Hugging Face pipeline and Optimum, taking turns.
 
 Requests of 1 and of 32 texts, in the order of the test data and at their real lengths, are answered one at a time, from
-strings to class names; a last row a way gives it all texts at once. Every way serves the same student; the graphs are
+strings to class names; at last each way is given all texts at once. Each way has a process of its own, as a service
+would, and waits for input while another is timed. Every way serves the same student; the graphs are
 exported on the spot and pass the same gate as ``muka-fast export``'s. What is not installed is a row that says so.
 
     python benchmarks/serving.py runs/clinc150/pool --test runs/clinc150/test.parquet \\
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,8 @@ from muka_fast.recipe import DataSpec
 
 Serve = Callable[[Sequence[str]], list[str]]
 REQUESTS = {1: 100, 32: 12}
-ROUNDS = 3
+ROUNDS = 5
+SPAWNED = multiprocessing.get_context("spawn")
 
 
 def pipeline(folder: Path) -> Serve:
@@ -87,49 +91,45 @@ def ours(folder: Path, precision: str) -> Serve:
 
 
 def measure(folder: Path, work: Path, corpus: Any, sample: Any) -> dict[str, Any]:
-    """Time every way on a labelled corpus."""
+    """Time every way on a labelled corpus, each in a process of its own; the others sleep meanwhile."""
     plain = export(str(folder), work / "plain", fuse="none", texts=sample).graphs["fp32"].bytes
     graphs = export(str(folder), work / "fused", precisions=("fp32", "int8"), texts=sample)
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     sizes = {precision: graph.bytes for precision, graph in graphs.graphs.items()}
     plans: dict[str, tuple[int, Callable[[], Serve]]] = {
-        "transformers pipeline": (weights, lambda: pipeline(folder)),
-        "torch, eager": (weights, lambda: eager(folder)),
-        "torch.compile": (weights, lambda: eager(folder, compiled=True)),
-        "ONNX fp32, not fused": (plain, lambda: ours(work / "plain", "fp32")),
-        "ONNX fp32, fused": (sizes["fp32"], lambda: ours(work / "fused", "fp32")),
-        "ONNX int8": (sizes["int8"], lambda: ours(work / "fused", "int8")),
-        "Optimum, fused graph": (sizes["fp32"], lambda: optimum(work / "fused")),
-        "Optimum pipeline, fused graph": (sizes["fp32"], lambda: optimum(work / "fused", in_pipeline=True)),
+        "transformers pipeline": (weights, partial(pipeline, folder)),
+        "torch, eager": (weights, partial(eager, folder)),
+        "torch.compile": (weights, partial(eager, folder, compiled=True)),
+        "ONNX fp32, not fused": (plain, partial(ours, work / "plain", "fp32")),
+        "ONNX fp32, fused": (sizes["fp32"], partial(ours, work / "fused", "fp32")),
+        "ONNX int8": (sizes["int8"], partial(ours, work / "fused", "int8")),
+        "Optimum, fused graph": (sizes["fp32"], partial(optimum, work / "fused")),
+        "Optimum pipeline, fused graph": (sizes["fp32"], partial(optimum, work / "fused", in_pipeline=True)),
     }
     rows: dict[str, Any] = {}
-    served: dict[str, Callable[[], Serve]] = {}
+    servers: dict[str, Server] = {}
     texts, truth = corpus.texts, np.array(corpus.labels)
     for name, (size, set_up) in plans.items():
-        try:
-            serve = set_up()
-            for count in (*REQUESTS, 64):  # warm up, compile
-                serve(texts[:count])
-        except ImportError as error:
-            rows[name] = {"missing": str(error)}
+        server = Server(set_up)
+        if server.missing:
+            rows[name] = {"missing": server.missing}
             continue
-        said = np.array(serve(texts))
+        for count in (*REQUESTS, 64):  # warm up, compile
+            server.answer(texts[:count])
+        said = np.array(server.answer(texts)[0])
         rows[name] = {"bytes": size, "accuracy": float((said == truth).mean())}
-        # Sessions are made anew for each turn, so that few of their thread pools stand beside the one being timed.
-        served[name] = set_up if "ONNX" in name or "Optimum" in name else lambda serve=serve: serve
+        servers[name] = server
         print(f"  {name}: ready", file=sys.stderr, flush=True)
-    seconds: dict[str, dict[int, list[float]]] = {name: {count: [] for count in (*REQUESTS, 0)} for name in served}
+    seconds: dict[str, dict[int, list[float]]] = {name: {count: [] for count in (*REQUESTS, 0)} for name in servers}
     random = np.random.default_rng(0)
     for _ in range(ROUNDS):
         picks = {count: random.integers(0, len(texts) - count, requests) for count, requests in REQUESTS.items()}
-        for name, ready in served.items():
-            serve = ready()
+        for name, server in servers.items():
             for count, places in picks.items():
-                serve(texts[:count])
+                server.answer(texts[:count])
                 for start in places:
-                    seconds[name][count].append(_time(serve, texts[start : start + count]))
-            seconds[name][0].append(_time(serve, texts))
-            del serve
+                    seconds[name][count].append(server.answer(texts[start : start + count])[1])
+            seconds[name][0].append(server.answer(texts)[1])
     base = seconds["transformers pipeline"]
     for name, taken in seconds.items():
         for count, values in taken.items():
@@ -150,6 +150,39 @@ def measure(folder: Path, work: Path, corpus: Any, sample: Any) -> dict[str, Any
     }
 
 
+class Server:
+    """One way of serving in a process of its own, asked one request at a time."""
+
+    def __init__(self, set_up: Callable[[], Serve]) -> None:
+        self._connection, theirs = SPAWNED.Pipe()
+        SPAWNED.Process(target=_serve, args=(set_up, theirs), daemon=True).start()
+        theirs.close()
+        self.missing: str = self._connection.recv()
+
+    def answer(self, texts: Sequence[str]) -> tuple[list[str], float]:
+        """Return the class names and the seconds they took in that process."""
+        self._connection.send(list(texts))
+        said, seconds = self._connection.recv()
+        return said, seconds
+
+
+def _serve(set_up: Callable[[], Serve], connection: Any) -> None:
+    try:
+        serve = set_up()
+    except ImportError as error:
+        connection.send(str(error))
+        return
+    connection.send("")
+    while True:
+        try:
+            texts = connection.recv()
+        except EOFError:
+            return
+        started = time.perf_counter()
+        said = serve(texts)
+        connection.send((said, time.perf_counter() - started))
+
+
 def _start(folder: Path) -> float:
     """Seconds from importing the exported classifier in a fresh Python to its first answer."""
     code = (
@@ -159,12 +192,6 @@ def _start(folder: Path) -> float:
         "print(time.perf_counter() - started)"
     )
     return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-
-
-def _time(serve: Serve, texts: Sequence[str]) -> float:
-    started = time.perf_counter()
-    serve(texts)
-    return time.perf_counter() - started
 
 
 def table(results: dict[str, Any]) -> str:

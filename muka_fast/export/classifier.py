@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +14,28 @@ import numpy as np
 
 from muka_fast.batches import token_batches
 from muka_fast.errors import CorpusError, MachineError, ModelError
-from muka_fast.export.sessions import open_session
+from muka_fast.export.sessions import CPU, Session, open_session
 from muka_fast.readout import Prediction, read_out, softmax
 
 RECORD = "export.json"
-ENOUGH = 128
-"""Tokens that keep two cores busy: a batch that has them is cut where texts get shorter."""
+ENOUGH = 64
+"""Tokens that keep a core busy: a batch that has them is cut where texts get shorter."""
 
 
 class OnnxClassifier:
     """A classifier that ``muka-fast export`` wrote.
+
+    On the CPU all threads share the work of a request that makes one batch; of one that makes several, each thread takes
+    batches of its own, in a second session that is opened for the first such request and holds the weights once more.
+    Sharing an operator over a few hundred tokens can cost as much as it saves, when the cores do not share a cache.
 
     Args:
         folder: What it wrote.
         precision: Which of its graphs: ``fp32``, ``fp16`` or ``int8``; default: the first one exported.
         device: ``auto``, ``cpu`` or ``cuda``; see :func:`muka_fast.export.sessions.open_session`.
         temperature: What logits are divided by before the softmax.
-        token_budget: Padded tokens of a batch.
-        threads: Threads of one operator; default: all cores.
+        token_budget: Padded tokens of a batch, at most.
+        threads: Threads that compute; default: one a core.
 
     Attributes:
         names: Class names in column order.
@@ -69,8 +76,10 @@ class OnnxClassifier:
         left = record["padding_side"] == "left"
         self._side = (lambda count: slice(-count, None)) if left else slice
         self._tokenizer = _tokenizer(folder, self.max_length, record["truncation_side"])
-        self._session = open_session(folder / graphs[chosen]["file"], device, threads)
+        self._graph = folder / graphs[chosen]["file"]
+        self._session = open_session(self._graph, device, threads)
         self.provider, self.remark = self._session.provider, self._session.remark
+        self._threads = (threads or os.cpu_count() or 1) if self.provider == CPU else 1
 
     def logits(
         self,
@@ -94,15 +103,36 @@ class OnnxClassifier:
         if not lengths.all():
             short = texts[int(lengths.argmin())]
             raise CorpusError("a text has no tokens", where=f"text {short[:40]!r}", hint="leave it out")
-        for pick in token_batches(lengths, np.arange(len(rows), dtype=np.uint64), self._budget, ENOUGH):
-            shape = (len(pick), int(lengths[pick].max()))
-            feed = {name: np.full(shape, padding, dtype=np.int64) for name, padding in self._inputs.items()}
-            for place, index in enumerate(pick):
-                for name, values in rows[index].items():
-                    feed[name][place, self._side(len(values))] = values
-            result[pick] = self._session.run.run(["logits"], feed)[0]
+        picks = self._batches(lengths)
+        shared = len(picks) == 1 or self._threads == 1
+        session = self._session if shared else self._one_thread_session
+        found = (map if shared else self._pool.map)(lambda pick: self._run(session, [rows[i] for i in pick]), picks)
+        for pick, values in zip(picks, found, strict=True):
+            result[pick] = values
             advance(len(pick))
         return result
+
+    def _batches(self, lengths: np.ndarray) -> list[np.ndarray]:
+        budget = self._budget
+        if self._threads > 1:  # two batches a thread, so that none waits long for another's last
+            budget = min(budget, max(ENOUGH, -(-int(lengths.sum()) // (2 * self._threads))))
+        return token_batches(lengths, np.arange(len(lengths), dtype=np.uint64), budget, ENOUGH)
+
+    def _run(self, session: Session, rows: Sequence[dict[str, list[int]]]) -> np.ndarray:
+        shape = (len(rows), max(len(row["input_ids"]) for row in rows))
+        feed = {name: np.full(shape, padding, dtype=np.int64) for name, padding in self._inputs.items()}
+        for place, row in enumerate(rows):
+            for name, values in row.items():
+                feed[name][place, self._side(len(values))] = values
+        return session.run.run(["logits"], feed)[0]
+
+    @cached_property
+    def _one_thread_session(self) -> Session:
+        return open_session(self._graph, "cpu", threads=1)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._threads, thread_name_prefix="muka-fast")
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[dict[str, list[int]]]:
         """Return what the graph is given for each text, by input name, without padding."""

@@ -235,14 +235,14 @@ def _within_bounds(
         if path != exact:
             for refused in path.parent.glob(f"{path.name}*"):  # weights beside a graph would be added to
                 refused.unlink()
-        if way is not None:
-            to_int8(exact, path, way)
-        elif precision == "fp16":
-            to_half(exact, path)
         try:
+            if way is not None:
+                to_int8(exact, path, way)
+            elif precision == "fp16":
+                to_half(exact, path)
             parity = gate.compare(open_session(path, "cpu").run)
             broken = bounds.broken(parity, precision)
-        except (CheckFailed, ModelError) as error:  # it does not load, does not run, or gives no numbers
+        except (CheckFailed, ModelError) as error:  # it cannot be made, does not load or run, or gives no numbers
             broken = error.what
         if not broken:
             return parity, way.name if way else ""

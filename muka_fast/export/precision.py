@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from muka_fast.errors import CheckFailed
 from muka_fast.export.graph import silence
 
 
@@ -35,12 +38,37 @@ LADDER = (
 )
 
 
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Write a graph with the libraries' converters; whatever they raise becomes a refusal of this one form.
+
+    The folder becomes the present one: onnx looks there whether a weight file of that name exists, and would refuse.
+    """
+    with silence(), contextlib.chdir(target.parent):
+        try:
+            yield
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise CheckFailed(
+                f"it cannot be converted: {reason[0][:200]}", where=str(target), hint="export without this precision"
+            ) from error
+
+
 def to_half(source: Path, target: Path) -> None:
-    """Write a graph's fp16 form; its inputs and outputs keep their types."""
+    """Write a graph's fp16 form; its inputs and outputs keep their types.
+
+    Args:
+        source: The fp32 graph.
+        target: File to write.
+
+    Raises:
+        CheckFailed: If the converter cannot.
+    """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    with silence():
+    source, target = source.resolve(), target.resolve()
+    with _writing(target):
         half = convert_float_to_float16(str(source), keep_io_types=True)  # by path: a graph in memory ends at 2 GB
         onnx.save(half, target, save_as_external_data=_is_large(source), location=f"{target.name}.data")
 
@@ -51,11 +79,21 @@ def _is_large(graph: Path) -> bool:
 
 
 def to_int8(source: Path, target: Path, way: Int8 = LADDER[0]) -> None:
-    """Write a graph's dynamically quantised form."""
+    """Write a graph's dynamically quantised form.
+
+    Args:
+        source: The fp32 graph.
+        target: File to write.
+        way: What to keep exact.
+
+    Raises:
+        CheckFailed: If the quantiser cannot.
+    """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with silence():
+    source, target = source.resolve(), target.resolve()
+    with _writing(target):
         model = onnx.load(source)
         _split_attention(model)
         # Fused operators have no shape inference: the quantiser would find shapes that contradict each other.

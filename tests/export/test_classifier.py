@@ -7,7 +7,8 @@ import pytest
 from conftest import make_model, texts
 
 from muka_fast.errors import MachineError, ModelError
-from muka_fast.export import OnnxClassifier, export
+from muka_fast.export import OnnxClassifier, classifier, export
+from muka_fast.export.sessions import open_session
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,20 @@ def test_order_and_batches_do_not_matter(folder):
     assert (sum(counted), len(counted) > 5) == (40, True)
     np.testing.assert_allclose(parts.logits(sample[::-1])[::-1], whole, atol=1e-5)
     assert parts.logits([]).shape == (0, 2)
+
+
+def test_threads_take_batches_of_their_own(folder, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        classifier, "open_session", lambda *how, **more: opened.append(more) or open_session(*how, **more)
+    )
+    alone, shared = (OnnxClassifier(folder, device="cpu", threads=count) for count in (1, 3))
+    shared.logits(["hi"])
+    assert len(opened) == 2
+    sample = texts(200)
+    np.testing.assert_allclose(shared.logits(sample), alone.logits(sample), atol=1e-5)
+    shared.logits(sample)
+    assert opened[2:] == [{"threads": 1}]
 
 
 def test_predictions_carry_what_a_service_abstains_by(folder):

@@ -170,15 +170,18 @@ def test_a_tokenizer_that_serves_otherwise_is_refused(bert, tmp_path, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
-def test_int8_tries_on_after_a_graph_that_does_not_run(bert, tmp_path, monkeypatch):
-    def first_is_damaged(source, target, way):
+def test_int8_tries_on_after_a_graph_that_does_not_run_or_cannot_be_made(bert, tmp_path, monkeypatch):
+    def damaged(source, target, way):
+        if way is LADDER[1]:  # the quantiser itself fails on a graph it cannot read
+            source = target.with_name("nonsense")
+            source.write_bytes(b"nonsense")
         to_int8(source, target, way)
         if way is LADDER[0]:
             target.write_bytes(b"nonsense")
 
-    monkeypatch.setattr(exporting, "to_int8", first_is_damaged)
+    monkeypatch.setattr(exporting, "to_int8", damaged)
     done = export(str(bert), tmp_path / "out", precisions=("int8",), bounds=Bounds(agreement=0.5))
-    assert done.graphs["int8"].way == LADDER[1].name
+    assert done.graphs["int8"].way == LADDER[2].name
 
 
 def test_the_present_folder_is_a_folder(bert, tmp_path, monkeypatch):
@@ -204,11 +207,15 @@ def test_large_weights_go_to_a_file_of_their_own(bert, tmp_path, monkeypatch):
     from torch.onnx._internal.exporter import _onnx_program
 
     monkeypatch.setattr(_onnx_program, "_LARGE_MODEL_THRESHOLD", 0)
+    monkeypatch.chdir(tmp_path)
+    for name in ("model.onnx.data", "model_fp16.onnx.data", "model_int8.onnx.data"):
+        (tmp_path / name).write_text("another's")  # in the present folder, where nothing is to be written
     done = export(str(bert), tmp_path / "out", precisions=("fp32", "fp16", "int8"), bounds=Bounds(agreement=0.5))
     for precision, graph in done.graphs.items():
         assert 0 < (tmp_path / "out" / f"{graph.file}.data").stat().st_size < graph.bytes
         assert len(OnnxClassifier(tmp_path / "out", precision=precision).logits(["hi"])) == 1
     assert_equal_outputs(tmp_path / "out", bert)
+    assert (tmp_path / "model_int8.onnx.data").read_text() == "another's"
 
 
 def test_fusions_are_counted_or_left_out(bert, tmp_path):
