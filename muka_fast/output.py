@@ -20,14 +20,25 @@ _INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")
 MARKER = ".muka-fast"
 # All that a run ever writes; --overwrite deletes nothing else.
 _OURS = (
-    *("recipe.yaml", "run.json", "README.md", "scores", "scores-test", "checkpoints", ".student", ".*.tmp", MARKER),
+    *(
+        "recipe.yaml",
+        "run.json",
+        "README.md",
+        "report.html",
+        "scores",
+        "scores-test",
+        "checkpoints",
+        ".student",
+        ".*.tmp",
+        MARKER,
+    ),
     *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "training_args.bin"),
     *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.jinja"),
 )
 
 
 class RunFolder:
-    """``OUT/``: recipe.yaml (resolved), scores/, checkpoints/ while training, then the student, run.json, README.md.
+    """``OUT/``: recipe.yaml (resolved), scores/, checkpoints/ while training, then the student and what is said of it.
 
     Args:
         path: The folder.
@@ -113,8 +124,8 @@ class RunFolder:
         write_atomically(self.recipe, recipe.dump().encode())
         return resumed
 
-    def finish(self, model: Any, tokenizer: Any, card: str, record: dict[str, Any]) -> None:
-        """Save the student, its card and, last, the record that marks the run as finished."""
+    def finish(self, model: Any, tokenizer: Any, card: str, page: str, record: dict[str, Any]) -> None:
+        """Save the student, its card and report and, last, the record that marks the run as finished."""
         staging = self.path / ".student"
         shutil.rmtree(staging, ignore_errors=True)
         model.save_pretrained(staging)
@@ -123,6 +134,7 @@ class RunFolder:
             file.replace(self.path / file.name)
         staging.rmdir()
         write_atomically(self.path / "README.md", card.encode())
+        write_atomically(self.path / "report.html", page.encode())
         content = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(self.record, content.encode())
         shutil.rmtree(self.checkpoints, ignore_errors=True)

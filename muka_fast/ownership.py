@@ -1,11 +1,18 @@
 """Whose text is this? Ownership judged over the whole pool by expectation–maximisation, without a label.
 
-Every text is taken to belong to one hidden owner among the T teachers. Two views speak of it. The teachers' view: for
-each teacher, how far the text's features lie from the teacher's own classes, and its energy; own and foreign texts are
-modelled as two normal distributions with a common covariance, whose log-likelihood ratio λ_t puts all teachers on one
-scale whatever the size of their label sets. The text's view: a gate, logistic regression from the text's embedding to
-the owner, always applied to texts it was not fitted on. The posterior is softmax(gate + λ); both views are fitted to
-the posterior of the round before, starting from the standardised evidence.
+Every text is taken to belong to one hidden owner, one of the T teachers or nobody. Two views speak of it. The teachers'
+view: for each teacher, how far the text's features lie from the teacher's own classes, and its energy; own and foreign
+texts are modelled as two normal distributions with a common covariance, the own one nearer and of higher energy, whose
+log-likelihood ratio λ_t puts all teachers on one scale whatever the size of their label sets; to nobody, λ = 0. The
+text's view: a gate, logistic regression from the text's vector to the
+owner, always applied to texts it was not fitted on.
+
+Expectation–maximisation finds a local optimum, and pools in which one teacher owns most texts have several: so the
+teachers' view alone is fitted from several starts, with shares of the pool as prior, and the start is kept whose owners
+explain best both what the teachers say (likelihood) and, through a gate on the embeddings, which text says it. From
+there a gate on embeddings and features is the prior, posterior = softmax(gate + λ), and both are fitted to the
+posterior of the round before. An embedding that hardly knows the owners that the teachers' view found is no support for
+them, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -18,9 +25,14 @@ import torch
 
 FOLDS = 5
 FIT_ON = 20_000
-ROUNDS = 8
+ROUNDS_ALONE, ROUNDS_TOGETHER = 12, 6
 SHRINKAGE = 0.1
 FLOOR = 1e-3
+LEAST_SHARE = 0.01
+NOBODY = 0.05
+"""Share of foreign texts to start from."""
+SLIGHT = 0.2
+"""Cohen's kappa up to which agreement is called slight (Landis and Koch 1977)."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +55,32 @@ class Ownership:
     """The verdict on N texts and T teachers.
 
     Attributes:
-        posterior: Probability of each teacher to own the text, (N, T), rows summing to one.
+        posterior: Probability of each teacher to own the text if anybody does, (N, T), rows summing to one.
+        nobody: Probability that nobody does, (N,).
         evidence: Log-likelihood ratios of the teachers' view, (N, T).
-        gate: Log-probabilities of the text's view, (N, T); zeros without embeddings.
+        gate: Log-probabilities of the text's view, (N, T); zeros if there is neither embedding nor feature.
+        agreement: Cohen's kappa of the owners by the teachers' view alone and by a gate that knows the embeddings
+            alone, on texts it was not fitted on: 1 if they always agree, 0 if no more than by chance; None without
+            embeddings.
     """
 
     posterior: np.ndarray
+    nobody: np.ndarray
     evidence: np.ndarray
     gate: np.ndarray
+    agreement: float | None = None
 
     @property
-    def agreement(self) -> float:
-        """Cohen's kappa of the two views' choices: 1 if they always agree, 0 if no more than by chance."""
-        first, second = self.evidence.argmax(1), self.gate.argmax(1)
-        teachers = self.posterior.shape[1]
-        share = np.array([[(view == t).mean() for t in range(teachers)] for view in (first, second)])
-        chance = float((share[0] * share[1]).sum())
-        return float(((first == second).mean() - chance) / (1 - chance)) if chance < 1 else 0.0
+    def is_unsure(self) -> bool:
+        """Whether the two views agree but slightly."""
+        return self.agreement is not None and self.agreement <= SLIGHT
+
+
+def kappa(first: np.ndarray, second: np.ndarray) -> float:
+    """Cohen's kappa of two labellings, (N,) each; 0 if both give all texts one label."""
+    labels = np.union1d(first, second)
+    chance = sum(float((first == label).mean() * (second == label).mean()) for label in labels)
+    return (float((first == second).mean()) - chance) / (1 - chance) if chance < 1 else 0.0
 
 
 def _softmax(values: np.ndarray) -> np.ndarray:
@@ -96,42 +117,118 @@ def class_closeness(features: np.ndarray, probabilities: np.ndarray, weight: np.
     return -np.log(np.maximum(squares.min(1), 1e-9))
 
 
-def likelihood_ratio(evidence: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Log-likelihood ratio of own against foreign, both normal with a common covariance (linear discriminant).
+@dataclass(frozen=True)
+class TwoNormals:
+    """Own and foreign texts of one teacher, each normally distributed, with a common covariance.
 
-    Args:
-        evidence: (N, M) scalars of one teacher.
-        weight: Belief that it owns each text, (N,), in (0, 1).
+    Numbers that are not larger for own texts say nothing: they are left out.
+
+    Attributes:
+        ratio: Log-likelihood ratio of own against foreign, (N,): a linear discriminant.
+        gain: Log-likelihood ratio of foreign against one normal distribution for all texts, (N,).
     """
-    foreign = 1 - weight
-    own_mean = weight @ evidence / weight.sum()
-    foreign_mean = foreign @ evidence / foreign.sum()
-    own, other = evidence - own_mean, evidence - foreign_mean
-    covariance = ((own * weight[:, None]).T @ own + (other * foreign[:, None]).T @ other) / len(evidence)
-    covariance += 1e-6 * (np.trace(covariance) + 1e-12) * np.eye(len(covariance))
-    slope = np.linalg.solve(covariance, own_mean - foreign_mean)
-    return (evidence - (own_mean + foreign_mean) / 2) @ slope
+
+    ratio: np.ndarray
+    gain: np.ndarray
+
+    @classmethod
+    def fit(cls, evidence: np.ndarray, weight: np.ndarray) -> TwoNormals:
+        """Fit both.
+
+        Args:
+            evidence: (N, M) scalars of one teacher, larger the more a text seems its own.
+            weight: Belief that it owns each text, (N,), in (0, 1).
+        """
+        foreign = 1 - weight
+        own_mean, foreign_mean = weight @ evidence / weight.sum(), foreign @ evidence / foreign.sum()
+        larger = own_mean > foreign_mean
+        if not larger.any():
+            return cls(np.zeros(len(evidence)), np.zeros(len(evidence)))
+        evidence, own_mean, foreign_mean = evidence[:, larger], own_mean[larger], foreign_mean[larger]
+        own, other, all_ = evidence - own_mean, evidence - foreign_mean, evidence - evidence.mean(0)
+        within = ((own * weight[:, None]).T @ own + (other * foreign[:, None]).T @ other) / len(evidence)
+        total = all_.T @ all_ / len(evidence)
+        ridge = 1e-6 * (np.trace(within) + 1e-12) * np.eye(len(within))
+        slope = np.linalg.solve(within + ridge, own_mean - foreign_mean)
+        ratio = (evidence - (own_mean + foreign_mean) / 2) @ slope
+        return cls(ratio, _log_normal(other, within + ridge) - _log_normal(all_, total + ridge))
+
+
+def _log_normal(deviations: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Log-density up to a constant that depends on the dimension alone, (N,)."""
+    squares = (deviations @ np.linalg.inv(covariance) * deviations).sum(1)
+    return -0.5 * squares - 0.5 * np.linalg.slogdet(covariance)[1]
+
+
+class _TeachersView:
+    """The scalars of all teachers, and the round of fitting them to a belief."""
+
+    def __init__(self, views: Sequence[TeacherView], features: Sequence[np.ndarray | None]) -> None:
+        self._views, self._features = views, features
+
+    def evidence(self, teacher: int, weight: np.ndarray) -> np.ndarray:
+        """Return a teacher's energy and, if it has features, closeness, (N, M)."""
+        view, features = self._views[teacher], self._features[teacher]
+        columns = [view.energy.astype(np.float64)]
+        if features is not None:
+            columns.append(class_closeness(features, view.probabilities.astype(np.float64), weight))
+        return np.stack(columns, axis=1)
+
+    def fit(self, posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return λ, nobody's zeros last, (N, T + 1), and the sum over teachers of the gains, (N,)."""
+        belief = np.clip(posterior[:, :-1], FLOOR, 1 - FLOOR)
+        found = [TwoNormals.fit(self.evidence(t, own), own) for t, own in enumerate(belief.T)]
+        return _and_nobody(np.stack([one.ratio for one in found], axis=1)), np.sum([one.gain for one in found], axis=0)
+
+    def starts(self) -> list[np.ndarray]:
+        """Return posteriors to start from, (N, T + 1).
+
+        By standardised evidence; by the same, leaning to each teacher; by confidence; and by evidence against nobody's.
+        """
+        everyone = np.ones(len(self._views[0].energy))
+        summed = [_standardised(self.evidence(t, everyone)).sum(1) for t in range(len(self._views))]
+        evidence = np.stack(summed, axis=1)
+        standard = _standardised(evidence)
+        doubt = [np.log(np.maximum(1 - view.probabilities.max(1), 1e-6)) for view in self._views]
+        of_teachers = [
+            standard,
+            *(2 * standard + 2.5 * towards for towards in np.eye(len(self._views))),
+            -np.stack(doubt, axis=1).astype(np.float64),
+        ]
+        few = np.full((len(everyone), 1), NOBODY)
+        belief = [np.concatenate([(1 - NOBODY) * _softmax(start), few], axis=1) for start in of_teachers]
+        return [*belief, _softmax(2 * _and_nobody(evidence))]
+
+
+def _and_nobody(ratio: np.ndarray) -> np.ndarray:
+    return np.concatenate([ratio, np.zeros((len(ratio), 1))], axis=1)
+
+
+def _log_shares(posterior: np.ndarray) -> np.ndarray:
+    least = np.full(posterior.shape[1], LEAST_SHARE)
+    least[-1] = FLOOR  # there need not be foreign texts
+    return np.log(np.maximum(posterior.mean(0), least))
 
 
 class Gate:
-    """Cross-fitted multinomial logistic regression from embeddings to owners, L2-regularised, warm-started.
+    """Cross-fitted multinomial logistic regression from vectors to owners, L2-regularised, warm-started.
 
     Args:
-        embeddings: (N, D).
+        vectors: (N, D); each column is standardised.
         ids: Text ids, (N,), uint64; they deal the texts to folds.
-        teachers: T.
+        owners: How many may own a text.
     """
 
-    def __init__(self, embeddings: np.ndarray, ids: np.ndarray, teachers: int) -> None:
-        scaled = 10 * _standardised(embeddings) / np.sqrt(embeddings.shape[1])
+    def __init__(self, vectors: np.ndarray, ids: np.ndarray, owners: int) -> None:
+        scaled = 10 * _standardised(vectors) / np.sqrt(vectors.shape[1])
         inputs = np.concatenate([scaled, np.ones((len(scaled), 1))], axis=1)
         self.inputs = torch.from_numpy(inputs.astype(np.float32))
         self.folds = (ids % FOLDS).astype(np.int64)
         self.order = np.argsort(ids, kind="stable")
-        self.weights = [torch.zeros(self.inputs.shape[1], teachers, dtype=torch.float64) for _ in range(FOLDS)]
+        self.weights = [torch.zeros(self.inputs.shape[1], owners, dtype=torch.float64) for _ in range(FOLDS)]
 
     def predict(self, targets: np.ndarray) -> np.ndarray:
-        """Fit to soft targets (N, T); return held-out log-probabilities (N, T)."""
+        """Fit to soft targets (N, owners); return held-out log-probabilities (N, owners)."""
         result = np.zeros_like(targets)
         for fold in range(FOLDS):
             held = np.flatnonzero(self.folds == fold)
@@ -159,38 +256,36 @@ class Gate:
         return weights.detach()
 
 
-def judge_ownership(
-    views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray, rounds: int = ROUNDS
-) -> Ownership:
+def judge_ownership(views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray) -> Ownership:
     """Estimate who owns each text of a pool.
 
     Args:
         views: One a teacher, T of them, N texts each.
-        embeddings: Embeddings of the texts, (N, D), or None to use the teachers' view alone.
+        embeddings: Embeddings of the texts, (N, D), or None.
         ids: Text ids, (N,), uint64: they deal the texts to folds, so their order does not matter.
-        rounds: Rounds of expectation–maximisation.
     """
     features = [None if view.features is None else _standardised(view.features.astype(np.float64)) for view in views]
-
-    def evidence(teacher: int, weight: np.ndarray) -> np.ndarray:
-        columns = [views[teacher].energy.astype(np.float64)]
-        vectors = features[teacher]
-        if vectors is not None:
-            columns.append(class_closeness(vectors, views[teacher].probabilities.astype(np.float64), weight))
-        return np.stack(columns, axis=1)
-
-    count, teachers = len(ids), len(views)
-    everyone = np.ones(count)
-    start = [_standardised(evidence(t, everyone)).sum(1) for t in range(teachers)]
-    posterior = _softmax(_standardised(np.stack(start, axis=1)))
-    gate = Gate(embeddings, ids, teachers) if embeddings is not None else None
-    prior = np.zeros((count, teachers))
-    for _ in range(rounds):
-        belief = np.clip(posterior, FLOOR, 1 - FLOOR)
-        ratios = [likelihood_ratio(evidence(t, belief[:, t]), belief[:, t]) for t in range(teachers)]
-        ratio = np.stack(ratios, axis=1)
-        posterior = _softmax(prior + ratio)
-        if gate is not None:
-            prior = gate.predict(posterior)
+    known = [part for part in (embeddings, *features) if part is not None]
+    vectors = np.concatenate(known, axis=1) if known else None
+    told, owners = _TeachersView(views, features), len(views) + 1
+    best, posterior, agreement = -np.inf, np.zeros((0, 0)), None
+    for start in told.starts():
+        found = start
+        for _ in range(ROUNDS_ALONE):
+            ratio, gain = told.fit(found)
+            found = _softmax(_log_shares(found) + ratio)
+        independent = vectors if embeddings is None else embeddings
+        prior = _log_shares(found)[None] if independent is None else Gate(independent, ids, owners).predict(found)
+        likelihood = float((np.logaddexp.reduce(prior + ratio, axis=1) + gain).mean())
+        if likelihood > best:
+            best, posterior = likelihood, found
+            if embeddings is not None:
+                agreement = kappa(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
+    ratio, prior = told.fit(posterior)[0], np.zeros_like(posterior)
+    if vectors is not None:
+        gate = Gate(vectors, ids, owners)
+        for _ in range(ROUNDS_TOGETHER):
+            ratio, prior = told.fit(posterior)[0], gate.predict(posterior)
             posterior = _softmax(prior + ratio)
-    return Ownership(posterior, ratio, prior)
+    owned = np.maximum(posterior[:, :-1], np.finfo(np.float64).tiny)
+    return Ownership(owned / owned.sum(1, keepdims=True), posterior[:, -1], ratio[:, :-1], prior[:, :-1], agreement)

@@ -18,7 +18,9 @@ from muka_fast.environment import device_name, versions
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
 from muka_fast.export.classifier import OnnxClassifier, is_exported
 from muka_fast.labels import LabelSpace
+from muka_fast.methods import lesson
 from muka_fast.output import RunFolder
+from muka_fast.page import report_page
 from muka_fast.planning import Plan, choose_device, prepare, tell
 from muka_fast.prediction import Classifier
 from muka_fast.processes import Group, join_group
@@ -27,8 +29,9 @@ from muka_fast.recipe import DataSpec, Device, Recipe, read_recipe
 from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore
 from muka_fast.scoring import PoolScores, collect, manifest, score_pool
-from muka_fast.selection import Pool, Trust, judge, targets
+from muka_fast.selection import Pool, Trust, judge
 from muka_fast.student import Student, load_student
+from muka_fast.summary import block_confusion, risk_coverage, summarise_selection
 from muka_fast.teachers import describe_teachers
 from muka_fast.training import DistillationSet, Training, split_validation, train_student
 
@@ -133,11 +136,14 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     with progress.stage("selection"):
         pool = _pool(plan, plan.corpus, scores)
         trust = judge(pool, recipe.selection)
+        if trust.ownership is not None and trust.ownership.is_unsure:
+            progress.say("the pool does not tell whose text is whose (its views hardly agree): judged text by text")
 
     with progress.stage("training"):
-        student, training = _train(plan, targets(pool, trust), trust, run, progress)
+        student, training = _train(plan, pool, trust, run, progress)
         group.wait()  # until all have read the best checkpoint
     record = _record(plan, scores, trust, training, group)
+    record["selection"] = summarise_selection(pool, trust, plan.corpus)
     if plan.test is not None:
         with progress.stage("evaluation"):
             classifier = Classifier(
@@ -146,7 +152,8 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
             record["test"] = asdict(_evaluate(plan, plan.test, classifier, run.path, group, progress))
     record["seconds"] = {stage: round(value, 2) for stage, value in progress.seconds.items()}
     if group.leads:
-        run.finish(student.model, student.tokenizer, model_card(recipe, plan.space, record), record)
+        card, page = model_card(recipe, plan.space, record), report_page(record, recipe.dump())
+        run.finish(student.model, student.tokenizer, card, page, record)
     group.wait()
     return Result(run.path, record)
 
@@ -157,15 +164,14 @@ def _pool(plan: Plan, corpus: Corpus, scores: PoolScores) -> Pool:
     return Pool(scores.signals, plan.space, corpus.ids, embeddings)
 
 
-def _train(
-    plan: Plan, mixture: np.ndarray, trust: Trust, run: RunFolder, progress: Progress
-) -> tuple[Student, Training]:
+def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progress) -> tuple[Student, Training]:
     recipe = plan.recipe
     student = load_student(recipe.student, plan.space.names, recipe.seed)
     rows = encode(student.tokenizer, plan.corpus, student.max_length).rows
+    learn = lesson(pool, trust, recipe.selection, student.width)
 
     def part(pick: np.ndarray) -> DistillationSet:
-        return DistillationSet(rows, mixture, trust.importance, pick)
+        return DistillationSet(rows, learn.targets, learn.importance, pick)
 
     train, held = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed)
     training = train_student(
@@ -177,6 +183,7 @@ def _train(
         seed=recipe.seed,
         device=plan.device,
         progress=progress,
+        objective=learn.objective,
     )
     student.tokenizer.model_max_length = student.max_length
     return student, training
@@ -225,11 +232,16 @@ class Evaluation:
         student: The student's, over texts whose label it knows.
         selection: Teachers, oracle and selection on the same texts; None if the teachers were not asked.
         foreign: Labels the student does not know, with how often they occur; those texts are left out.
+        risk_coverage: Share of the texts the student is surest of, and its error rate on them.
+        block_confusion: Which teachers' classes the student takes for which, see :func:`block_confusion`; None if the
+            teachers were not asked.
     """
 
     student: Figures
     selection: SelectionFigures | None
     foreign: dict[str, int]
+    risk_coverage: list[tuple[float, float]]
+    block_confusion: dict[str, Any] | None
 
 
 def _evaluate(
@@ -244,15 +256,18 @@ def _evaluate(
     known = np.flatnonzero(truth >= 0)
     test, truth = test.take(known), truth[known]
     with progress.task("predicting", len(test), "texts") as advance:
-        predicted = classifier.probabilities(test.texts, test.pairs, advance).argmax(1)
-    judged = None
+        probabilities = classifier.probabilities(test.texts, test.pairs, advance)
+    predicted = probabilities.argmax(1)
+    judged, blocks = None, None
     if plan is not None:
         scores = _scores_folder(plan.recipe, folder)
         name = hashlib.sha256(json.dumps(_manifest(plan, test), sort_keys=True).encode()).hexdigest()[:12]
         store = scores.with_name(f"{scores.name}-test") / name
         pool = _pool(plan, test, _fill(plan, test, store, group, progress))
         judged = selection_figures(pool, judge(pool, plan.recipe.selection), truth)
-    return Evaluation(figures(truth, predicted, classifier.names), judged, foreign)
+        blocks = block_confusion(plan.space, truth, predicted)
+    curve = risk_coverage(probabilities.max(1), predicted == truth)
+    return Evaluation(figures(truth, predicted, classifier.names), judged, foreign, curve, blocks)
 
 
 def evaluate(

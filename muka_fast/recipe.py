@@ -140,11 +140,20 @@ class UncertaintySpec(_Section):
 class SelectionSpec(_Section):
     """Which teacher to trust, and what the student is trained on."""
 
-    method: Literal["muka", "pool"] = Field("muka", description="the paper's, text by text; or judged over the pool")
+    method: Literal["pool", "muka", "vkd", "uhc", "dfa", "cfl"] = Field(
+        "pool", description="judged over the pool; the paper's, text by text; or all teachers at once"
+    )
     trust: TrustName = Field("predictive-entropy", description="muka: the score")
     targets: Literal["soft", "hard"] = "soft"
     temperature: float = Field(0.2, gt=0, description="muka: of the softmax over the teachers' trust scores")
     margin_weighting: bool = Field(True, description="muka: weight texts by their two largest scores' difference")
+    distillation_temperature: float = Field(5.0, gt=0, description="vkd, uhc, dfa, cfl: of teachers and student")
+
+    @model_validator(mode="after")
+    def _a_score_means_muka(self) -> SelectionSpec:
+        if "trust" in self.model_fields_set and "method" not in self.model_fields_set:
+            self.__dict__["method"] = "muka"
+        return self
 
 
 class TrainingSpec(_Section):
@@ -195,7 +204,7 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _passes_fit_the_trust_score(self) -> Recipe:
         trust, uncertainty = self.selection.trust, self.uncertainty
-        if trust in SINGLE_PASS or self.selection.method == "pool":
+        if trust in SINGLE_PASS or self.selection.method != "muka":
             if "passes" not in uncertainty.model_fields_set:
                 self.__dict__["uncertainty"] = uncertainty.model_copy(update={"passes": 0})
         elif not uncertainty.passes:

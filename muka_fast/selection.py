@@ -7,13 +7,13 @@ teachers into weights that sum to one over the teachers. None sees a label.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from muka_fast.labels import LabelSpace
-from muka_fast.ownership import TeacherView, judge_ownership
+from muka_fast.ownership import Ownership, TeacherView, judge_ownership
 from muka_fast.recipe import SelectionSpec
 from muka_fast.uncertainty.signals import Signals, entropy, normalised
 
@@ -46,11 +46,13 @@ class Trust:
         scores: Trust scores, (N, T).
         weights: Share of each teacher in the target, (N, T), rows summing to one.
         importance: Weight of each text in the student's loss, (N,).
+        ownership: What the pool said, if it was asked.
     """
 
     scores: np.ndarray
     weights: np.ndarray
     importance: np.ndarray
+    ownership: Ownership | None = None
 
     @property
     def chosen(self) -> np.ndarray:
@@ -113,7 +115,11 @@ def muka(pool: Pool, settings: SelectionSpec) -> Trust:
 
 
 def pool_ownership(pool: Pool, settings: SelectionSpec) -> Trust:
-    """The posterior of :mod:`muka_fast.ownership`: whose text is this, judged over the whole pool."""
+    """The posterior of :mod:`muka_fast.ownership`: whose text is this, judged over the whole pool.
+
+    A text counts as much as it is likely to be anybody's.
+    Where its two views agree but slightly, the paper's rule is applied instead, to the signals there are.
+    """
     views = [
         TeacherView(
             probabilities=_probabilities(signals).numpy(),
@@ -122,17 +128,34 @@ def pool_ownership(pool: Pool, settings: SelectionSpec) -> Trust:
         )
         for signals in pool.signals
     ]
-    posterior = judge_ownership(views, pool.embeddings, pool.ids).posterior
+    ownership = judge_ownership(views, pool.embeddings, pool.ids)
+    if ownership.is_unsure:
+        return replace(muka(pool, settings), ownership=ownership)
+    posterior = ownership.posterior
     weights = np.eye(len(views))[posterior.argmax(1)] if settings.targets == "hard" else posterior
-    return Trust(posterior, weights, np.ones(len(pool)))
+    return Trust(posterior, weights, 1 - ownership.nobody, ownership)
 
 
 METHODS: dict[str, Callable[[Pool, SelectionSpec], Trust]] = {"muka": muka, "pool": pool_ownership}
+"""Those that choose between the teachers."""
+
+
+def shares(pool: Pool, temperature: float = 1.0) -> list[np.ndarray]:
+    """Return each teacher's part of the softmax over all teachers' logits side by side, (N, C_t) fp32 each."""
+    together = torch.from_numpy(np.concatenate([signals.logits for signals in pool.signals], axis=1))
+    widths = [signals.logits.shape[1] for signals in pool.signals]
+    return [part.numpy() for part in (together / temperature).softmax(-1).split(widths, dim=1)]
 
 
 def judge(pool: Pool, settings: SelectionSpec) -> Trust:
-    """Apply the recipe's method to a pool."""
-    return METHODS[settings.method](pool, settings)
+    """Apply the recipe's method to a pool.
+
+    Methods that choose nobody trust a teacher as much as its classes have of the softmax over all logits side by side.
+    """
+    if settings.method in METHODS:
+        return METHODS[settings.method](pool, settings)
+    weights = np.stack([part.sum(1) for part in shares(pool)], axis=1).astype(np.float64)
+    return Trust(weights, weights, np.ones(len(pool)))
 
 
 def targets(pool: Pool, trust: Trust) -> np.ndarray:

@@ -22,6 +22,7 @@ from muka_fast.checkpoints import (
 )
 from muka_fast.errors import ModelError
 from muka_fast.recipe import StudentSpec
+from muka_fast.uncertainty.features import classifier_layer
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Student:
     model: Any
     tokenizer: Any
     max_length: int
+
+    @property
+    def width(self) -> int:
+        """Features its classifier reads of a text; 0 if its head is of a kind that does not say."""
+        layer = classifier_layer(self.model)
+        return 0 if layer is None else layer.in_features
 
 
 def tokenizer_home(spec: StudentSpec) -> Checkpoint:

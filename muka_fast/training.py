@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 from transformers import (
     EarlyStoppingCallback,
@@ -26,13 +28,15 @@ from transformers.integrations import get_reporting_integration_callbacks
 from muka_fast.checkpoints import first_line
 from muka_fast.encoding import Row, padded
 from muka_fast.errors import CheckFailed, RecipeError
-from muka_fast.objectives import distillation_loss
+from muka_fast.objectives import Distillation, Objective
 from muka_fast.processes import Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import TrainingSpec
 from muka_fast.student import Student
+from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
+OBJECTIVE = "muka_fast_objective"
 
 
 class DistillationSet(Dataset[dict[str, Any]]):
@@ -40,7 +44,7 @@ class DistillationSet(Dataset[dict[str, Any]]):
 
     Args:
         rows: Encoded texts of the whole pool.
-        targets: Target distributions of the whole pool, (N, classes).
+        targets: What the objective compares with, of the whole pool, (N, W); for most, target distributions.
         importance: Weight of each text of the pool, (N,).
         indices: Which texts of the pool belong to this set.
     """
@@ -84,10 +88,11 @@ class LengthGroupedOrder(Sampler[int]):
 
 
 class StudentTrainer(Trainer):
-    """A Trainer whose loss is the weighted KL divergence from stored targets; it needs no labels and no teacher."""
+    """A Trainer whose loss is an objective against stored targets; it needs no labels and no teacher."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, objective: Objective, features: list[Tensor], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.objective, self.features = objective, features
         # Losses are means over a batch: accumulated gradients must be divided by the number of batches.
         self.model_accepts_loss_kwargs = False
         # Without this, evaluation looks for labels to decide whether it can report a loss.
@@ -103,11 +108,13 @@ class StudentTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Weighted KL(target ‖ student) of a batch."""
+        """Return the objective of a batch."""
         inputs = dict(inputs)
         target, importance = inputs.pop("target"), inputs.pop("importance")
+        self.features.clear()
         outputs = model(**inputs)
-        loss = distillation_loss(outputs.logits, target, importance)
+        features = self.features[-1] if self.features else None
+        loss = self.objective(outputs.logits, features, target, importance)
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
@@ -219,8 +226,9 @@ def train_student(
     seed: int,
     device: torch.device,
     progress: Progress,
+    objective: Objective | None = None,
 ) -> Training:
-    """Train the student in place, keeping the weights with the best validation distillation loss.
+    """Train the student in place, keeping the weights with the best validation loss.
 
     Args:
         student: Model and tokenizer.
@@ -231,7 +239,30 @@ def train_student(
         seed: Of the order, the fresh head and the dropout.
         device: Where to train.
         progress: Receives a bar.
+        objective: The loss; default: KL divergence from target distributions. Its parameters are trained too.
     """
+    objective = objective or Distillation()
+    with contextlib.ExitStack() as stack:
+        features = stack.enter_context(classifier_input(student.model)) if objective.reads_features else []
+        student.model.add_module(OBJECTIVE, objective)  # optimiser, device and checkpoints then have its parameters
+        try:
+            return _train(student, data, validation, settings, folder, seed, device, progress, objective, features)
+        finally:
+            delattr(student.model, OBJECTIVE)
+
+
+def _train(
+    student: Student,
+    data: DistillationSet,
+    validation: DistillationSet | None,
+    settings: TrainingSpec,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+    objective: Objective,
+    features: list[Tensor],
+) -> Training:
     processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     per_device = settings.batch_size // processes
     batches = math.ceil(len(data) / (per_device * processes))
@@ -297,6 +328,8 @@ def train_student(
             eval_dataset=validation,
             data_collator=collate,
             callbacks=callbacks,
+            objective=objective,
+            features=features,
         )
         trainer.remove_callback(PrinterCallback)
         if last is not None and _was_finished(last[1], steps, settings.patience):

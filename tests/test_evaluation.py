@@ -31,7 +31,7 @@ def test_labels_are_matched_however_spelt_and_foreign_ones_counted():
 
 def test_selection_figures_of_the_by_hand_example():
     # Union x y z w; teachers a: x y, b: y z w, c: w x. Teacher predictions: [x w w], [x z w], [y y w], [x w x].
-    trust = judge(POOL, SelectionSpec(targets="hard"))  # chooses a, b, a, a
+    trust = judge(POOL, SelectionSpec(method="muka", targets="hard"))  # chooses a, b, a, a
     result = selection_figures(POOL, trust, np.array([0, 2, 1, 3]))
     assert result.teachers == {"a": 0.5, "b": 0.75, "c": 0.0}
     assert result.own == {"a": 1.0, "b": 1.0, "c": 0.0}

@@ -8,25 +8,31 @@ from muka_fast.ownership import (
     Gate,
     Ownership,
     TeacherView,
+    TwoNormals,
     class_closeness,
     judge_ownership,
-    likelihood_ratio,
+    kappa,
 )
 
 
-def test_likelihood_ratio_by_hand():
+def test_two_normals_by_hand():
     # Own 3, 5 (mean 4), foreign 0, 2 (mean 1); common variance (1 + 1 + 1 + 1) / 4 = 1.
-    # log N(x; 4, 1) − log N(x; 1, 1) = (4 − 1)(x − 2.5).
+    # log N(x; 4, 1) − log N(x; 1, 1) = (4 − 1)(x − 2.5). All: mean 2.5, variance (.25 + 6.25 + 6.25 + .25) / 4 = 3.25.
     evidence = np.array([[3.0], [5.0], [0.0], [2.0]])
-    ratio = likelihood_ratio(evidence, np.array([1.0, 1.0, 0.0, 0.0]))
-    assert ratio == pytest.approx([1.5, 7.5, -7.5, -1.5], rel=1e-5)
+    found = TwoNormals.fit(evidence, np.array([1.0, 1.0, 0.0, 0.0]))
+    assert found.ratio == pytest.approx([1.5, 7.5, -7.5, -1.5], rel=1e-5)
+    one = [-0.25 / 6.5, -6.25 / 6.5, -6.25 / 6.5, -0.25 / 6.5]
+    foreign = [-(deviation**2) / 2 for deviation in (2, 4, -1, 1)]
+    by_hand = [log - other + math.log(3.25) / 2 for log, other in zip(foreign, one, strict=True)]
+    assert found.gain == pytest.approx(by_hand, rel=1e-4)
 
 
-def test_likelihood_ratio_ignores_scale_and_shift():
+def test_two_normals_ignore_scale_and_shift():
     random = np.random.default_rng(0)
     evidence, weight = random.normal(size=(50, 2)), random.uniform(0.01, 0.99, 50)
-    scaled = evidence * [3, 3] + [100, -7]
-    assert likelihood_ratio(scaled, weight) == pytest.approx(likelihood_ratio(evidence, weight), abs=1e-4)
+    first, second = TwoNormals.fit(evidence, weight), TwoNormals.fit(evidence * [3, 3] + [100, -7], weight)
+    assert second.ratio == pytest.approx(first.ratio, abs=1e-4)
+    assert second.gain == pytest.approx(first.gain, abs=1e-4)
 
 
 def test_class_closeness_by_hand():
@@ -42,10 +48,11 @@ def test_class_closeness_by_hand():
 
 def test_kappa_by_hand():
     # 10 texts; the views agree on 8; each says teacher 0 for 5: chance .5, kappa (.8 − .5) / .5.
-    first = np.eye(2)[[0, 0, 0, 0, 0, 1, 1, 1, 1, 1]]
-    second = np.eye(2)[[0, 0, 0, 0, 1, 0, 1, 1, 1, 1]]
-    assert Ownership(first, first, second).agreement == pytest.approx(0.6)
-    assert Ownership(first, first, first).agreement == pytest.approx(1)
+    first = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1])
+    second = np.array([0, 0, 0, 0, 1, 0, 1, 1, 1, 1])
+    assert kappa(first, second) == pytest.approx(0.6)
+    assert kappa(first, first) == pytest.approx(1)
+    assert kappa(first * 0, first * 0) == 0
 
 
 def test_the_gate_never_sees_the_targets_of_the_texts_it_judges():
@@ -63,11 +70,12 @@ def test_the_gate_never_sees_the_targets_of_the_texts_it_judges():
     assert np.exp(first).sum(1) == pytest.approx(np.ones(100))
 
 
-def pool(count=600, sizes=(2, 6), share=0.3, seed=0):
+def pool(count=600, sizes=(2, 6), share=0.3, seed=0, foreign=0):
     """Texts with planted owners; the second teacher is surer of itself on everything, as on AG News."""
     random = np.random.default_rng(seed)
     owner = (random.random(count) > share).astype(int)
-    embeddings = random.normal(size=(count, 8)) + 1.5 * np.eye(2, 8)[owner]
+    owner[:foreign] = 2
+    embeddings = random.normal(size=(count, 8)) + 1.5 * np.eye(3, 8)[owner]
     views = []
     for teacher, classes in enumerate(sizes):
         own = owner == teacher
@@ -82,7 +90,7 @@ def pool(count=600, sizes=(2, 6), share=0.3, seed=0):
 
 
 def right(result: Ownership, owner: np.ndarray) -> float:
-    return float((result.posterior.argmax(1) == owner).mean())
+    return float((result.posterior.argmax(1) == owner)[owner < 2].mean())
 
 
 def test_planted_owners_are_found_where_energy_alone_fails():
@@ -93,9 +101,41 @@ def test_planted_owners_are_found_where_energy_alone_fails():
     assert right(whole, owner) > 0.97
     assert whole.posterior.sum(1) == pytest.approx(np.ones(600))
     assert whole.agreement > 0.5
+    assert not whole.is_unsure
     without = [TeacherView(view.probabilities, view.energy, None) for view in views]
     assert right(judge_ownership(views, None, ids), owner) > 0.9
     assert right(judge_ownership(without, embeddings, ids), owner) > 0.85
+
+
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_one_teacher_may_own_nearly_all(share):
+    views, embeddings, ids, owner = pool(1500, share=share)
+    assert right(judge_ownership(views, embeddings, ids), owner) > 0.95
+
+
+def test_foreign_texts_are_nobodys():
+    views, embeddings, ids, owner = pool(900, foreign=300)
+    result = judge_ownership(views, embeddings, ids)
+    assert right(result, owner) > 0.95
+    assert result.nobody[owner == 2].mean() > 0.7
+    assert result.nobody[owner < 2].mean() < 0.15
+
+
+def test_what_is_not_larger_for_own_texts_says_nothing():
+    evidence = np.array([[3.0, 0.0], [5.0, 1.0], [0.0, 5.0], [2.0, 6.0]])
+    weight = np.array([1.0, 1.0, 0.0, 0.0])
+    assert TwoNormals.fit(evidence, weight).ratio == pytest.approx(TwoNormals.fit(evidence[:, :1], weight).ratio)
+    nothing = TwoNormals.fit(-evidence[:, :1], weight)
+    assert [*nothing.ratio, *nothing.gain] == [0] * 8
+
+
+def test_embeddings_that_know_nothing_support_nobody():
+    views, _, ids, owner = pool()
+    noise = np.random.default_rng(1).normal(size=(600, 50))
+    result = judge_ownership(views, noise, ids)
+    assert result.is_unsure
+    assert right(result, owner) > 0.9  # the teachers' view still stands
+    assert judge_ownership(views, None, ids).agreement is None
 
 
 def test_the_order_of_texts_does_not_matter():

@@ -15,8 +15,8 @@ def build(tree_, overrides=()):
     return build_recipe(tree_, where="r.yaml", base=Path("/base"), overrides=overrides)
 
 
-def test_defaults_are_the_papers():
-    recipe = build(tree())
+def test_defaults_of_muka_are_the_papers():
+    recipe = build(tree(), ["selection.method=muka"])
     assert (recipe.uncertainty.passes, recipe.selection.temperature, recipe.selection.targets) == (16, 0.2, "soft")
     assert recipe.selection.trust == "predictive-entropy"
     assert recipe.selection.margin_weighting
@@ -128,13 +128,16 @@ def test_the_template_is_a_valid_recipe(tmp_path):
 
 def test_passes_stop_early_where_their_trust_score_says_when():
     def recipe(*overrides):
-        return build(tree(), overrides)
+        return build(tree(), ["selection.method=muka", *overrides])
 
     assert recipe().uncertainty.runs_adaptively
     assert not recipe("uncertainty.adaptive=false").uncertainty.runs_adaptively
     assert not recipe("selection.trust=mc-energy").uncertainty.runs_adaptively
     assert not recipe("selection.method=pool").uncertainty.runs_adaptively
     assert not recipe("uncertainty.passes=2").uncertainty.runs_adaptively
+    assert build(tree()).uncertainty.passes == 0  # the default method needs none
+    assert build(tree(), ["uncertainty.passes=8"]).uncertainty.passes == 8
+    assert build(tree(), ["selection.trust=predictive-entropy"]).selection.method == "muka"
     again = yaml.safe_load(recipe().dump())  # a resolved recipe takes another trust score
     changed = build(again, ["selection.trust=energy"])
     assert not changed.uncertainty.runs_adaptively

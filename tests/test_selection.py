@@ -1,6 +1,7 @@
 """A by-hand example: three teachers with overlapping labels, four texts."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from muka_fast.labels import LabelSpace
 from muka_fast.objectives import distillation_loss
 from muka_fast.recipe import SelectionSpec
 from muka_fast.selection import TRUST_SCORES, Pool, Trust, judge, targets, teacher_predictions
-from muka_fast.uncertainty.signals import Signals
+from muka_fast.uncertainty.signals import FirstLook, Signals
 
 SPACE = LabelSpace.union({"a": ["x", "y"], "b": ["y", "z", "w"], "c": ["w", "x"]})  # union: x y z w
 
@@ -72,7 +73,7 @@ MARGIN = np.array([0.24902250, 0.81127812, 0.46823497, 0.00000000]) + 1e-6
 
 
 def spec(**settings) -> SelectionSpec:
-    return SelectionSpec(**settings)
+    return SelectionSpec(**{"method": "muka"} | settings)
 
 
 def test_label_space_of_the_example():
@@ -162,10 +163,39 @@ def test_loss_edges():
     assert distillation_loss(torch.zeros(2, 2).half(), target, torch.zeros(2)).item() == 0
 
 
+def planted(count=300, seed=0):
+    """A pool whose owners show in embeddings and energies; return it with the owners."""
+    random = np.random.default_rng(seed)
+    owner = random.integers(0, 2, count)
+    embeddings = random.normal(size=(count, 6)) + 2 * np.eye(2, 6)[owner]
+    signals = []
+    for own in range(2):
+        logits = random.normal(size=(count, 2)) + np.where(owner == own, 4.0, 1.0)[:, None] * [1, 0]
+        look = FirstLook(torch.from_numpy(logits.astype(np.float32)), np.zeros((count, 0), dtype=np.float32))
+        signals.append(look.signals())
+    space = LabelSpace.union({"a": ["x", "y"], "b": ["z", "w"]})
+    return Pool(tuple(signals), space, random.integers(0, 2**63, count).astype(np.uint64), embeddings), owner
+
+
 def test_the_pool_method_mixes_by_ownership():
-    trust = judge(POOL, spec(method="pool"))
-    assert trust.weights.sum(1) == pytest.approx(np.ones(4))
-    assert trust.importance.tolist() == [1, 1, 1, 1]
-    hard = judge(POOL, spec(method="pool", targets="hard"))
+    pool, owner = planted()
+    trust = judge(pool, spec(method="pool"))
+    assert (trust.chosen == owner).mean() > 0.95
+    assert trust.weights == pytest.approx(trust.ownership.posterior)
+    assert trust.importance == pytest.approx(1 - trust.ownership.nobody)
+    assert trust.importance.mean() > 0.9
+    hard = judge(pool, spec(method="pool", targets="hard"))
     assert hard.chosen.tolist() == trust.chosen.tolist()
     assert sorted(set(hard.weights.ravel())) == [0, 1]
+
+
+def test_views_that_agree_but_slightly_give_way_to_the_papers_rule():
+    pool, _ = planted()
+    noise = replace(pool, embeddings=np.random.default_rng(1).normal(size=(300, 200)))
+    trust, paper = judge(noise, spec(method="pool")), judge(noise, spec(method="muka"))
+    assert trust.ownership.is_unsure
+    assert trust.weights == pytest.approx(paper.weights)
+    assert trust.importance == pytest.approx(paper.importance)
+    without = judge(replace(pool, embeddings=None), spec(method="pool"))  # one view alone cannot disagree
+    assert not without.ownership.is_unsure
+    assert without.weights == pytest.approx(without.ownership.posterior)

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch.utils.data import DataLoader
 from muka_fast.corpus import build_corpus
 from muka_fast.encoding import encode
 from muka_fast.errors import CheckFailed, RecipeError
+from muka_fast.objectives import FeatureAmalgamation
 from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import StudentSpec, TrainingSpec
@@ -119,3 +122,33 @@ def test_settings_that_would_fail_after_scoring_are_refused_before():
     with pytest.raises(RecipeError, match="nonesuch"):
         check_settings(TrainingSpec(report_to=["nonesuch"]), ALONE)
     check_settings(TrainingSpec(batch_size=18), Group(0, 3))
+
+
+def test_an_objectives_parameters_are_trained_resumed_and_left_out(tmp_path, model_folder):
+    base = str(model_folder("base"))
+
+    def taught(folder):
+        student = load_student(StudentSpec(model=base), NAMES, seed=0)
+        corpus = build_corpus(texts(48))
+        rows = encode(student.tokenizer, corpus, student.max_length).rows
+        random = np.random.default_rng(0)
+        targets = np.concatenate([random.dirichlet(np.ones(3), 48), random.normal(size=(48, 4))], axis=1)
+        data = DistillationSet(rows, targets.astype(np.float32), np.ones(48), np.arange(48))
+        torch.manual_seed(1)
+        objective = FeatureAmalgamation(3, [2, 2], student.width, temperature=2.0)
+        before = objective.decoder.weight.detach().clone()
+        spec = TrainingSpec(epochs=2, batch_size=8, learning_rate=5e-3, evaluations=4)
+        train_student(
+            student, data, None, spec, folder, seed=0, device=CPU, progress=Progress(silent=True), objective=objective
+        )
+        return student.model, before, objective.decoder.weight.detach()
+
+    model, before, after = taught(tmp_path / "whole")
+    assert not torch.equal(before, after)
+    assert not [name for name in model.state_dict() if "objective" in name]
+    last = max((tmp_path / "whole").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    shutil.rmtree(last)  # as if killed before it
+    resumed, _, again = taught(tmp_path / "whole")
+    assert torch.equal(after, again)
+    for one, two in zip(model.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, two)

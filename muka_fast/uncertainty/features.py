@@ -13,24 +13,30 @@ from torch import Tensor, nn
 DIMENSIONS = 64
 
 
-@contextmanager
-def classifier_input(model: Any) -> Iterator[list[Tensor]]:
-    """Collect what the last linear layer with as many outputs as classes is given; one entry a forward pass.
-
-    Models that classify every token, or whose head is of another kind, leave the list empty.
-    """
-    seen: list[Tensor] = []
+def classifier_layer(model: Any) -> nn.Linear | None:
+    """Return the last linear layer with as many outputs as classes, None if the head is of another kind."""
     layers = [
         module
         for module in model.modules()
         if isinstance(module, nn.Linear) and module.out_features == model.config.num_labels
     ]
+    return layers[-1] if layers else None
+
+
+@contextmanager
+def classifier_input(model: Any) -> Iterator[list[Tensor]]:
+    """Collect what the classifier layer is given; one entry a forward pass.
+
+    Models that classify every token, or whose head is of another kind, leave the list empty.
+    """
+    seen: list[Tensor] = []
+    layer = classifier_layer(model)
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].dim() == 2:
             seen.append(inputs[0])
 
-    handle = layers[-1].register_forward_pre_hook(keep) if layers else None
+    handle = None if layer is None else layer.register_forward_pre_hook(keep)
     try:
         yield seen
     finally:

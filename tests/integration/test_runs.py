@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 from conftest import texts
+from safetensors.torch import load_file
 from transformers import pipeline
 from typer.testing import CliRunner
 
 import muka_fast
 from muka_fast.cli import app
+from muka_fast.page import report_page
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -50,7 +53,7 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert list(json.loads((out / "config.json").read_text())["id2label"].values()) == names
     classify = pipeline("text-classification", model=str(out), top_k=None)
     assert {entry["label"] for entry in classify("play some jazz")[0]} == set(names)
-    loaded = muka_fast.Classifier.load(str(out), __import__("torch").device("cpu"))
+    loaded = muka_fast.Classifier.load(str(out), torch.device("cpu"))
     assert loaded.max_length == 48
     label, probability, *_ = loaded.classify(["play some jazz"])[0]
     best = max(classify("play some jazz")[0], key=lambda entry: entry["score"])
@@ -64,6 +67,9 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     judged = record["test"]["selection"]
     assert judged["oracle"] >= max(judged["teachers"].values())
     assert set(record["seconds"]) == {"checking", "scoring", "selection", "training", "evaluation"}
+    assert sum(record["selection"]["chosen"]) == 60
+    assert record["selection"]["views"] is not None  # the default method has two
+    assert (out / "report.html").read_text() == report_page(record, (out / "recipe.yaml").read_text())
     card = (out / "README.md").read_text()
     assert "| oracle (right teacher chosen) |" in card
     assert "passes: 3" in card
@@ -76,6 +82,20 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     figures = json.loads(measured.stdout)
     assert figures["student"] == record["test"]["student"]
     assert figures["selection"] == record["test"]["selection"]
+
+
+@pytest.mark.parametrize("method", ["vkd", "uhc", "dfa", "cfl"])
+def test_methods_that_train_on_all_teachers_leave_an_ordinary_student(method, project, monkeypatch):
+    monkeypatch.chdir(project)
+    arguments = ["amalgamate", "recipe.yaml", "--method", method, "--set", "uncertainty.passes=0", "--json"]
+    result = CliRunner().invoke(app, [*arguments, "--set", "training.max_steps=3"])
+    assert result.exit_code == 0, result.stderr
+    weights = load_file(project / "out" / "model.safetensors")
+    assert not [name for name in weights if "objective" in name]
+    assert len(muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).classify(["play some jazz"])) == 1
+    record = json.loads((project / "out" / "run.json").read_text())
+    assert record["selection"]["views"] is None
+    assert record["training"]["history"][-1]["step"] == 3
 
 
 def test_scores_are_reused_by_other_selections_and_refused_for_other_texts(project, monkeypatch):
