@@ -25,8 +25,8 @@ ENOUGH = 64
 class OnnxClassifier:
     """A classifier that ``muka-fast export`` wrote.
 
-    On the CPU all threads share the work of a request that makes one batch; of one that makes several, each thread takes
-    batches of its own, in a second session that is opened for the first such request and holds the weights once more.
+    On the CPU all threads share the work of a request that makes one batch; of one that makes several, each thread
+    takes batches of its own, in a second session, opened for the first such request, that holds the weights once more.
     Sharing an operator over a few hundred tokens can cost as much as it saves, when the cores do not share a cache.
 
     Args:

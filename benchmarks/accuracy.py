@@ -1,0 +1,319 @@
+"""Methods side by side: every method's student on the same teachers, texts and steps, over several seeds.
+
+A setting is a folder whose sub-folders ``seed-0``, ``seed-1`` … were written by ``train_teachers.py`` with that seed.
+Each method's student is trained on the pool without labels, with the last weights kept, and measured on the test texts.
+Labels of the pool serve to count right choices, and for the two upper bounds alone: ``oracle`` (the teachers that know
+the true class, whatever they say of it) and ``supervised`` (the true class). Foreign texts in a pool have no true
+class: the upper bounds leave them out. ``ensemble`` trains nothing: the teachers answer the test texts, trusted by
+``pool``.
+
+Results are rows of one Parquet file, written after every student; what is there is not computed again.
+
+    python benchmarks/accuracy.py runs/accuracy/trec-2 runs/accuracy/bbc_news-2 --base MODEL --steps 170 \\
+        --results benchmarks/results/accuracy.parquet
+    python benchmarks/accuracy.py --results benchmarks/results/accuracy.parquet        # only print the table
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from muka_fast import score
+from muka_fast.corpus import Corpus, read_corpus, text_id
+from muka_fast.embeddings import embed
+from muka_fast.encoding import encode
+from muka_fast.environment import versions
+from muka_fast.evaluation import figures
+from muka_fast.labels import LabelSpace, fold
+from muka_fast.methods import Lesson, lesson
+from muka_fast.objectives import Distillation
+from muka_fast.planning import Plan, prepare
+from muka_fast.prediction import Classifier
+from muka_fast.progress import Progress
+from muka_fast.recipe import DataSpec, Recipe, SelectionSpec, build_recipe
+from muka_fast.selection import Pool, Trust, judge, targets
+from muka_fast.student import load_student
+from muka_fast.training import DistillationSet, train_student
+from muka_fast.uncertainty.signals import FirstLook
+
+QUIET, CPU = Progress(silent=True), torch.device("cpu")
+PASSES = 16
+METHODS = {
+    "muka": {"method": "muka", "trust": "predictive-entropy"},
+    "muka, hard": {"method": "muka", "trust": "predictive-entropy", "targets": "hard", "margin_weighting": False},
+    "energy": {"method": "muka", "trust": "energy"},
+    "vkd": {"method": "vkd"},
+    "uhc": {"method": "uhc"},
+    "dfa": {"method": "dfa"},
+    "cfl": {"method": "cfl"},
+    "pool": {"method": "pool"},
+    "pool, 16 passes": {"method": "pool"},
+}
+BOUNDS = ("oracle", "supervised")
+EVERY = (*METHODS, "ensemble", *BOUNDS)
+DEFAULT = ("muka", "vkd", "uhc", "dfa", "cfl", "pool", "ensemble", *BOUNDS)
+NEEDS_PASSES = ("muka", "muka, hard", "pool, 16 passes")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Teachers, pool and test texts of one setting and one seed."""
+
+    folder: Path
+    base: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    max_length: int
+    seed: int
+
+    def recipe(self, texts: str, passes: int) -> Recipe:
+        """Return a recipe that scores the texts of a file with this many passes."""
+        tree = {
+            "teachers": sorted(str(path) for path in self.folder.glob("teacher-*")),
+            "data": {"texts": str(self.folder / texts), "text_column": "text"},
+            "student": {"model": self.base, "max_length": self.max_length},
+            "output": str(self.folder / "unused"),
+            "scores": str(self.folder / f"scores-{Path(texts).stem}-{passes}"),
+            "uncertainty": {"passes": passes, "adaptive": False},
+            # Of the methods only the number of passes matters to the scores.
+            "selection": {"method": "muka", "trust": "predictive-entropy" if passes else "energy"},
+            "training": {
+                "max_steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate,
+                "freeze_embeddings": True, "validation_share": 0.0, "evaluations": 1,
+            },
+            "device": "cpu",
+            "seed": self.seed,
+        }  # fmt: skip
+        return build_recipe(tree, where="benchmark", base=Path.cwd())
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What the recipe names: teachers, label space, pool."""
+        return prepare(self.recipe("pool.parquet", 0), QUIET)
+
+    def signals(self, texts: str, passes: int) -> Pool:
+        """Return the teachers' signals, and the base model's embeddings, of the texts of a file."""
+        recipe = self.recipe(texts, passes)
+        corpus = read_corpus(recipe.data)
+        _, scores = score(recipe, progress=QUIET)
+        return Pool(scores.signals, self.plan.space, corpus.ids, self._embeddings(corpus, texts))
+
+    def _embeddings(self, corpus: Corpus, texts: str) -> np.ndarray:
+        kept = self.folder / f"embeddings-{Path(texts).stem}.npy"
+        if not kept.exists():
+            np.save(kept, embed(self.plan.recipe.student, corpus, CPU))
+        return np.load(kept)
+
+    @cached_property
+    def looks(self) -> Pool:
+        """The pool's signals from the deterministic pass alone."""
+        if not any(self.folder.glob(f"scores-pool-{PASSES}")):
+            return self.signals("pool.parquet", 0)
+        return alone(self.passes)
+
+    @cached_property
+    def passes(self) -> Pool:
+        """The pool's signals from K passes."""
+        return self.signals("pool.parquet", PASSES)
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """Union columns of the pool's true classes, −1 for foreign texts, (N,)."""
+        frame = pd.read_parquet(self.folder / "pool.parquet")
+        label = {text_id(text): label for text, label in zip(frame["text"], frame["label"], strict=True)}
+        return columns_of(self.plan.space, [label[int(identity)] for identity in self.plan.corpus.ids])
+
+    @cached_property
+    def test(self) -> tuple[Corpus, np.ndarray]:
+        """Test texts and their union columns."""
+        data = DataSpec(texts=[str(self.folder / "test.parquet")])
+        corpus = read_corpus(data, with_labels=True, distinct=False)
+        truth = columns_of(self.plan.space, corpus.labels or ())
+        known = np.flatnonzero(truth >= 0)
+        return corpus.take(known), truth[known]
+
+
+def alone(pool: Pool) -> Pool:
+    """Return what the deterministic pass alone says."""
+    looks = [FirstLook(torch.from_numpy(one.logits), one.features).signals() for one in pool.signals]
+    return replace(pool, signals=tuple(looks))
+
+
+def columns_of(space: LabelSpace, labels: Any) -> np.ndarray:
+    """Return each label's column of the union, −1 if it has none."""
+    column = {fold(name): index for index, name in enumerate(space.names)}
+    return np.array([column.get(fold(label), -1) for label in labels], dtype=np.int64)
+
+
+def upper_bound(run: Run, name: str) -> tuple[Trust, Lesson]:
+    """Return what a student would learn from labels: the right teachers' distributions, or the classes."""
+    space, truth = run.plan.space, run.truth
+    owned = np.where((truth >= 0)[:, None], space.owners[:, truth].T, True).astype(np.float64)
+    weights = owned / owned.sum(1, keepdims=True)
+    importance = (truth >= 0).astype(np.float64)
+    trust = Trust(weights, weights, importance)
+    goal = targets(run.looks, trust) if name == "oracle" else np.eye(len(space), dtype=np.float32)[truth]
+    return trust, Lesson(goal, importance, Distillation())
+
+
+def taught(run: Run, name: str) -> tuple[Trust, Lesson]:
+    """Return a method's verdict on the pool, and what its student learns."""
+    if name in BOUNDS:
+        return upper_bound(run, name)
+    settings = SelectionSpec(**METHODS[name])
+    pool = run.passes if name in NEEDS_PASSES else run.looks
+    trust = judge(pool, settings)
+    return trust, lesson(pool, trust, settings, load_student(run.plan.recipe.student, run.plan.space.names, 0).width)
+
+
+def selection_shares(run: Run, trust: Trust) -> dict[str, float]:
+    """Return the share of the pool's texts whose right teacher is chosen, and whose most likely class is right."""
+    space, known = run.plan.space, np.flatnonzero(run.truth >= 0)
+    truth, chosen = run.truth[known], trust.chosen[known]
+    owned = space.owners[:, truth].T
+    telling = ~owned.all(1)
+    likely = targets(run.looks, trust)[known].argmax(1)
+    return {
+        "chosen": float(owned[np.arange(len(known)), chosen][telling].mean()),
+        "pseudo": float((likely == truth).mean()),
+    }
+
+
+def train(run: Run, learn: Lesson) -> Any:
+    """Train a student on a lesson."""
+    plan, training = run.plan, run.recipe("pool.parquet", 0).training
+    student = load_student(plan.recipe.student, plan.space.names, run.seed)
+    rows = encode(student.tokenizer, plan.corpus, student.max_length).rows
+    pick = np.flatnonzero(learn.importance > 0)
+    data = DistillationSet(rows, learn.targets, learn.importance, pick)
+    with tempfile.TemporaryDirectory() as folder:
+        train_student(
+            student, data, None, training, Path(folder), seed=run.seed, device=CPU, progress=QUIET,
+            objective=learn.objective,
+        )  # fmt: skip
+    return student
+
+
+def measure(run: Run, name: str) -> dict[str, Any]:
+    """Train one method's student and return its figures."""
+    corpus, truth = run.test
+    started = time.perf_counter()
+    if name == "ensemble":
+        pool = run.signals("test.parquet", 0)
+        whole = read_corpus(run.recipe("test.parquet", 0).data)
+        place = {int(identity): index for index, identity in enumerate(whole.ids)}
+        trust = judge(pool, SelectionSpec(method="pool"))
+        said = targets(pool, trust).argmax(1)[[place[int(identity)] for identity in corpus.ids]]
+        shares: dict[str, float] = {}
+    else:
+        trust, learn = taught(run, name)
+        shares = selection_shares(run, trust)
+        student = train(run, learn)
+        classifier = Classifier(student.model.eval(), student.tokenizer, run.plan.space.names, student.max_length)
+        said = classifier.probabilities(corpus.texts).argmax(1)
+    found = figures(truth, said, run.plan.space.names)
+    return shares | {
+        "accuracy": found.accuracy,
+        "macro_f1": found.macro_f1,
+        "passes": PASSES + 1 if name in NEEDS_PASSES else 0 if name == "supervised" else 1,
+        "texts": len(run.plan.corpus),
+        "test_texts": len(truth),
+        "classes": len(run.plan.space),
+        "teachers": len(run.plan.teachers),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def extend(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to the results, in the place of an earlier one of its setting, seed and method."""
+    frame = pd.DataFrame([row])
+    if path.exists():
+        before = pd.read_parquet(path)
+        same = (before[["setting", "seed", "method"]] == frame.loc[0, ["setting", "seed", "method"]]).all(axis=1)
+        frame = pd.concat([before[~same], frame], ignore_index=True)
+    frame.sort_values(["setting", "method", "seed"]).to_parquet(path, index=False)
+
+
+def is_there(path: Path, setting: str, seed: int, method: str) -> bool:
+    """Return whether the results have a row."""
+    if not path.exists():
+        return False
+    found = pd.read_parquet(path)
+    return bool(((found["setting"] == setting) & (found["seed"] == seed) & (found["method"] == method)).any())
+
+
+def table(frame: pd.DataFrame) -> str:
+    """Return a Markdown table: a row a setting and method, mean ± standard deviation over the seeds."""
+    lines = [
+        "| setting | method | seeds | right teacher | pseudo-label | **student** | macro-F1 | passes a teacher |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for setting in sorted(frame["setting"].unique()):
+        for method in EVERY:
+            rows = frame[(frame["setting"] == setting) & (frame["method"] == method)]
+            if len(rows):
+                cells = [spread(rows[column]) for column in ("chosen", "pseudo", "accuracy", "macro_f1")]
+                cells[2] = f"**{cells[2]}**"
+                passes = rows["passes"].iloc[0]
+                lines.append(f"| {setting} | {method} | {len(rows)} | {' | '.join(cells)} | {passes} |")
+    return "\n".join(lines)
+
+
+def spread(values: pd.Series) -> str:
+    """Write shares as percentages: mean ± sample standard deviation, the mean alone for one."""
+    values = 100 * values.dropna()
+    if not len(values):
+        return "–"
+    return f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", type=Path, help="folders with seed-0, seed-1 …")
+    parser.add_argument("--base", help="the student's base model: folder or hub id")
+    parser.add_argument("--methods", nargs="+", choices=EVERY, default=list(DEFAULT))
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: all there are")
+    parser.add_argument("--steps", type=int, default=200, help="of every student")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--results", type=Path, required=True, help="Parquet file to extend")
+    args = parser.parse_args()
+    if args.settings and not args.base:
+        parser.error("--base is needed to train students")
+    training = {key: getattr(args, key) for key in ("steps", "batch_size", "learning_rate", "max_length")}
+    for setting in args.settings:
+        found = sorted(
+            int(path.name.split("-")[1]) for path in setting.glob("seed-*") if (path / "teachers.json").exists()
+        )
+        for seed in args.seeds or found:
+            folder = setting / f"seed-{seed}"
+            run = Run(folder, args.base, seed=seed, **training)
+            settings = json.loads((folder / "teachers.json").read_text(encoding="utf-8"))["settings"]
+            for method in args.methods:
+                if is_there(args.results, setting.name, seed, method):
+                    continue
+                key = {"setting": setting.name, "seed": seed, "method": method}
+                row = key | measure(run, method) | training
+                row |= {"base": Path(args.base).name, "teacher_settings": json.dumps(settings)}
+                row |= {"versions": json.dumps(versions())}
+                extend(args.results, row)
+                print(f"{setting.name} seed {seed} {method}: {row['accuracy']:.4f}", flush=True)
+    if args.results.exists():
+        print(table(pd.read_parquet(args.results)))
+
+
+if __name__ == "__main__":
+    main()

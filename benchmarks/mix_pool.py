@@ -1,0 +1,71 @@
+"""Make a variant of what ``train_teachers.py`` wrote: the same teachers and test texts, another mix of pool texts.
+
+``--foreign FILE`` mixes in texts of another data set, whose classes no teacher knows, until they make up ``--share`` of
+the pool. ``--keep TEACHER`` draws the pool anew so that texts of that teacher's classes make up ``--share`` of it.
+
+    python benchmarks/mix_pool.py runs/accuracy/ag_news-2/seed-0 --foreign trec.parquet --share 0.3 \\
+        --out runs/accuracy/ag_news-2-foreign/seed-0
+    python benchmarks/mix_pool.py runs/accuracy/trec-2/seed-0 --keep 2 --share 0.9 \\
+        --out runs/accuracy/trec-2-skewed/seed-0
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+
+
+def with_foreign(pool: pd.DataFrame, foreign: pd.DataFrame, share: float, seed: int) -> pd.DataFrame:
+    """Return the pool with foreign texts, their labels marked so that they equal no class, shuffled."""
+    count = round(len(pool) * share / (1 - share))
+    if count > len(foreign):
+        raise SystemExit(f"{count} foreign texts are needed for a share of {share}, the file has {len(foreign)}")
+    added = foreign.sample(count, random_state=seed)
+    added = added.assign(label="foreign: " + added["label"].astype(str))
+    return pd.concat([pool, added[["text", "label"]]]).sample(frac=1.0, random_state=seed)
+
+
+def skewed(pool: pd.DataFrame, classes: list[str], share: float, seed: int) -> pd.DataFrame:
+    """Return the largest part of the pool in which texts of these classes have the share."""
+    own, other = pool[pool["label"].isin(classes)], pool[~pool["label"].isin(classes)]
+    count = min(len(own), round(len(other) * share / (1 - share)))
+    others = min(len(other), round(count * (1 - share) / share))
+    parts = [own.sample(count, random_state=seed), other.sample(others, random_state=seed)]
+    return pd.concat(parts).sample(frac=1.0, random_state=seed)
+
+
+def main() -> None:
+    """Write the variant."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a folder that train_teachers.py wrote")
+    parser.add_argument("--foreign", type=Path, help="Parquet file with columns text, label, split")
+    parser.add_argument("--keep", type=int, metavar="TEACHER", help="number of the teacher whose texts to keep")
+    parser.add_argument("--share", type=float, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    if (args.foreign is None) == (args.keep is None) or not 0 < args.share < 1:
+        parser.error("give --foreign or --keep, and a share between 0 and 1")
+    summary = json.loads((args.run / "teachers.json").read_text(encoding="utf-8"))
+    pool, seed = pd.read_parquet(args.run / "pool.parquet"), int(summary["settings"]["seed"])
+    if args.foreign is not None:
+        frame = pd.read_parquet(args.foreign)
+        frame = frame[(frame["split"] == "train") & ~frame["text"].isin(pool["text"])]
+        mixed = with_foreign(pool, frame, args.share, seed)
+        summary["settings"] |= {"foreign": args.foreign.name, "foreign_share": args.share}
+    else:
+        mixed = skewed(pool, summary["teachers"][args.keep - 1]["classes"], args.share, seed)
+        summary["settings"] |= {"kept_teacher": args.keep, "kept_share": args.share}
+    args.out.mkdir(parents=True)
+    mixed.to_parquet(args.out / "pool.parquet", index=False)
+    for source in [*args.run.glob("teacher-*"), args.run / "test.parquet"]:
+        (args.out / source.name).symlink_to(os.path.relpath(source, args.out), target_is_directory=source.is_dir())
+    (args.out / "teachers.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    print(f"{args.out}: {len(mixed)} texts")
+
+
+if __name__ == "__main__":
+    main()
