@@ -271,6 +271,33 @@ def table(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def summary(frame: pd.DataFrame) -> str:
+    """Return a Markdown table: a row a setting, the student's accuracy by method, and how often the teacher was right.
+
+    The gap is that between ``muka`` and ``oracle``; closed is the part of it that ``pool`` gains.
+    """
+    shown = ("muka", "vkd", "uhc", "pool", "oracle", "supervised")
+    lines = [
+        f"| setting | right teacher: muka, pool | {' | '.join(shown)} | gap closed |",
+        "|---|---|" + "---|" * (len(shown) + 1),
+    ]
+    closed = []
+    for setting in sorted(frame["setting"].unique()):
+        rows = {name: frame[(frame["setting"] == setting) & (frame["method"] == name)] for name in shown}
+        mean = {name: float(found["accuracy"].mean()) for name, found in rows.items() if len(found)}
+        cells = [spread(found["accuracy"]) for found in rows.values()]
+        cells[shown.index("pool")] = f"**{cells[shown.index('pool')]}**"
+        gap = "–"
+        if {"muka", "pool", "oracle"} <= mean.keys() and mean["oracle"] > mean["muka"]:
+            closed.append((mean["pool"] - mean["muka"]) / (mean["oracle"] - mean["muka"]))
+            gap = f"{closed[-1]:.0%}"
+        chosen = ", ".join(spread(rows[name]["chosen"]) for name in ("muka", "pool"))
+        lines.append(f"| {setting} | {chosen} | {' | '.join(cells)} | {gap} |")
+    if closed:
+        lines.append(f"\nGap closed on average: {np.mean(closed):.0%}.")
+    return "\n".join(lines)
+
+
 def spread(values: pd.Series) -> str:
     """Write shares as percentages: mean ± sample standard deviation, the mean alone for one."""
     values = 100 * values.dropna()
@@ -312,7 +339,8 @@ def main() -> None:
                 extend(args.results, row)
                 print(f"{setting.name} seed {seed} {method}: {row['accuracy']:.4f}", flush=True)
     if args.results.exists():
-        print(table(pd.read_parquet(args.results)))
+        frame = pd.read_parquet(args.results)
+        print(summary(frame), table(frame), sep="\n\n")
 
 
 if __name__ == "__main__":

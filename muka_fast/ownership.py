@@ -91,8 +91,8 @@ def _standardised(values: np.ndarray) -> np.ndarray:
     return (values - values.mean(0)) / (values.std(0) + 1e-9)
 
 
-def class_closeness(features: np.ndarray, probabilities: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Minus the log of the squared Mahalanobis distance to the nearest class mean.
+def nearest_distance(features: np.ndarray, probabilities: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Squared Mahalanobis distance to the nearest class mean, (N,).
 
     Means and the common within-class covariance (shrunk towards a multiple of the identity) are of the texts weighted
     by ``weight``, the belief that the teacher owns them, classes by ``probabilities``.
@@ -114,7 +114,12 @@ def class_closeness(features: np.ndarray, probabilities: np.ndarray, weight: np.
     whiten = np.linalg.inv(np.linalg.cholesky((1 - SHRINKAGE) * covariance + SHRINKAGE * level * np.eye(size)))
     points, centres = features @ whiten.T, means @ whiten.T
     squares = (points**2).sum(1)[:, None] - 2 * points @ centres.T + (centres**2).sum(1)
-    return -np.log(np.maximum(squares.min(1), 1e-9))
+    return np.maximum(squares.min(1), 1e-9)
+
+
+def class_closeness(features: np.ndarray, probabilities: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Minus the log of :func:`nearest_distance`."""
+    return -np.log(nearest_distance(features, probabilities, weight))
 
 
 @dataclass(frozen=True)

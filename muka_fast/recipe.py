@@ -24,8 +24,11 @@ from pydantic import (
 from muka_fast.errors import RecipeError
 from muka_fast.uncertainty.adaptive import Rule
 
-TrustName = Literal["predictive-entropy", "single-pass-entropy", "energy", "mc-energy", "max-probability"]
-SINGLE_PASS = ("single-pass-entropy", "energy", "max-probability")
+TrustName = Literal[
+    "predictive-entropy", "mutual-information", "single-pass-entropy", "energy", "standard-energy", "mc-energy",
+    "max-probability", "relative-mahalanobis",
+]  # fmt: skip
+SINGLE_PASS = ("single-pass-entropy", "energy", "standard-energy", "max-probability", "relative-mahalanobis")
 Device = Literal["auto", "cpu", "cuda"]
 
 

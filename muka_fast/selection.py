@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from muka_fast.errors import RecipeError
 from muka_fast.labels import LabelSpace
-from muka_fast.ownership import Ownership, TeacherView, judge_ownership
+from muka_fast.ownership import Ownership, TeacherView, judge_ownership, nearest_distance
 from muka_fast.recipe import SelectionSpec
 from muka_fast.uncertainty.signals import Signals, entropy, normalised
 
@@ -86,6 +87,31 @@ def _max_probability(signals: Signals) -> np.ndarray:
     return _probabilities(signals).amax(-1).numpy()
 
 
+def _mutual_information(signals: Signals) -> np.ndarray:
+    return 1 - normalised(signals.mutual_information, signals.logits.shape[1])
+
+
+def _standard_energy(signals: Signals) -> np.ndarray:
+    energy = _energy(signals)
+    middle = np.median(energy)
+    return (energy - middle) / (MAD_TO_DEVIATION * np.median(np.abs(energy - middle)) + 1e-6)
+
+
+def _relative_mahalanobis(signals: Signals) -> np.ndarray:
+    features, everyone = signals.features.astype(np.float64), np.ones(len(signals))
+    if not features.shape[1]:
+        raise RecipeError(
+            "trust 'relative-mahalanobis' needs features, and a teacher's classifier has none",
+            where="selection.trust",
+            hint="use 'energy'",
+        )
+    background = nearest_distance(features, everyone[:, None], everyone)
+    return background - nearest_distance(features, _probabilities(signals).double().numpy(), everyone)
+
+
+MAD_TO_DEVIATION = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+
 TRUST_SCORES: dict[str, Callable[[Signals], np.ndarray]] = {
     # 1 − H(mean over K passes of the softmax) / ln C: MUKA (arXiv 2112.07327), section 3.
     "predictive-entropy": _predictive_entropy,
@@ -95,6 +121,12 @@ TRUST_SCORES: dict[str, Callable[[Signals], np.ndarray]] = {
     "energy": _energy,
     # The same, averaged over the passes.
     "mc-energy": lambda signals: signals.mean_energy,
+    # 1 − I / ln C, I the mutual information of class and mask: what the passes disagree about (Houlsby et al. 2011).
+    "mutual-information": _mutual_information,
+    # Energy less its median over the pool, over its spread there: one level for all teachers.
+    "standard-energy": _standard_energy,
+    # How much nearer its own classes than the pool's middle (Ren et al. 2021, arXiv 2106.09022), means from the pool.
+    "relative-mahalanobis": _relative_mahalanobis,
     # Largest softmax probability of the deterministic pass.
     "max-probability": _max_probability,
 }

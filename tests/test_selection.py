@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from muka_fast.errors import RecipeError
 from muka_fast.labels import LabelSpace
 from muka_fast.objectives import distillation_loss
 from muka_fast.recipe import SelectionSpec
@@ -137,6 +138,28 @@ def test_the_other_scores_by_hand():
     logits = np.array([[1.0, 2.0], [0.0, 0.0]], dtype=np.float32)
     one = Signals(logits, logits, *([np.zeros(2, dtype=np.float32)] * 4), np.ones(2, dtype=np.int32), logits)
     assert TRUST_SCORES["energy"](one) == pytest.approx([math.log(math.e + math.e**2), math.log(2)], abs=1e-6)
+
+
+def test_scores_of_the_passes_and_of_the_pool_by_hand():
+    # Expected entropy is half the predictive one here, so the mutual information is the other half.
+    assert TRUST_SCORES["mutual-information"](A) == pytest.approx(0.5 + SCORES[:, 0] / 2, abs=1e-6)
+    # Energies ln of 1, 2, 4, 16, 64: 0, 1, 2, 4, 6 times ln 2; median 2, absolute deviations 2, 1, 0, 2, 4: median 2.
+    logits = np.log(np.array([[0.5, 0.5], [1, 1], [2, 2], [8, 8], [32, 32]], dtype=np.float32))
+    nothing = np.zeros(5, dtype=np.float32)
+    one = Signals(logits, logits, *([nothing] * 4), np.ones(5, dtype=np.int32), logits[:, :0])
+    by_hand = (np.array([0, 1, 2, 4, 6]) - 2) / (1.4826 * 2)
+    assert TRUST_SCORES["standard-energy"](one) == pytest.approx(by_hand, abs=1e-5)
+    with pytest.raises(RecipeError, match="needs features"):
+        TRUST_SCORES["relative-mahalanobis"](one)
+
+
+def test_relative_mahalanobis_by_hand():
+    # Two classes at −3 and 3, within-class variance 1; all: mean 0, variance 10; one dimension shrinks to itself.
+    features = np.array([[-4.0], [-2], [2], [4]], dtype=np.float32)
+    logits = 50 * np.array([[1, 0], [1, 0], [0, 1], [0, 1]], dtype=np.float32)
+    nothing = np.zeros(4, dtype=np.float32)
+    one = Signals(logits, logits, *([nothing] * 4), np.ones(4, dtype=np.int32), features)
+    assert TRUST_SCORES["relative-mahalanobis"](one) == pytest.approx([1.6 - 1, 0.4 - 1, 0.4 - 1, 1.6 - 1], abs=1e-5)
 
 
 @pytest.mark.parametrize("name", TRUST_SCORES)

@@ -7,10 +7,56 @@ import pandas as pd
 import pytest
 from conftest import make_model
 
-from muka_fast.demo.grammar import utterances
+from muka_fast.demo.grammar import DOMAINS, utterances
 from muka_fast.teachers import TeacherSpec, describe_teachers
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "train_teachers.py"
+sys.path.insert(0, str(SCRIPT.parent))
+
+from train_teachers import label_blocks  # noqa: E402
+
+
+def test_blocks_overlap_in_a_ring():
+    frame = pd.DataFrame({"label": list("abcdef")})
+    assert label_blocks(frame, 3, None) == [["a", "b"], ["c", "d"], ["e", "f"]]
+    assert label_blocks(frame, 3, None, overlap=1) == [["a", "b", "c"], ["c", "d", "e"], ["a", "e", "f"]]
+
+
+def test_two_data_sets_share_renamed_classes_and_a_teacher_may_start_from_scratch(tmp_path):
+    for name, domains, size in (("one", DOMAINS[:2], 160), ("two", DOMAINS[2:4], 96)):
+        rows = [
+            (text, label, split)
+            for split, seed in (("train", 1), ("test", 2))
+            for text, label in utterances(size, seed, domains)
+        ]
+        pd.DataFrame(rows, columns=["text", "label", "split"]).to_parquet(tmp_path / f"{name}.parquet")
+    first, second = (
+        sorted(pd.read_parquet(tmp_path / f"{name}.parquet")["label"].unique())[0] for name in ("one", "two")
+    )
+    make_model(tmp_path / "base")
+    command = [sys.executable, SCRIPT, tmp_path / "one.parquet", tmp_path / "two.parquet", "--base", tmp_path / "base"]
+    more = [
+        "--steps",
+        "2",
+        "--max-length",
+        "32",
+        "--rename",
+        f"{second}={first}",
+        "--from-scratch",
+        "2",
+        "--out",
+        tmp_path / "out",
+    ]
+    done = subprocess.run([*command, *more], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = describe_teachers([TeacherSpec(model=str(tmp_path / "out" / f"teacher-{i}")) for i in (1, 2)])
+    assert set(one.labels) & set(two.labels) == {first}
+    assert (one.architecture, two.architecture) == (
+        "BertForSequenceClassification",
+        "DistilBertForSequenceClassification",
+    )
+    pool = pd.read_parquet(tmp_path / "out" / "pool.parquet")
+    assert len(pool) == 2 * 48  # half of the smaller set's training rows, and as many of the other's
 
 
 @pytest.mark.parametrize("extra", [[], ["--by", "domain", "--exclude", "food: order"]])
