@@ -237,6 +237,9 @@ def _test(test: dict[str, Any]) -> str:
     parts = [_table(["", "accuracy", ""], result_rows(test), numbers=[1])]
     if foreign := sum(test["foreign"].values()):
         parts.append(_note(f"{foreign:,} texts with labels outside the label space are left out."))
+    if "calibration_error" in test:
+        told = f"Expected calibration error of the student's confidence: {percent(test['calibration_error'])}."
+        parts.append(_note(told))
     if points := test.get("risk_coverage"):
         percentages = [(100 * coverage, 100 * risk) for coverage, risk in points]
         name = "texts answered, the most confident first, %"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from muka_fast.calibration import ENOUGH, expected_calibration_error, fit_temperature
 from muka_fast.corpus import Corpus, read_corpus
 from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
@@ -25,12 +26,13 @@ from muka_fast.planning import Plan, choose_device, prepare, tell
 from muka_fast.prediction import Classifier
 from muka_fast.processes import Group, join_group
 from muka_fast.progress import Progress
+from muka_fast.readout import CONFIDENCE, Confidence
 from muka_fast.recipe import DataSpec, Device, Recipe, read_recipe
 from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore
 from muka_fast.scoring import PoolScores, collect, manifest, score_pool
-from muka_fast.selection import Pool, Trust, judge
-from muka_fast.student import Student, load_student
+from muka_fast.selection import METHODS, Pool, Trust, judge
+from muka_fast.student import load_student
 from muka_fast.summary import block_confusion, risk_coverage, summarise_selection
 from muka_fast.teachers import describe_teachers
 from muka_fast.training import DistillationSet, Training, split_validation, train_student
@@ -140,20 +142,18 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
             progress.say("the pool does not tell whose text is whose (its views hardly agree): judged text by text")
 
     with progress.stage("training"):
-        student, training = _train(plan, pool, trust, run, progress)
+        classifier, training = _train(plan, pool, trust, run, progress)
         group.wait()  # until all have read the best checkpoint
     record = _record(plan, scores, trust, training, group)
     record["selection"] = summarise_selection(pool, trust, plan.corpus)
     if plan.test is not None:
         with progress.stage("evaluation"):
-            classifier = Classifier(
-                student.model.to(plan.device).eval(), student.tokenizer, plan.space.names, student.max_length
-            )
             record["test"] = asdict(_evaluate(plan, plan.test, classifier, run.path, group, progress))
+    record["confidence"] = classifier.confidence._asdict()
     record["seconds"] = {stage: round(value, 2) for stage, value in progress.seconds.items()}
     if group.leads:
         card, page = model_card(recipe, plan.space, record), report_page(record, recipe.dump())
-        run.finish(student.model, student.tokenizer, card, page, record)
+        run.finish(classifier.model, classifier.tokenizer, card, page, record)
     group.wait()
     return Result(run.path, record)
 
@@ -164,7 +164,7 @@ def _pool(plan: Plan, corpus: Corpus, scores: PoolScores) -> Pool:
     return Pool(scores.signals, plan.space, corpus.ids, embeddings)
 
 
-def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progress) -> tuple[Student, Training]:
+def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progress) -> tuple[Classifier, Training]:
     recipe = plan.recipe
     student = load_student(recipe.student, plan.space.names, recipe.seed)
     rows = encode(student.tokenizer, plan.corpus, student.max_length).rows
@@ -186,7 +186,17 @@ def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progr
         objective=learn.objective,
     )
     student.tokenizer.model_max_length = student.max_length
-    return student, training
+    classifier = Classifier(
+        student.model.to(plan.device).eval(), student.tokenizer, plan.space.names, student.max_length
+    )
+    temperature = 1.0
+    if recipe.selection.method in METHODS and len(held) >= ENOUGH:  # the other methods' targets are softened
+        texts = plan.corpus.take(held)
+        logits = classifier.logits(texts.texts, texts.pairs)
+        temperature = fit_temperature(logits, learn.targets[held], learn.importance[held])
+    confidence = Confidence(temperature, recipe.student.abstain_below)
+    setattr(student.model.config, CONFIDENCE, confidence._asdict())
+    return replace(classifier, confidence=confidence), training
 
 
 def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training, group: Group) -> dict[str, Any]:
@@ -232,6 +242,7 @@ class Evaluation:
         student: The student's, over texts whose label it knows.
         selection: Teachers, oracle and selection on the same texts; None if the teachers were not asked.
         foreign: Labels the student does not know, with how often they occur; those texts are left out.
+        calibration_error: Expected calibration error of the student's confidence.
         risk_coverage: Share of the texts the student is surest of, and its error rate on them.
         block_confusion: Which teachers' classes the student takes for which, see :func:`block_confusion`; None if the
             teachers were not asked.
@@ -240,6 +251,7 @@ class Evaluation:
     student: Figures
     selection: SelectionFigures | None
     foreign: dict[str, int]
+    calibration_error: float
     risk_coverage: list[tuple[float, float]]
     block_confusion: dict[str, Any] | None
 
@@ -266,8 +278,9 @@ def _evaluate(
         pool = _pool(plan, test, _fill(plan, test, store, group, progress))
         judged = selection_figures(pool, judge(pool, plan.recipe.selection), truth)
         blocks = block_confusion(plan.space, truth, predicted)
-    curve = risk_coverage(probabilities.max(1), predicted == truth)
-    return Evaluation(figures(truth, predicted, classifier.names), judged, foreign, curve, blocks)
+    confidence, correct = probabilities.max(1), predicted == truth
+    error, curve = expected_calibration_error(confidence, correct), risk_coverage(confidence, correct)
+    return Evaluation(figures(truth, predicted, classifier.names), judged, foreign, error, curve, blocks)
 
 
 def evaluate(

@@ -13,7 +13,7 @@ from muka_fast.batches import token_batches
 from muka_fast.checkpoints import check_weights, find_checkpoint, load_classifier, read_config, token_limit
 from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
-from muka_fast.readout import Prediction, read_out, softmax
+from muka_fast.readout import CONFIDENCE, PLAIN, Confidence, Prediction, read_out, softmax
 
 TOKEN_BUDGET = 8192
 
@@ -26,6 +26,7 @@ class Classifier:
     tokenizer: Any
     names: tuple[str, ...]
     max_length: int
+    confidence: Confidence = PLAIN
 
     @classmethod
     def load(cls, source: str, device: torch.device) -> Classifier:
@@ -39,7 +40,8 @@ class Classifier:
         check_weights(checkpoint)
         model, tokenizer = load_classifier(checkpoint, config, device)
         names = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
-        return cls(model, tokenizer, names, token_limit(model, tokenizer))
+        confidence = Confidence.read(getattr(config, CONFIDENCE, None))
+        return cls(model, tokenizer, names, token_limit(model, tokenizer), confidence)
 
     @torch.inference_mode()
     def logits(
@@ -75,8 +77,8 @@ class Classifier:
         advance: Callable[[float], None] = lambda _: None,
     ) -> np.ndarray:
         """Return the class probabilities of N texts, (N, classes), fp32, in their order; arguments as ``logits``."""
-        return softmax(self.logits(texts, pairs, advance))
+        return softmax(self.logits(texts, pairs, advance) / self.confidence.temperature)
 
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return each text's most likely class, its probability, and entropy and energy to abstain by."""
-        return read_out(self.logits(texts, pairs), self.names)
+        return read_out(self.logits(texts, pairs), self.names, self.confidence)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+CONFIDENCE = "muka_fast_confidence"
+"""Key of a configuration under which a student's :class:`Confidence` is saved."""
 
 
 class Prediction(NamedTuple):
     """A text's most likely class.
 
     Attributes:
-        label: Its name.
+        label: Its name; None if its probability is below the classifier's threshold.
         probability: Of that class.
         entropy: Of the class distribution, in nats; near 0 is sure, ln(classes) knows nothing.
         energy: logsumexp of the logits, in nats; lower for texts unlike those trained on (Liu et al. 2020).
     """
 
-    label: str
+    label: str | None
     probability: float
     entropy: float
     energy: float
@@ -30,23 +33,49 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return (shifted / shifted.sum(-1, keepdims=True)).astype(np.float32)
 
 
-def read_out(logits: np.ndarray, names: Sequence[str], temperature: float = 1.0) -> list[Prediction]:
+class Confidence(NamedTuple):
+    """How a classifier's logits become probabilities, and when it says nothing; saved with it.
+
+    Attributes:
+        temperature: What logits are divided by before the softmax.
+        abstain_below: Probability below which it names no class.
+    """
+
+    temperature: float = 1.0
+    abstain_below: float = 0.0
+
+    @classmethod
+    def read(cls, saved: Mapping[str, float] | None) -> Confidence:
+        """Return what a configuration holds, the default where it holds nothing."""
+        return cls(**(saved or {}))
+
+
+PLAIN = Confidence()
+"""Probabilities as the logits give them, and always a class."""
+
+
+def read_out(logits: np.ndarray, names: Sequence[str], confidence: Confidence = PLAIN) -> list[Prediction]:
     """Turn logits into predictions.
 
     Args:
         logits: (N, classes).
         names: Class names in column order.
-        temperature: What logits are divided by before the softmax; energies are of the logits as they are.
+        confidence: Its temperature and threshold; energies are of the logits as they are.
     """
     if not len(logits):
         return []
-    probabilities = softmax(logits / temperature).astype(np.float64)
+    probabilities = softmax(logits / confidence.temperature).astype(np.float64)
     logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
     entropies = np.maximum(-(probabilities * logs).sum(-1), 0)
     highest = logits.max(-1).astype(np.float64)
     energies = highest + np.log(np.exp(logits - highest[:, None]).sum(-1))
     best = probabilities.argmax(-1)
     return [
-        Prediction(names[column], float(probabilities[row, column]), float(entropies[row]), float(energies[row]))
+        Prediction(
+            names[column] if probabilities[row, column] >= confidence.abstain_below else None,
+            float(probabilities[row, column]),
+            float(entropies[row]),
+            float(energies[row]),
+        )
         for row, column in enumerate(best)
     ]

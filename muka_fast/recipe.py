@@ -90,6 +90,7 @@ class StudentSpec(_Section):
     revision: str | None = None
     max_length: int | None = Field(None, ge=8)
     trust_remote_code: bool = False
+    abstain_below: float = Field(0.0, ge=0, le=1, description="probability below which it names no class")
 
     @model_validator(mode="before")
     @classmethod

@@ -43,17 +43,22 @@ def predict(
     data: Annotated[list[str] | None, typer.Option("--data", "-d", help="Files of texts, instead.")] = None,
     text_column: Annotated[str | None, typer.Option("--text-column")] = None,
     precision: Annotated[str | None, typer.Option(help="Of an export: which of its graphs.")] = None,
-    temperature: Annotated[float, typer.Option(help="What logits are divided by before the softmax.")] = 1.0,
+    temperature: Annotated[
+        float | None, typer.Option(help="What logits are divided by before the softmax; default: the model's.")
+    ] = None,
+    abstain_below: Annotated[
+        float | None, typer.Option(help="Probability below which no class is named; default: the model's.")
+    ] = None,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Print entropy and energy too.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Print label, probability and text, one line a text, in the order given."""
+    """Print label (– if it abstains), probability and text, one line a text, in the order given."""
     if bool(texts) == bool(data):
         raise RecipeError(
             "give texts or --data, one of them", where="command line", hint="muka-fast predict MODEL 'hi'"
         )
-    if not temperature > 0:
+    if temperature is not None and not temperature > 0:
         raise RecipeError(f"not a temperature: {temperature}", where="--temperature", hint="give a number above 0")
     from muka_fast.corpus import build_corpus, read_corpus
     from muka_fast.progress import Progress
@@ -65,7 +70,9 @@ def predict(
     else:
         corpus = build_corpus(texts or [], distinct=False)
     classifier = open_classifier(model, device_name(device), precision, say)
-    found = read_out(classifier.logits(corpus.texts, corpus.pairs), classifier.names, temperature)
+    given = {"temperature": temperature, "abstain_below": abstain_below}
+    confidence = classifier.confidence._replace(**{key: value for key, value in given.items() if value is not None})
+    found = read_out(classifier.logits(corpus.texts, corpus.pairs), classifier.names, confidence)
     if as_json:
         predictions = [
             {"text": text}
@@ -76,7 +83,7 @@ def predict(
         return
     for text, one in zip(corpus.texts, found, strict=True):
         more = [f"{one.entropy:.4f}", f"{one.energy:.4f}"] if uncertainty else []
-        print(one.label, f"{one.probability:.4f}", *more, " ".join(text.split()), sep="\t")
+        print(one.label or "–", f"{one.probability:.4f}", *more, " ".join(text.split()), sep="\t")
 
 
 def open_classifier(model: str, device: Any, precision: str | None, say: Callable[[str], None]) -> Any:

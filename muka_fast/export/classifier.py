@@ -15,7 +15,7 @@ import numpy as np
 from muka_fast.batches import token_batches
 from muka_fast.errors import CorpusError, MachineError, ModelError
 from muka_fast.export.sessions import CPU, Session, open_session
-from muka_fast.readout import Prediction, read_out, softmax
+from muka_fast.readout import Confidence, Prediction, read_out, softmax
 
 RECORD = "export.json"
 ENOUGH = 64
@@ -33,12 +33,13 @@ class OnnxClassifier:
         folder: What it wrote.
         precision: Which of its graphs: ``fp32``, ``fp16`` or ``int8``; default: the first one exported.
         device: ``auto``, ``cpu`` or ``cuda``; see :func:`muka_fast.export.sessions.open_session`.
-        temperature: What logits are divided by before the softmax.
+        temperature: What logits are divided by before the softmax; default: what was saved with the classifier.
         token_budget: Padded tokens of a batch, at most.
         threads: Threads that compute; default: one a core.
 
     Attributes:
         names: Class names in column order.
+        confidence: Its temperature and the probability below which it names no class.
         max_length: Tokens read of a text; the rest is cut off.
         provider: ONNX Runtime's execution provider that computes.
         remark: Why that is not CUDA although the package could; empty otherwise.
@@ -54,14 +55,17 @@ class OnnxClassifier:
         *,
         precision: str | None = None,
         device: str = "auto",
-        temperature: float = 1.0,
+        temperature: float | None = None,
         token_budget: int = 4096,
         threads: int | None = None,
     ) -> None:
-        if not temperature > 0:
+        if temperature is not None and not temperature > 0:
             raise ValueError(f"the temperature must be positive, not {temperature}")
         folder = Path(folder)
         record = read_record(folder)
+        self.confidence = Confidence.read(record.get("confidence"))
+        if temperature is not None:
+            self.confidence = self.confidence._replace(temperature=temperature)
         graphs = record["graphs"]
         chosen = precision or next(iter(graphs))
         if chosen not in graphs:
@@ -71,7 +75,7 @@ class OnnxClassifier:
         self.names = tuple(record["labels"])
         self.max_length = int(record["max_length"])
         self.precision = chosen
-        self._temperature, self._budget = temperature, token_budget
+        self._budget = token_budget
         self._inputs: dict[str, int] = record["inputs"]  # name: what pads it
         left = record["padding_side"] == "left"
         self._side = (lambda count: slice(-count, None)) if left else slice
@@ -150,11 +154,11 @@ class OnnxClassifier:
         advance: Callable[[float], None] = lambda _: None,
     ) -> np.ndarray:
         """Return the class probabilities of N texts, (N, classes), fp32, in their order; arguments as ``logits``."""
-        return softmax(self.logits(texts, pairs, advance) / self._temperature)
+        return softmax(self.logits(texts, pairs, advance) / self.confidence.temperature)
 
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return each text's most likely class, its probability, and entropy and energy to abstain by."""
-        return read_out(self.logits(texts, pairs), self.names, self._temperature)
+        return read_out(self.logits(texts, pairs), self.names, self.confidence)
 
 
 def is_exported(folder: str | Path) -> bool:

@@ -31,6 +31,7 @@ from muka_fast.export.parity import Bounds, Gate, Parity
 from muka_fast.export.precision import LADDER, to_half, to_int8
 from muka_fast.export.sessions import open_session
 from muka_fast.progress import Progress
+from muka_fast.readout import CONFIDENCE
 from muka_fast.scores import write_atomically
 from muka_fast.teachers import check_head
 
@@ -151,6 +152,7 @@ def export(
             "graphs": {precision: asdict(one) for precision, one in graphs.items()},
             "labels": list(names),
             "max_length": max_length,
+            "confidence": getattr(config, CONFIDENCE, None),
             "inputs": {name: _padding(name, tokenizer) for name in inputs},
             "padding_side": tokenizer.padding_side,
             "truncation_side": tokenizer.truncation_side,

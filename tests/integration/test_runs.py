@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 import muka_fast
 from muka_fast.cli import app
+from muka_fast.export import OnnxClassifier
 from muka_fast.page import report_page
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -96,6 +97,31 @@ def test_methods_that_train_on_all_teachers_leave_an_ordinary_student(method, pr
     record = json.loads((project / "out" / "run.json").read_text())
     assert record["selection"]["views"] is None
     assert record["training"]["history"][-1]["step"] == 3
+
+
+def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatch):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(muka_fast.pipeline, "ENOUGH", 10)
+    change(project, student={"model": "base", "abstain_below": 0.999})
+    settings = ["--set", "training.validation_share=0.4", "--test", "test.csv"]
+    result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", *settings])
+    assert result.exit_code == 0, result.stderr
+    record = json.loads((project / "out" / "run.json").read_text())
+    confidence = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).confidence
+    assert confidence._asdict() == record["confidence"]
+    assert confidence.temperature != 1
+    assert 0 <= record["test"]["calibration_error"] <= 1
+    label, probability = CliRunner().invoke(app, ["predict", "out", "play some jazz"]).stdout.split("\t")[:2]
+    assert label == "–"
+    said = CliRunner().invoke(app, ["predict", "out", "play some jazz", "--abstain-below", "0"]).stdout.split("\t")
+    assert said[0] in record["labels"]
+    assert said[1] == probability
+    plain = CliRunner().invoke(app, ["predict", "out", "play some jazz", "--temperature", "1"]).stdout.split("\t")
+    assert plain[1] != probability
+    exported = CliRunner().invoke(app, ["export", "out", "onnx", "--atol", "1e-3"])
+    assert exported.exit_code == 0, exported.stderr
+    assert CliRunner().invoke(app, ["predict", "onnx", "play some jazz"]).stdout.split("\t")[0] == "–"
+    assert OnnxClassifier("onnx").confidence == confidence
 
 
 def test_scores_are_reused_by_other_selections_and_refused_for_other_texts(project, monkeypatch):

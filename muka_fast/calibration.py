@@ -1,0 +1,42 @@
+"""Whether a confidence means what it says: a temperature fitted without labels, and the error left; numpy alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+ENOUGH = 50
+"""Texts from which on a temperature is fitted."""
+_TEMPERATURES = np.geomspace(0.2, 5, 201)
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray, importance: np.ndarray) -> float:
+    """Return the temperature at which a student comes nearest to its targets on texts it was not trained on.
+
+    Guo et al. 2017 (arXiv 1706.04599), with the teachers' distributions in the place of labels: mean of
+    importance · KL(target ‖ softmax(logits / T)) over 201 temperatures from 0.2 to 5.
+
+    Args:
+        logits: (N, C).
+        targets: Distributions, (N, C).
+        importance: (N,).
+    """
+
+    def loss(temperature: float) -> float:
+        scaled = logits.astype(np.float64) / temperature
+        logs = scaled - np.logaddexp.reduce(scaled, axis=1)[:, None]
+        return float(-(importance * (targets * logs).sum(1)).sum())
+
+    return float(_TEMPERATURES[np.argmin([loss(temperature) for temperature in _TEMPERATURES])])
+
+
+def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
+    """Return the mean difference of confidence and accuracy over bins of equal width, weighted by their texts.
+
+    Args:
+        confidence: (N,), in 0…1, N ≥ 1.
+        correct: (N,) bool.
+        bins: Their number (15 as in Guo et al. 2017).
+    """
+    bin_ = np.minimum((confidence * bins).astype(np.int64), bins - 1)
+    gap = np.bincount(bin_, confidence.astype(np.float64) - correct, minlength=bins)
+    return float(np.abs(gap).sum() / len(confidence))
