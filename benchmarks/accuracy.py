@@ -11,13 +11,15 @@ Results are rows of one Parquet file, written after every student; what is there
 
     python benchmarks/accuracy.py runs/accuracy/trec-2 runs/accuracy/bbc_news-2 --base MODEL --steps 170 \\
         --results benchmarks/results/accuracy.parquet
-    python benchmarks/accuracy.py --results benchmarks/results/accuracy.parquet        # only print the table
+    python benchmarks/accuracy.py --results benchmarks/results/accuracy.parquet \\
+        --documents README.md docs/accuracy.md                                         # only print, and fill them
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -298,6 +300,15 @@ def summary(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def fill(document: Path, parts: dict[str, str]) -> None:
+    """Put each part into a document between the comments ``accuracy: PART`` and ``end``."""
+    page = document.read_text(encoding="utf-8")
+    for name, content in parts.items():
+        pattern = rf"(<!-- accuracy: {name} -->\n).*?(\n<!-- end -->)"
+        page = re.sub(pattern, lambda found, text=content: f"{found[1]}\n{text}\n{found[2]}", page, flags=re.DOTALL)
+    document.write_text(page, encoding="utf-8")
+
+
 def spread(values: pd.Series) -> str:
     """Write shares as percentages: mean ± sample standard deviation, the mean alone for one."""
     values = 100 * values.dropna()
@@ -317,6 +328,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--results", type=Path, required=True, help="Parquet file to extend")
+    parser.add_argument("--documents", nargs="*", type=Path, default=[], help="Markdown files to put the tables into")
     args = parser.parse_args()
     if args.settings and not args.base:
         parser.error("--base is needed to train students")
@@ -341,6 +353,8 @@ def main() -> None:
     if args.results.exists():
         frame = pd.read_parquet(args.results)
         print(summary(frame), table(frame), sep="\n\n")
+        for document in args.documents:
+            fill(document, {"summary": summary(frame), "table": table(frame)})
 
 
 if __name__ == "__main__":

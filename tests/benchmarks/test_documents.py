@@ -4,11 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import accuracy  # noqa: E402
 import forms  # noqa: E402
 import passes  # noqa: E402
 import scoring  # noqa: E402
@@ -32,3 +34,12 @@ def test_the_export_page_shows_the_committed_figures():
     scored = json.loads((ROOT / "benchmarks" / "results" / "forms-cpu.json").read_text(encoding="utf-8"))
     assert len(scored["data"]) >= 2
     assert forms.table(scored["data"]).strip() in page
+
+
+def test_the_comparison_of_methods_shows_the_committed_figures():
+    frame = pd.read_parquet(ROOT / "benchmarks" / "results" / "accuracy.parquet")
+    assert {"muka", "vkd", "uhc", "pool", "oracle"} <= set(frame["method"])
+    page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    assert accuracy.table(frame) in page
+    assert accuracy.summary(frame) in page
+    assert accuracy.summary(frame) in (ROOT / "README.md").read_text(encoding="utf-8")

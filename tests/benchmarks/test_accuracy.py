@@ -1,0 +1,102 @@
+"""The comparison of methods: its tables by hand, its measurements on tiny teachers."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_model, texts
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import accuracy  # noqa: E402
+import mix_pool  # noqa: E402
+
+NAMES = (("music", "weather"), ("travel", "bank", "lights"))
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    base = tmp_path_factory.mktemp("accuracy")
+    run = base / "tiny" / "seed-0"
+    for number, names in enumerate(NAMES, start=1):
+        make_model(run / f"teacher-{number}", names, seed=number)
+    make_model(base / "base", ("x", "y"), seed=3)
+    labels = [name for names in NAMES for name in names]
+    for file, count, start in (("pool", 80, 0), ("test", 30, 100)):
+        rows = [(text, labels[index % 5]) for index, text in enumerate(texts(count, start))]
+        pd.DataFrame(rows, columns=["text", "label"]).to_parquet(run / f"{file}.parquet")
+    taught = [{"classes": list(names)} for names in NAMES]
+    (run / "teachers.json").write_text(json.dumps({"settings": {"seed": 0}, "teachers": taught}))
+    return base
+
+
+def test_every_method_is_measured_and_nothing_twice(setting, monkeypatch, capsys):
+    results = setting / "results.parquet"
+    arguments = [str(setting / "tiny"), "--base", str(setting / "base"), "--results", str(results), "--steps", "2"]
+    monkeypatch.setattr(accuracy, "PASSES", 2)
+    for methods in (["muka", "pool"], list(accuracy.EVERY)):
+        monkeypatch.setattr(sys, "argv", ["accuracy.py", *arguments, "--methods", *methods])
+        accuracy.main()
+    assert capsys.readouterr().out.count("tiny seed 0") == len(accuracy.EVERY)
+    frame = pd.read_parquet(results).set_index("method")
+    assert set(frame.index) == set(accuracy.EVERY)
+    assert frame["accuracy"].between(0, 1).all()
+    assert frame.loc["oracle", "chosen"] == 1
+    assert frame.loc["supervised", "passes"] == 0
+    assert (frame.loc["muka", "passes"], frame.loc["pool", "passes"]) == (3, 1)
+    assert frame.loc["pool", "pseudo"] <= frame.loc["oracle", "pseudo"]
+    assert (frame["test_texts"] == 30).all()
+
+
+def test_upper_bounds_leave_foreign_texts_out(setting, monkeypatch):
+    other = pd.DataFrame({"text": [f"nothing {i}" for i in range(60)], "label": "odd", "split": "train"})
+    other.to_parquet(setting / "other.parquet")
+    arguments = [setting / "tiny" / "seed-0", "--foreign", setting / "other.parquet", "--share", "0.2"]
+    monkeypatch.setattr(sys, "argv", ["mix_pool.py", *map(str, arguments), "--out", str(setting / "mixed" / "seed-0")])
+    mix_pool.main()
+    run = accuracy.Run(setting / "mixed" / "seed-0", str(setting / "base"), 2, 8, 1e-3, 32, 0)
+    assert (len(run.truth), int((run.truth < 0).sum())) == (100, 20)
+    for bound in accuracy.BOUNDS:
+        trust, lesson = accuracy.taught(run, bound)
+        assert (lesson.importance == (run.truth >= 0)).all()
+        assert accuracy.selection_shares(run, trust)["chosen"] == 1
+    goal = accuracy.taught(run, "supervised")[1].targets
+    assert (goal.argmax(1) == run.truth)[run.truth >= 0].all()
+
+
+def test_a_skewed_pool_has_its_share():
+    pool = pd.DataFrame({"text": [str(i) for i in range(100)], "label": ["a", "b"] * 50})
+    mixed = mix_pool.skewed(pool, ["a"], 0.9, seed=0)
+    assert dict(mixed["label"].value_counts()) == {"a": 50, "b": 6}
+    assert dict(mix_pool.skewed(pool, ["a"], 0.2, seed=0)["label"].value_counts()) == {"b": 48, "a": 12}
+
+
+def test_tables_by_hand():
+    rows = [
+        ("s", seed, method, share, chosen)
+        for method, share, chosen in (("muka", 0.5, 0.6), ("pool", 0.8, 0.9), ("oracle", 0.9, 1.0))
+        for seed in (0, 1)
+    ]
+    frame = pd.DataFrame(rows, columns=["setting", "seed", "method", "accuracy", "chosen"])
+    frame.loc[frame["seed"] == 1, "accuracy"] += 0.02
+    frame["pseudo"], frame["macro_f1"], frame["passes"] = np.nan, 0.5, 1
+    assert (
+        "| s | 60.0 ± 0.0, 90.0 ± 0.0 | 51.0 ± 1.4 | – | – | **81.0 ± 1.4** | 91.0 ± 1.4 | – | 75% |"
+        in accuracy.summary(frame)
+    )
+    assert accuracy.summary(frame).endswith("Gap closed on average: 75%.")
+    assert "| s | pool | 2 | 90.0 ± 0.0 | – | **81.0 ± 1.4** | 50.0 ± 0.0 | 1 |" in accuracy.table(frame)
+
+
+def test_documents_are_filled_between_their_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- accuracy: one -->\nold\n<!-- end -->\nb\n<!-- accuracy: two -->\n\n<!-- end -->\n")
+    for _ in range(2):
+        accuracy.fill(page, {"one": "1 \\g<0>", "two": "2"})
+    assert page.read_text() == (
+        "a\n<!-- accuracy: one -->\n\n1 \\g<0>\n\n<!-- end -->\nb\n<!-- accuracy: two -->\n\n2\n\n<!-- end -->\n"
+    )
