@@ -16,6 +16,8 @@ from muka_fast.objectives import CommonFeatures, Distillation, FeatureAmalgamati
 from muka_fast.recipe import SelectionSpec
 from muka_fast.selection import METHODS, Pool, Trust, shares, targets
 
+MATCH_FEATURES = {"dfa": FeatureAmalgamation, "cfl": CommonFeatures}
+
 
 @dataclass(frozen=True)
 class Lesson:
@@ -30,6 +32,20 @@ class Lesson:
     targets: np.ndarray
     importance: np.ndarray
     objective: Objective
+
+
+def require_alone(method: str, processes: int) -> None:
+    """Refuse a method whose objective has parameters to several processes, which would not share their gradients.
+
+    Raises:
+        RecipeError: If it is one.
+    """
+    if method in MATCH_FEATURES and processes > 1:
+        raise RecipeError(
+            f"method {method!r} trains in one process, not in {processes}",
+            where="selection.method",
+            hint="start it without torchrun or accelerate launch, or use another method",
+        )
 
 
 def lesson(pool: Pool, trust: Trust, settings: SelectionSpec, student_width: int) -> Lesson:
@@ -63,8 +79,9 @@ def lesson(pool: Pool, trust: Trust, settings: SelectionSpec, student_width: int
             where="selection.method",
             hint="use 'vkd' or 'pool'",
         )
-    kind = FeatureAmalgamation if settings.method == "dfa" else CommonFeatures
-    objective = kind(len(pool.space), [own.shape[1] for own in features], student_width, temperature)
+    objective = MATCH_FEATURES[settings.method](
+        len(pool.space), [own.shape[1] for own in features], student_width, temperature
+    )
     # Standardised, so that features of one teacher do not outweigh another's, or the distillation.
     scaled = [(own - own.mean(0)) / (own.std(0) + 1e-6) for own in features]
     return Lesson(np.concatenate([together, *scaled], axis=1).astype(np.float32), everyone, objective)

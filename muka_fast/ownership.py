@@ -49,6 +49,11 @@ class TeacherView:
     energy: np.ndarray
     features: np.ndarray | None
 
+    def take(self, indices: np.ndarray) -> TeacherView:
+        """Return the texts at ``indices``."""
+        features = None if self.features is None else self.features[indices]
+        return TeacherView(self.probabilities[indices], self.energy[indices], features)
+
 
 @dataclass(frozen=True)
 class Ownership:
@@ -185,6 +190,14 @@ class _TeachersView:
         found = [TwoNormals.fit(self.evidence(t, own), own) for t, own in enumerate(belief.T)]
         return _and_nobody(np.stack([one.ratio for one in found], axis=1)), np.sum([one.gain for one in found], axis=0)
 
+    def alone(self, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return where a start leads without the text's view: the posterior, and the λ and gains it comes from."""
+        posterior = start
+        for _ in range(ROUNDS_ALONE):
+            ratio, gain = self.fit(posterior)
+            posterior = _softmax(_log_shares(posterior) + ratio)
+        return posterior, ratio, gain
+
     def starts(self) -> list[np.ndarray]:
         """Return posteriors to start from, (N, T + 1).
 
@@ -269,28 +282,43 @@ def judge_ownership(views: Sequence[TeacherView], embeddings: np.ndarray | None,
         embeddings: Embeddings of the texts, (N, D), or None.
         ids: Text ids, (N,), uint64: they deal the texts to folds, so their order does not matter.
     """
-    features = [None if view.features is None else _standardised(view.features.astype(np.float64)) for view in views]
-    known = [part for part in (embeddings, *features) if part is not None]
-    vectors = np.concatenate(known, axis=1) if known else None
-    told, owners = _TeachersView(views, features), len(views) + 1
-    best, posterior, agreement = -np.inf, np.zeros((0, 0)), None
-    for start in told.starts():
-        found = start
-        for _ in range(ROUNDS_ALONE):
-            ratio, gain = told.fit(found)
-            found = _softmax(_log_shares(found) + ratio)
-        independent = vectors if embeddings is None else embeddings
-        prior = _log_shares(found)[None] if independent is None else Gate(independent, ids, owners).predict(found)
-        likelihood = float((np.logaddexp.reduce(prior + ratio, axis=1) + gain).mean())
-        if likelihood > best:
-            best, posterior = likelihood, found
-            if embeddings is not None:
-                agreement = kappa(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
-    ratio, prior = told.fit(posterior)[0], np.zeros_like(posterior)
-    if vectors is not None:
-        gate = Gate(vectors, ids, owners)
+    # Ids are hashes, so the first texts in their order are a random sample.
+    sample = np.sort(np.argsort(ids, kind="stable")[:FIT_ON])
+    part = None if embeddings is None else embeddings[sample]
+    start, agreement = _best_start([view.take(sample) for view in views], part, ids[sample])
+    features = _standard_features(views)
+    told = _TeachersView(views, features)
+    posterior, ratio, _ = told.alone(told.starts()[start])
+    prior, known = np.zeros_like(posterior), [one for one in (embeddings, *features) if one is not None]
+    if known:
+        gate = Gate(np.concatenate(known, axis=1), ids, len(views) + 1)
         for _ in range(ROUNDS_TOGETHER):
             ratio, prior = told.fit(posterior)[0], gate.predict(posterior)
             posterior = _softmax(prior + ratio)
     owned = np.maximum(posterior[:, :-1], np.finfo(np.float64).tiny)
     return Ownership(owned / owned.sum(1, keepdims=True), posterior[:, -1], ratio[:, :-1], prior[:, :-1], agreement)
+
+
+def _best_start(
+    views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray
+) -> tuple[int, float | None]:
+    """Return the most likely start's index, and how far a gate on the embeddings agrees with what it leads to."""
+    features = _standard_features(views)
+    told = _TeachersView(views, features)
+    known = [one for one in features if one is not None] if embeddings is None else [embeddings]
+    best, index, agreement = -np.inf, 0, None
+    for number, start in enumerate(told.starts()):
+        found, ratio, gain = told.alone(start)
+        prior = _log_shares(found)[None]
+        if known:
+            prior = Gate(np.concatenate(known, axis=1), ids, len(views) + 1).predict(found)
+        likelihood = float((np.logaddexp.reduce(prior + ratio, axis=1) + gain).mean())
+        if number == 0 or likelihood > best:
+            best, index = likelihood, number
+            if embeddings is not None:
+                agreement = kappa(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
+    return index, agreement
+
+
+def _standard_features(views: Sequence[TeacherView]) -> list[np.ndarray | None]:
+    return [None if view.features is None else _standardised(view.features.astype(np.float64)) for view in views]

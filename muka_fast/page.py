@@ -270,10 +270,12 @@ def _least_certain(selection: dict[str, Any]) -> str:
 
 def _training(training: dict[str, Any]) -> str:
     history = training.get("history", [])
-    found = {
-        kind: [(entry["step"], entry[key]) for entry in history if key in entry]
-        for kind, key in (("other", "loss"), ("chosen", "eval_loss"))
-    }
+    found: dict[str, list[tuple[float, float]]] = {"other": [], "chosen": []}
+    for entry in history:
+        for kind, key in (("other", "loss"), ("chosen", "eval_loss")):
+            value = entry.get(key)
+            if value is not None:  # a rounded divergence may lie a little below zero
+                found[kind].append((entry["step"], max(0.0, value)))
     series = {kind: points for kind, points in found.items() if points}
     if not series:
         return ""

@@ -19,7 +19,7 @@ from muka_fast.environment import device_name, versions
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
 from muka_fast.export.classifier import OnnxClassifier, is_exported
 from muka_fast.labels import LabelSpace
-from muka_fast.methods import lesson
+from muka_fast.methods import lesson, require_alone
 from muka_fast.output import RunFolder
 from muka_fast.page import report_page
 from muka_fast.planning import Plan, choose_device, prepare, tell
@@ -120,6 +120,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     """
     group = join_group(choose_device(recipe.device))
     progress = progress or Progress(silent=not group.leads)
+    require_alone(recipe.selection.method, group.count)
     with progress.stage("checking"):
         plan = prepare(recipe, progress, group)
     recipe = plan.recipe

@@ -154,8 +154,12 @@ class SelectionSpec(_Section):
     distillation_temperature: float = Field(5.0, gt=0, description="vkd, uhc, dfa, cfl: of teachers and student")
 
     @model_validator(mode="after")
-    def _a_score_means_muka(self) -> SelectionSpec:
-        if "trust" in self.model_fields_set and "method" not in self.model_fields_set:
+    def _a_key_of_mukas_means_muka(self) -> SelectionSpec:
+        if {
+            "trust",
+            "temperature",
+            "margin_weighting",
+        } & self.model_fields_set and "method" not in self.model_fields_set:
             self.__dict__["method"] = "muka"
         return self
 
@@ -211,8 +215,10 @@ class Recipe(_Section):
         if trust in SINGLE_PASS or self.selection.method != "muka":
             if "passes" not in uncertainty.model_fields_set:
                 self.__dict__["uncertainty"] = uncertainty.model_copy(update={"passes": 0})
-        elif not uncertainty.passes:
-            raise ValueError(f"trust {trust!r} needs Monte-Carlo passes, uncertainty.passes is 0")
+        elif uncertainty.passes < (least := 2 if trust == "mutual-information" else 1):
+            raise ValueError(
+                f"trust {trust!r} needs {least} or more Monte-Carlo passes, uncertainty.passes is {uncertainty.passes}"
+            )
         judged = self.selection.method == "muka" and trust == "predictive-entropy"
         if self.uncertainty.adaptive and not judged:
             raise ValueError("adaptive passes (--no-adaptive) need method 'muka' and trust 'predictive-entropy'")

@@ -162,7 +162,8 @@ def pool_ownership(pool: Pool, settings: SelectionSpec) -> Trust:
     ]
     ownership = judge_ownership(views, pool.embeddings, pool.ids)
     if ownership.is_unsure:
-        return replace(muka(pool, settings), ownership=ownership)
+        paper = settings.model_copy(update={"trust": "predictive-entropy"})
+        return replace(muka(pool, paper), ownership=ownership)
     posterior = ownership.posterior
     weights = np.eye(len(views))[posterior.argmax(1)] if settings.targets == "hard" else posterior
     return Trust(posterior, weights, 1 - ownership.nobody, ownership)

@@ -146,12 +146,12 @@ class Training:
     Attributes:
         steps: Optimiser steps done.
         best_loss: Validation distillation loss of the kept checkpoint, None without validation.
-        history: Trainer's log entries.
+        history: Trainer's log entries; None where a value is not finite.
     """
 
     steps: int
     best_loss: float | None
-    history: list[dict[str, float]]
+    history: list[dict[str, float | None]]
 
 
 def _precision(settings: TrainingSpec, device: torch.device) -> dict[str, bool]:
@@ -244,11 +244,24 @@ def train_student(
     objective = objective or Distillation()
     with contextlib.ExitStack() as stack:
         features = stack.enter_context(classifier_input(student.model)) if objective.reads_features else []
+        if objective.reads_features:
+            _require_features(student, data, features)
         student.model.add_module(OBJECTIVE, objective)  # optimiser, device and checkpoints then have its parameters
         try:
             return _train(student, data, validation, settings, folder, seed, device, progress, objective, features)
         finally:
             delattr(student.model, OBJECTIVE)
+
+
+@torch.no_grad()
+def _require_features(student: Student, data: DistillationSet, features: list[Tensor]) -> None:
+    student.model(**padded(student.tokenizer, [data[0]["encoding"]], student.model.device))
+    if not features:
+        raise RecipeError(
+            "the method matches features, and the student's classifier reads no vector a text",
+            where="selection.method",
+            hint="use 'vkd' or 'pool', or another student",
+        )
 
 
 def _train(
@@ -344,4 +357,8 @@ def _train(
     state = trainer.state
     _require_sound(student, state.best_metric, validation is not None)
     best_loss = None if state.best_metric is None else float(state.best_metric)
-    return Training(state.global_step, best_loss, state.log_history)
+    # JSON has no infinities, and mixed precision logs some where it skips a step.
+    history = [
+        {key: value if math.isfinite(value) else None for key, value in entry.items()} for entry in state.log_history
+    ]
+    return Training(state.global_step, best_loss, history)

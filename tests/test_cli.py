@@ -109,6 +109,7 @@ def test_env_lists_versions(run):
         (["export", "one", "onnx", "--atol", "-1"], 1, "the fp32 graph is not the model's: logits differ by"),
         (["predict", "one", "hi", "--precision", "int8"], 2, "--precision is for what 'muka-fast export' wrote"),
         (["predict", "one", "hi", "--temperature", "0"], 2, "not a temperature: 0"),
+        (["predict", "one", "hi", "--abstain-below", "50"], 2, "not a probability: 50"),
         (["amalgamate", "none.yaml"], 2, "no such recipe"),
         (["amalgamate", "recipe.yaml", "--nonsense"], 2, "No such option"),
         (["amalgamate", "recipe.yaml", "--set", "uncertainty.pases=4"], 2, "did you mean 'passes'?"),

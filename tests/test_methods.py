@@ -7,7 +7,7 @@ from test_selection import POOL, SPACE, spec
 
 from muka_fast.errors import RecipeError
 from muka_fast.labels import LabelSpace
-from muka_fast.methods import lesson
+from muka_fast.methods import lesson, require_alone
 from muka_fast.objectives import CommonFeatures, Distillation, FeatureAmalgamation, HeterogeneousDistillation
 from muka_fast.selection import Pool, judge, targets
 from muka_fast.uncertainty.signals import FirstLook
@@ -67,6 +67,14 @@ def test_feature_methods_add_features(method, kind):
         teach(method, Pool(looks, TWO.space, TWO.ids))
     with pytest.raises(RecipeError, match="the student has none"):
         lesson(TWO, judge(TWO, spec(method=method)), spec(method=method), 0)
+
+
+def test_objectives_with_parameters_need_one_process():
+    require_alone("dfa", 1)
+    require_alone("pool", 2)
+    for method in ("dfa", "cfl"):
+        with pytest.raises(RecipeError, match="in one process, not in 2"):
+            require_alone(method, 2)
 
 
 def test_methods_that_choose_nobody_show_the_share_of_the_joint_softmax():

@@ -66,7 +66,7 @@ def test_passes_default_to_what_the_trust_score_needs():
     assert build(tree(selection={"trust": "energy"})).uncertainty.passes == 0
     assert build(tree(selection={"trust": "energy"}, uncertainty={"passes": 8})).uncertainty.passes == 8
     assert build(tree(selection={"trust": "mc-energy"})).uncertainty.passes == 16
-    with pytest.raises(RecipeError, match=r"'mc-energy' needs Monte-Carlo passes"):
+    with pytest.raises(RecipeError, match=r"'mc-energy' needs 1 or more Monte-Carlo passes"):
         build(tree(selection={"trust": "mc-energy"}, uncertainty={"passes": 0}))
 
 
@@ -137,7 +137,10 @@ def test_passes_stop_early_where_their_trust_score_says_when():
     assert not recipe("uncertainty.passes=2").uncertainty.runs_adaptively
     assert build(tree()).uncertainty.passes == 0  # the default method needs none
     assert build(tree(), ["uncertainty.passes=8"]).uncertainty.passes == 8
-    assert build(tree(), ["selection.trust=predictive-entropy"]).selection.method == "muka"
+    for key in ("trust=predictive-entropy", "temperature=0.1", "margin_weighting=false"):
+        assert build(tree(), [f"selection.{key}"]).selection.method == "muka"
+    with pytest.raises(RecipeError, match="needs 2 or more"):
+        recipe("selection.trust=mutual-information", "uncertainty.passes=1")
     again = yaml.safe_load(recipe().dump())  # a resolved recipe takes another trust score
     changed = build(again, ["selection.trust=energy"])
     assert not changed.uncertainty.runs_adaptively

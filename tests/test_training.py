@@ -1,3 +1,4 @@
+import contextlib
 import shutil
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 from conftest import texts
 from torch.utils.data import DataLoader
 
+from muka_fast import training
 from muka_fast.corpus import build_corpus
 from muka_fast.encoding import encode
 from muka_fast.errors import CheckFailed, RecipeError
@@ -152,3 +154,14 @@ def test_an_objectives_parameters_are_trained_resumed_and_left_out(tmp_path, mod
     assert torch.equal(after, again)
     for one, two in zip(model.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_a_student_without_features_cannot_match_any(tmp_path, model_folder, monkeypatch):
+    student = load_student(StudentSpec(model=str(model_folder("base"))), NAMES, seed=0)
+    data, _ = parts(student)
+    monkeypatch.setattr(training, "classifier_input", lambda model: contextlib.nullcontext([]))
+    with pytest.raises(RecipeError, match="reads no vector"):
+        train_student(
+            student, data, None, TrainingSpec(), tmp_path, seed=0, device=CPU, progress=Progress(silent=True),
+            objective=FeatureAmalgamation(3, [2], student.width, temperature=1.0),
+        )  # fmt: skip

@@ -81,6 +81,8 @@ def recipe_from_flags(
         "method": "selection.method",
         "trust": "selection.trust",
     }
+    if flags.get("trust") is not None and flags.get("method") is None:
+        flags["method"] = "muka"  # whatever the file says: no other method has a score
     given = [f"{places.get(key, key)}={value}" for key, value in flags.items() if value is not None]
     where = "command line" if file is None else str(file)
     base = Path.cwd() if file is None else file.resolve().parent

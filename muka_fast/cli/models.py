@@ -60,6 +60,10 @@ def predict(
         )
     if temperature is not None and not temperature > 0:
         raise RecipeError(f"not a temperature: {temperature}", where="--temperature", hint="give a number above 0")
+    if abstain_below is not None and not 0 <= abstain_below <= 1:
+        raise RecipeError(
+            f"not a probability: {abstain_below}", where="--abstain-below", hint="give a number from 0 to 1"
+        )
     from muka_fast.corpus import build_corpus, read_corpus
     from muka_fast.progress import Progress
     from muka_fast.readout import read_out

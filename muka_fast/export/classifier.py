@@ -28,6 +28,7 @@ class OnnxClassifier:
     On the CPU all threads share the work of a request that makes one batch; of one that makes several, each thread
     takes batches of its own, in a second session, opened for the first such request, that holds the weights once more.
     Sharing an operator over a few hundred tokens can cost as much as it saves, when the cores do not share a cache.
+    Threads do not survive a fork: make it in the process that uses it.
 
     Args:
         folder: What it wrote.
@@ -35,7 +36,7 @@ class OnnxClassifier:
         device: ``auto``, ``cpu`` or ``cuda``; see :func:`muka_fast.export.sessions.open_session`.
         temperature: What logits are divided by before the softmax; default: what was saved with the classifier.
         token_budget: Padded tokens of a batch, at most.
-        threads: Threads that compute; default: one a core.
+        threads: Threads that compute; default: one a core. Give it where a container limits the time of all cores.
 
     Attributes:
         names: Class names in column order.
@@ -83,7 +84,7 @@ class OnnxClassifier:
         self._graph = folder / graphs[chosen]["file"]
         self._session = open_session(self._graph, device, threads)
         self.provider, self.remark = self._session.provider, self._session.remark
-        self._threads = (threads or os.cpu_count() or 1) if self.provider == CPU else 1
+        self._threads = (threads or _cores()) if self.provider == CPU else 1
 
     def logits(
         self,
@@ -108,7 +109,7 @@ class OnnxClassifier:
             short = texts[int(lengths.argmin())]
             raise CorpusError("a text has no tokens", where=f"text {short[:40]!r}", hint="leave it out")
         picks = self._batches(lengths)
-        shared = len(picks) == 1 or self._threads == 1
+        shared = len(picks) <= 1 or self._threads == 1
         session = self._session if shared else self._one_thread_session
         found = (map if shared else self._pool.map)(lambda pick: self._run(session, [rows[i] for i in pick]), picks)
         for pick, values in zip(picks, found, strict=True):
@@ -159,6 +160,11 @@ class OnnxClassifier:
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return each text's most likely class, its probability, and entropy and energy to abstain by."""
         return read_out(self.logits(texts, pairs), self.names, self.confidence)
+
+
+def _cores() -> int:
+    """Return the cores this process may use; limits on its time, as containers set them, do not count."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_exported(folder: str | Path) -> bool:

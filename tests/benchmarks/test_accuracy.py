@@ -88,7 +88,7 @@ def test_tables_by_hand():
         "| s | 60.0 ± 0.0, 90.0 ± 0.0 | 51.0 ± 1.4 | – | – | **81.0 ± 1.4** | 91.0 ± 1.4 | – | 75% |"
         in accuracy.summary(frame)
     )
-    assert accuracy.summary(frame).endswith("Gap closed on average: 75%.")
+    assert accuracy.summary(frame).endswith("Gap closed over all settings: 75%.")
     assert "| s | pool | 2 | 90.0 ± 0.0 | – | **81.0 ± 1.4** | 50.0 ± 0.0 | 1 |" in accuracy.table(frame)
 
 
