@@ -216,76 +216,32 @@ def _require_sound(student: Student, best: float | None, validated: bool) -> Non
         )
 
 
-def train_student(
-    student: Student,
-    data: DistillationSet,
-    validation: DistillationSet | None,
-    settings: TrainingSpec,
-    folder: Path,
-    *,
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-    objective: Objective | None = None,
-) -> Training:
-    """Train the student in place, keeping the weights with the best validation loss.
-
-    Args:
-        student: Model and tokenizer.
-        data: Texts to train on.
-        validation: Held-out texts, or None to keep the last weights.
-        settings: The recipe's training section; its batch is shared by the processes of a group.
-        folder: Checkpoints go here; if it holds one, training goes on from it.
-        seed: Of the order, the fresh head and the dropout.
-        device: Where to train.
-        progress: Receives a bar.
-        objective: The loss; default: KL divergence from target distributions. Its parameters are trained too.
-    """
-    objective = objective or Distillation()
+@contextlib.contextmanager
+def _joined(student: Student, objective: Objective, data: DistillationSet) -> Iterator[list[Tensor]]:
+    """Make an objective part of the student, for optimiser, device and checkpoints; yield what its classifier reads."""
     with contextlib.ExitStack() as stack:
-        features = stack.enter_context(classifier_input(student.model)) if objective.reads_features else []
+        features: list[Tensor] = []
         if objective.reads_features:
-            _require_features(student, data, features)
-        student.model.add_module(OBJECTIVE, objective)  # optimiser, device and checkpoints then have its parameters
-        try:
-            return _train(student, data, validation, settings, folder, seed, device, progress, objective, features)
-        finally:
-            delattr(student.model, OBJECTIVE)
+            features = stack.enter_context(classifier_input(student.model))
+            with torch.no_grad():
+                student.model(**padded(student.tokenizer, [data[0]["encoding"]], student.model.device))
+            if not features:
+                raise RecipeError(
+                    "the method matches features, and the student's classifier reads no vector a text",
+                    where="selection.method",
+                    hint="use 'vkd' or 'pool', or another student",
+                )
+        student.model.add_module(OBJECTIVE, objective)
+        stack.callback(delattr, student.model, OBJECTIVE)
+        yield features
 
 
-@torch.no_grad()
-def _require_features(student: Student, data: DistillationSet, features: list[Tensor]) -> None:
-    student.model(**padded(student.tokenizer, [data[0]["encoding"]], student.model.device))
-    if not features:
-        raise RecipeError(
-            "the method matches features, and the student's classifier reads no vector a text",
-            where="selection.method",
-            hint="use 'vkd' or 'pool', or another student",
-        )
-
-
-def _train(
-    student: Student,
-    data: DistillationSet,
-    validation: DistillationSet | None,
-    settings: TrainingSpec,
-    folder: Path,
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-    objective: Objective,
-    features: list[Tensor],
-) -> Training:
-    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    per_device = settings.batch_size // processes
-    batches = math.ceil(len(data) / (per_device * processes))
-    per_epoch = math.ceil(batches / settings.gradient_accumulation)
-    steps = settings.max_steps or max(1, math.ceil(per_epoch * settings.epochs))
+def _arguments(
+    settings: TrainingSpec, folder: Path, seed: int, device: torch.device, per_device: int, steps: int, validated: bool
+) -> TrainingArguments:
     every = max(1, math.ceil(steps / settings.evaluations))
-    if settings.freeze_embeddings:
-        student.model.get_input_embeddings().requires_grad_(False)
     evaluation: dict[str, Any] = {"eval_strategy": "no"}
-    if validation is not None:
+    if validated:
         evaluation = {
             "eval_strategy": "steps",
             "eval_steps": every,
@@ -320,8 +276,44 @@ def _train(
         **_precision(settings, device),
         **evaluation,
     )
-
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several visible GPUs without a launcher: use one, keep the batch
+    return arguments
+
+
+def train_student(
+    student: Student,
+    data: DistillationSet,
+    validation: DistillationSet | None,
+    settings: TrainingSpec,
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    progress: Progress,
+    objective: Objective | None = None,
+) -> Training:
+    """Train the student in place, keeping the weights with the best validation loss.
+
+    Args:
+        student: Model and tokenizer.
+        data: Texts to train on.
+        validation: Held-out texts, or None to keep the last weights.
+        settings: The recipe's training section; its batch is shared by the processes of a group.
+        folder: Checkpoints go here; if it holds one, training goes on from it.
+        seed: Of the order, the fresh head and the dropout.
+        device: Where to train.
+        progress: Receives a bar.
+        objective: The loss; default: KL divergence from target distributions. Its parameters are trained too.
+    """
+    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    per_device = settings.batch_size // processes
+    batches = math.ceil(len(data) / (per_device * processes))
+    per_epoch = math.ceil(batches / settings.gradient_accumulation)
+    steps = settings.max_steps or max(1, math.ceil(per_epoch * settings.epochs))
+    if settings.freeze_embeddings:
+        student.model.get_input_embeddings().requires_grad_(False)
+    arguments = _arguments(settings, folder, seed, device, per_device, steps, validation is not None)
+    objective = objective or Distillation()
 
     def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch = padded(student.tokenizer, [item["encoding"] for item in items], CPU)
@@ -330,7 +322,10 @@ def _train(
         return batch
 
     last = _last_checkpoint(folder)
-    with progress.task("training the student", steps, "steps") as advance:
+    with (
+        _joined(student, objective, data) as features,
+        progress.task("training the student", steps, "steps") as advance,
+    ):
         callbacks: list[TrainerCallback] = [_Advance(advance)]
         if validation is not None and settings.patience is not None:
             callbacks.append(EarlyStoppingCallback(settings.patience))
