@@ -45,7 +45,8 @@ from muka_fast.objectives import Distillation
 from muka_fast.planning import Plan, prepare
 from muka_fast.prediction import Classifier
 from muka_fast.progress import Progress
-from muka_fast.recipe import DataSpec, Recipe, SelectionSpec, build_recipe
+from muka_fast.reading import build_recipe
+from muka_fast.recipe import DataSpec, Recipe, SelectionSpec
 from muka_fast.scores import texts_fingerprint, write_atomically
 from muka_fast.selection import Pool, Trust, judge, targets
 from muka_fast.student import load_student

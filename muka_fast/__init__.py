@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from muka_fast.pipeline import Result, amalgamate, evaluate, score
     from muka_fast.prediction import Classifier
     from muka_fast.progress import Progress
-    from muka_fast.recipe import DataSpec, Recipe, read_recipe
+    from muka_fast.reading import read_recipe
+    from muka_fast.recipe import DataSpec, Recipe
 
 # Loaded on first use, so that importing the package, and the command line's --help, does not import torch.
 _HOMES = {
@@ -28,7 +29,7 @@ _HOMES = {
     "evaluate": "pipeline",
     "MukaError": "errors",
     "Progress": "progress",
-    "read_recipe": "recipe",
+    "read_recipe": "reading",
     "Recipe": "recipe",
     "Result": "pipeline",
     "score": "pipeline",

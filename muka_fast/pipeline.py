@@ -26,8 +26,9 @@ from muka_fast.planning import Plan, choose_device, prepare, tell
 from muka_fast.prediction import Classifier
 from muka_fast.processes import Group, join_group
 from muka_fast.progress import Progress
+from muka_fast.reading import read_recipe
 from muka_fast.readout import CONFIDENCE, Confidence
-from muka_fast.recipe import DataSpec, Device, Recipe, read_recipe
+from muka_fast.recipe import DataSpec, Device, Recipe
 from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore
 from muka_fast.scoring import PoolScores, collect, manifest, score_pool

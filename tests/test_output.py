@@ -4,7 +4,7 @@ import pytest
 
 from muka_fast.errors import OutputError
 from muka_fast.output import RunFolder
-from muka_fast.recipe import build_recipe
+from muka_fast.reading import build_recipe
 
 
 def recipe(**extra):

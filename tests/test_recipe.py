@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from muka_fast.errors import RecipeError
-from muka_fast.recipe import build_recipe, read_recipe, template
+from muka_fast.reading import build_recipe, read_recipe, template
 
 
 def tree(**extra):

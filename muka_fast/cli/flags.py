@@ -53,7 +53,7 @@ def recipe_from_flags(
     **flags: Any,
 ) -> Recipe:
     """Build the recipe from a file, from flags, or from both; flags win."""
-    from muka_fast.recipe import build_recipe, read_tree
+    from muka_fast.reading import build_recipe, read_tree
 
     tree: dict[str, Any] = {} if file is None else read_tree(file)
     if file is None and not teacher:

@@ -37,7 +37,7 @@ from muka_fast.errors import OutputError
 @command
 def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.yaml")) -> None:
     """Write a commented recipe."""
-    from muka_fast.recipe import template
+    from muka_fast.reading import template
 
     if path.exists():
         raise OutputError("the file exists", where=str(path), hint="give another name")
