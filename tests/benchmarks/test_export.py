@@ -14,10 +14,15 @@ import forms
 import serving
 
 
+def not_compiled(folder, compiled=False):
+    """Serve by the pipeline: compiling is slow."""
+    return serving.pipeline(folder)
+
+
 def test_every_way_to_serve_is_timed_or_says_why_not(tmp_path, monkeypatch):
     monkeypatch.setattr(serving, "REQUESTS", {1: 2, 32: 1})
     monkeypatch.setattr(serving, "ROUNDS", 1)
-    monkeypatch.setattr(serving, "eager", lambda folder, compiled=False: serving.pipeline(folder))  # compiling is slow
+    monkeypatch.setattr(serving, "eager", not_compiled)
     names = ("music", "weather")
     model = make_model(tmp_path / "model", names, seed=1, initializer_range=0.2, scale=1.0)
     labelled = build_corpus(texts(70), labels=[names[i % 2] for i in range(70)])
