@@ -26,8 +26,8 @@ check: .venv/installed-test
 # An export served where there is neither torch nor transformers.
 test-serving: .venv/installed-test .venv-serving/installed
 	rm -rf $(SERVING)
-	$(BIN)/python tests/serving.py write $(SERVING)
-	.venv-serving/bin/python tests/serving.py check $(SERVING)
+	$(BIN)/python tests/serving_alone.py write $(SERVING)
+	.venv-serving/bin/python tests/serving_alone.py check $(SERVING)
 
 # The package on transformers 4.57, and its exports in Optimum.
 test-optimum: .venv-optimum/installed
