@@ -18,6 +18,7 @@ them, and the verdict says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ import torch
 FOLDS = 5
 FIT_ON = 20_000
 ROUNDS_ALONE, ROUNDS_TOGETHER = 12, 6
+ITERATIONS = 10
+"""Of a gate's fit in each round: to go on until it stands chose no better and took three times as long."""
 SHRINKAGE = 0.1
 FLOOR = 1e-3
 LEAST_SHARE = 0.01
@@ -243,7 +246,13 @@ class Gate:
         self.inputs = torch.from_numpy(inputs.astype(np.float32))
         self.folds = (ids % FOLDS).astype(np.int64)
         self.order = np.argsort(ids, kind="stable")
-        self.weights = [torch.zeros(self.inputs.shape[1], owners, dtype=torch.float64) for _ in range(FOLDS)]
+        self.weights = [torch.zeros(self.inputs.shape[1], owners) for _ in range(FOLDS)]
+
+    def anew(self) -> Gate:
+        """Return a gate of the same vectors that knows nothing yet."""
+        fresh = copy(self)
+        fresh.weights = [torch.zeros_like(weights) for weights in self.weights]
+        return fresh
 
     def predict(self, targets: np.ndarray) -> np.ndarray:
         """Fit to soft targets (N, owners); return held-out log-probabilities (N, owners)."""
@@ -254,15 +263,15 @@ class Gate:
             fitted = self.order[self.folds[self.order] != fold][:FIT_ON]
             if not len(held) or not len(fitted):
                 continue
-            goal = torch.from_numpy(targets[fitted])
-            self.weights[fold] = self._fit(self.inputs[fitted].double(), goal, self.weights[fold])
-            result[held] = (self.inputs[held] @ self.weights[fold].float()).double().log_softmax(-1).numpy()
+            goal = torch.from_numpy(targets[fitted]).float()
+            self.weights[fold] = self._fit(self.inputs[fitted], goal, self.weights[fold])
+            result[held] = (self.inputs[held] @ self.weights[fold]).double().log_softmax(-1).numpy()
         return result
 
     @staticmethod
     def _fit(inputs: torch.Tensor, goal: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
         weights = start.clone().requires_grad_()
-        optimizer = torch.optim.LBFGS([weights], max_iter=30, line_search_fn="strong_wolfe")
+        optimizer = torch.optim.LBFGS([weights], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
         def closure() -> torch.Tensor:
             optimizer.zero_grad()
@@ -306,12 +315,11 @@ def _best_start(
     features = _standard_features(views)
     told = _TeachersView(views, features)
     known = [one for one in features if one is not None] if embeddings is None else [embeddings]
+    gate = Gate(np.concatenate(known, axis=1), ids, len(views) + 1) if known else None
     best, index, agreement = -np.inf, 0, None
     for number, start in enumerate(told.starts()):
         found, ratio, gain = told.alone(start)
-        prior = _log_shares(found)[None]
-        if known:
-            prior = Gate(np.concatenate(known, axis=1), ids, len(views) + 1).predict(found)
+        prior = _log_shares(found)[None] if gate is None else gate.anew().predict(found)
         likelihood = float((np.logaddexp.reduce(prior + ratio, axis=1) + gain).mean())
         if number == 0 or likelihood > best:
             best, index = likelihood, number
