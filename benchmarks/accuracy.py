@@ -11,6 +11,8 @@ Results are rows of one Parquet file, written after every student; what is there
 
     python benchmarks/accuracy.py runs/accuracy/trec-2 runs/accuracy/bbc_news-2 --base MODEL --steps 170 \\
         --results benchmarks/results/accuracy.parquet
+    python benchmarks/accuracy.py runs/accuracy/trec-2-foreign --base MODEL --no-students --methods energy pool \\
+        --results benchmarks/results/selection.parquet
     python benchmarks/accuracy.py --results benchmarks/results/accuracy.parquet \\
         --documents README.md docs/accuracy.md                                         # only print, and fill them
 """
@@ -21,7 +23,6 @@ import argparse
 import hashlib
 import io
 import json
-import re
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -32,14 +33,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from accuracy_tables import extend, fill, is_there, selection, summary, table
 
 from muka_fast import score
 from muka_fast.corpus import Corpus, read_corpus, text_id
+from muka_fast.distillation import DistillationSet
 from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
 from muka_fast.environment import versions
-from muka_fast.evaluation import figures
-from muka_fast.labels import LabelSpace, fold
+from muka_fast.evaluation import figures, match_labels, selection_figures
 from muka_fast.methods import Lesson, lesson
 from muka_fast.objectives import Distillation
 from muka_fast.planning import Plan, prepare
@@ -50,7 +52,7 @@ from muka_fast.recipe import DataSpec, Recipe, SelectionSpec
 from muka_fast.scores import texts_fingerprint, write_atomically
 from muka_fast.selection import Pool, Trust, judge, targets
 from muka_fast.student import load_student
-from muka_fast.training import DistillationSet, train_student
+from muka_fast.training import train_student
 from muka_fast.uncertainty.signals import FirstLook
 
 QUIET, CPU = Progress(silent=True), torch.device("cpu")
@@ -58,6 +60,7 @@ PASSES = 16
 METHODS = {
     "muka": {"method": "muka", "trust": "predictive-entropy"},
     "muka, hard": {"method": "muka", "trust": "predictive-entropy", "targets": "hard", "margin_weighting": False},
+    "single-pass entropy": {"method": "muka", "trust": "single-pass-entropy"},
     "energy": {"method": "muka", "trust": "energy"},
     "vkd": {"method": "vkd"},
     "uhc": {"method": "uhc"},
@@ -142,14 +145,15 @@ class Run:
         """Union columns of the pool's true classes, −1 for foreign texts, (N,)."""
         frame = pd.read_parquet(self.folder / "pool.parquet")
         label = {text_id(text): label for text, label in zip(frame["text"], frame["label"], strict=True)}
-        return columns_of(self.plan.space, [label[int(identity)] for identity in self.plan.corpus.ids])
+        labels = [label[int(identity)] for identity in self.plan.corpus.ids]
+        return match_labels(self.plan.space.names, labels, where="the pool")[0]
 
     @cached_property
     def test(self) -> tuple[Corpus, np.ndarray]:
         """Test texts and their union columns."""
         data = DataSpec(texts=[str(self.folder / "test.parquet")])
         corpus = read_corpus(data, with_labels=True, distinct=False)
-        truth = columns_of(self.plan.space, corpus.labels or ())
+        truth, _ = match_labels(self.plan.space.names, corpus.labels or (), where="the test texts")
         known = np.flatnonzero(truth >= 0)
         return corpus.take(known), truth[known]
 
@@ -158,12 +162,6 @@ def alone(pool: Pool) -> Pool:
     """Return what the deterministic pass alone says."""
     looks = [FirstLook(torch.from_numpy(one.logits), one.features).signals() for one in pool.signals]
     return replace(pool, signals=tuple(looks))
-
-
-def columns_of(space: LabelSpace, labels: Any) -> np.ndarray:
-    """Return each label's column of the union, −1 if it has none."""
-    column = {fold(name): index for index, name in enumerate(space.names)}
-    return np.array([column.get(fold(label), -1) for label in labels], dtype=np.int64)
 
 
 def upper_bound(run: Run, name: str) -> tuple[Trust, Lesson]:
@@ -187,17 +185,13 @@ def taught(run: Run, name: str) -> tuple[Trust, Lesson]:
     return trust, lesson(pool, trust, settings, load_student(run.plan.recipe.student, run.plan.space.names, 0).width)
 
 
-def selection_shares(run: Run, trust: Trust) -> dict[str, float]:
+def selection_shares(run: Run, trust: Trust) -> dict[str, float | None]:
     """Return the share of the pool's texts whose right teacher is chosen, and whose most likely class is right."""
-    space, known = run.plan.space, np.flatnonzero(run.truth >= 0)
-    truth, chosen = run.truth[known], trust.chosen[known]
-    owned = space.owners[:, truth].T
-    telling = ~owned.all(1)
-    likely = targets(run.looks, trust)[known].argmax(1)
-    return {
-        "chosen": float(owned[np.arange(len(known)), chosen][telling].mean()),
-        "pseudo": float((likely == truth).mean()),
-    }
+    known = np.flatnonzero(run.truth >= 0)
+    signals = tuple(one.take(known) for one in run.looks.signals)
+    part = replace(run.looks, signals=signals, ids=run.looks.ids[known], embeddings=None)
+    found = selection_figures(part, replace(trust, weights=trust.weights[known]), run.truth[known])
+    return {"chosen": found.chosen, "pseudo": found.selection}
 
 
 def train(run: Run, learn: Lesson) -> Any:
@@ -215,27 +209,31 @@ def train(run: Run, learn: Lesson) -> Any:
     return student
 
 
-def measure(run: Run, name: str) -> dict[str, Any]:
-    """Train one method's student and return its figures."""
-    corpus, truth = run.test
-    started = time.perf_counter()
+def answers(run: Run, name: str, students: bool) -> tuple[dict[str, float | None], np.ndarray | None]:
+    """Return how well a method selects, and the classes its student, or the ensemble, gives the test texts."""
+    corpus, _ = run.test
     if name == "ensemble":
         pool = run.signals("test.parquet", 0)
         whole = read_corpus(run.recipe("test.parquet", 0).data)
         place = {int(identity): index for index, identity in enumerate(whole.ids)}
-        trust = judge(pool, SelectionSpec(method="pool"))
-        said = targets(pool, trust).argmax(1)[[place[int(identity)] for identity in corpus.ids]]
-        shares: dict[str, float] = {}
-    else:
-        trust, learn = taught(run, name)
-        shares = selection_shares(run, trust)
-        student = train(run, learn)
-        classifier = Classifier(student.model.eval(), student.tokenizer, run.plan.space.names, student.max_length)
-        said = classifier.probabilities(corpus.texts).argmax(1)
-    found = figures(truth, said, run.plan.space.names)
+        said = targets(pool, judge(pool, SelectionSpec(method="pool"))).argmax(1)
+        return {}, said[[place[int(identity)] for identity in corpus.ids]]
+    trust, learn = taught(run, name)
+    if not students:
+        return selection_shares(run, trust), None
+    student = train(run, learn)
+    classifier = Classifier(student.model.eval(), student.tokenizer, run.plan.space.names, student.max_length)
+    return selection_shares(run, trust), classifier.probabilities(corpus.texts).argmax(1)
+
+
+def measure(run: Run, name: str, students: bool = True) -> dict[str, Any]:
+    """Return one method's figures; without students, those of its selection alone."""
+    started, truth = time.perf_counter(), run.test[1]
+    shares, said = answers(run, name, students)
+    found = None if said is None else figures(truth, said, run.plan.space.names)
     return shares | {
-        "accuracy": found.accuracy,
-        "macro_f1": found.macro_f1,
+        "accuracy": None if found is None else found.accuracy,
+        "macro_f1": None if found is None else found.macro_f1,
         "passes": PASSES + 1 if name in NEEDS_PASSES else 0 if name == "supervised" else 1,
         "texts": len(run.plan.corpus),
         "test_texts": len(truth),
@@ -243,93 +241,6 @@ def measure(run: Run, name: str) -> dict[str, Any]:
         "teachers": len(run.plan.teachers),
         "seconds": round(time.perf_counter() - started, 1),
     }
-
-
-def extend(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to the results, in the place of an earlier one of its setting, seed and method."""
-    frame = pd.DataFrame([row])
-    if path.exists():
-        before = pd.read_parquet(path)
-        same = (before[["setting", "seed", "method"]] == frame.loc[0, ["setting", "seed", "method"]]).all(axis=1)
-        frame = pd.concat([before[~same], frame], ignore_index=True)
-    frame.sort_values(["setting", "method", "seed"]).to_parquet(path, index=False)
-
-
-def is_there(path: Path, key: dict[str, Any], settings: dict[str, Any]) -> bool:
-    """Return whether the results have a row; a row of other settings is refused."""
-    if not path.exists():
-        return False
-    found = pd.read_parquet(path)
-    found = found[(found[list(key)] == list(key.values())).all(axis=1)]
-    for name, value in settings.items():
-        if len(found) and found[name].iloc[0] != value:
-            raise SystemExit(
-                f"{path}: {key} is there with {name} {found[name].iloc[0]}, now {value}; give another --results"
-            )
-    return len(found) > 0
-
-
-def table(frame: pd.DataFrame) -> str:
-    """Return a Markdown table: a row a setting and method, mean ± standard deviation over the seeds."""
-    lines = [
-        "| setting | method | seeds | right teacher | pseudo-label | **student** | macro-F1 | passes a teacher |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for setting in sorted(frame["setting"].unique()):
-        for method in EVERY:
-            rows = frame[(frame["setting"] == setting) & (frame["method"] == method)]
-            if len(rows):
-                cells = [spread(rows[column]) for column in ("chosen", "pseudo", "accuracy", "macro_f1")]
-                cells[2] = f"**{cells[2]}**"
-                passes = rows["passes"].iloc[0]
-                lines.append(f"| {setting} | {method} | {len(rows)} | {' | '.join(cells)} | {passes} |")
-    return "\n".join(lines)
-
-
-def summary(frame: pd.DataFrame) -> str:
-    """Return a Markdown table: a row a setting, the student's accuracy by method, and how often the teacher was right.
-
-    The gap is that between ``muka`` and ``oracle``; closed is the part of it that ``pool`` gains, on the seeds all
-    three have; over all settings, gains and gaps are added up before they are divided.
-    """
-    shown = ("muka", "vkd", "uhc", "pool", "oracle", "supervised")
-    lines = [
-        f"| setting | right teacher: muka, pool | {' | '.join(shown)} | gap closed |",
-        "|---|---|" + "---|" * (len(shown) + 1),
-    ]
-    gains, gaps = [], []
-    for setting in sorted(frame["setting"].unique()):
-        rows = {name: frame[(frame["setting"] == setting) & (frame["method"] == name)] for name in shown}
-        cells = [spread(found["accuracy"]) for found in rows.values()]
-        cells[shown.index("pool")] = f"**{cells[shown.index('pool')]}**"
-        three = [rows[name].set_index("seed")["accuracy"] for name in ("muka", "pool", "oracle")]
-        paper, ours, best = pd.concat(three, axis=1, join="inner").mean().tolist()
-        gap = "–"
-        if best > paper:  # not if a method is missing: the mean of nothing is no number
-            gains, gaps = [*gains, ours - paper], [*gaps, best - paper]
-            gap = f"{gains[-1] / gaps[-1]:.0%}"
-        chosen = ", ".join(spread(rows[name]["chosen"]) for name in ("muka", "pool"))
-        lines.append(f"| {setting} | {chosen} | {' | '.join(cells)} | {gap} |")
-    if gaps:
-        lines.append(f"\nGap closed over all settings: {sum(gains) / sum(gaps):.0%}.")
-    return "\n".join(lines)
-
-
-def fill(document: Path, parts: dict[str, str]) -> None:
-    """Put each part into a document between the comments ``accuracy: PART`` and ``end``."""
-    page = document.read_text(encoding="utf-8")
-    for name, content in parts.items():
-        pattern = rf"(<!-- accuracy: {name} -->\n).*?(\n<!-- end -->)"
-        page = re.sub(pattern, lambda found, text=content: f"{found[1]}\n{text}\n{found[2]}", page, flags=re.DOTALL)
-    document.write_text(page, encoding="utf-8")
-
-
-def spread(values: pd.Series) -> str:
-    """Write shares as percentages: mean ± sample standard deviation, the mean alone for one."""
-    values = 100 * values.dropna()
-    if not len(values):
-        return "–"
-    return f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else "")
 
 
 def main() -> None:
@@ -342,6 +253,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--no-students", action="store_true", help="judge whose text is whose, train nothing")
     parser.add_argument("--results", type=Path, required=True, help="Parquet file to extend")
     parser.add_argument("--documents", nargs="*", type=Path, default=[], help="Markdown files to put the tables into")
     args = parser.parse_args()
@@ -361,14 +273,20 @@ def main() -> None:
                 given = training | {"base": Path(args.base).name, "teacher_settings": json.dumps(settings)}
                 if is_there(args.results, key, given):
                     continue
-                row = key | measure(run, method) | given | {"versions": json.dumps(versions())}
+                row = key | measure(run, method, not args.no_students) | given | {"versions": json.dumps(versions())}
                 extend(args.results, row)
-                print(f"{setting.name} seed {seed} {method}: {row['accuracy']:.4f}", flush=True)
+                told = ", ".join(
+                    f"{name} {row[name]:.4f}" for name in ("chosen", "accuracy") if row.get(name) is not None
+                )
+                print(f"{setting.name} seed {seed} {method}: {told}", flush=True)
     if args.results.exists():
         frame = pd.read_parquet(args.results)
-        print(summary(frame), table(frame), sep="\n\n")
+        parts = (
+            {"selection": selection(frame)} if args.no_students else {"summary": summary(frame), "table": table(frame)}
+        )
+        print(*parts.values(), sep="\n\n")
         for document in args.documents:
-            fill(document, {"summary": summary(frame), "table": table(frame)})
+            fill(document, parts)
 
 
 if __name__ == "__main__":

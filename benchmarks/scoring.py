@@ -17,69 +17,19 @@ speed of a plain matrix product of the layers' shape, measured in the same run.
 from __future__ import annotations
 
 import argparse
-import copy
-import importlib.util
 import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
+from ways import AUTHORS_BATCH, Workload, ways
 
-from muka_fast.uncertainty.building import build_engine
-from muka_fast.uncertainty.dropout import find_sites
-from muka_fast.uncertainty.operations import TorchOperations
-from muka_fast.uncertainty.packing import Packed, pack
-
-AUTHORS_LENGTH, AUTHORS_BATCH = 128, 16
 LIMITED = ("engine, tail", "engine, head")
-
-
-@dataclass
-class Workload:
-    """Texts as token ids, and how they are batched."""
-
-    rows: list[np.ndarray]
-    budget: int
-    device: torch.device
-    passes: int
-    ids: np.ndarray = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rows = sorted(self.rows, key=len, reverse=True)
-        self.ids = np.random.default_rng(0).integers(0, 2**64, len(self.rows), dtype=np.uint64)
-
-    def cut(self, budget: int) -> list[range]:
-        """Cut the sorted texts into batches of at most ``budget`` padded tokens."""
-        batches, start = [], 0
-        while start < len(self.rows):
-            stop = min(len(self.rows), start + max(1, budget // len(self.rows[start])))
-            batches.append(range(start, stop))
-            start = stop
-        return batches
-
-    def padded(self, pick: Sequence[int], length: int | None = None) -> dict[str, Tensor]:
-        """Return input ids and attention mask of some texts."""
-        longest = length or max(len(self.rows[i]) for i in pick)
-        ids = torch.zeros(len(pick), longest, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for place, index in enumerate(pick):
-            row = torch.from_numpy(self.rows[index][:longest].astype(np.int64))
-            ids[place, : len(row)], mask[place, : len(row)] = row, 1
-        return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
-
-    def packed(self) -> list[Packed]:
-        """Return the batches without padding."""
-        return [
-            pack([{"input_ids": self.rows[i]} for i in pick], self.ids[pick.start : pick.stop], self.device)
-            for pick in self.cut(self.budget)
-        ]
 
 
 def flops(workload: Workload, config: Any) -> float:
@@ -113,178 +63,6 @@ def ceiling(width: int, inner: int, device: torch.device, dtype: torch.dtype, ro
         synchronise(device)
         times.append((time.perf_counter() - started) / repeats)
     return 2 * a.numel() * len(b) / statistics.median(times[2:])
-
-
-def deterministic(model: Any, workload: Workload) -> Callable[[], None]:
-    """One Hugging Face pass, sorted and padded to the longest of a batch."""
-
-    def run() -> None:
-        model.eval()
-        with torch.inference_mode():
-            for pick in workload.cut(workload.budget):
-                model(**workload.padded(pick))
-
-    return run
-
-
-def authors(model: Any, workload: Workload) -> Callable[[], None]:
-    """K eager passes in training mode over texts padded to 128, in the order they come."""
-    order = np.random.default_rng(1).permutation(len(workload.rows)).tolist()
-    eager = copy.deepcopy(model)
-    eager.set_attn_implementation("eager")
-
-    def run() -> None:
-        eager.train()
-        with torch.no_grad():
-            for start in range(0, len(order), AUTHORS_BATCH):
-                batch = workload.padded(order[start : start + AUTHORS_BATCH], AUTHORS_LENGTH)
-                for _ in range(workload.passes):
-                    eager(**batch).logits.softmax(-1)
-
-    return run
-
-
-def by_hand(model: Any, workload: Workload) -> Callable[[], None]:
-    """K in the batch dimension, sorted lengths, dynamic padding, inference mode."""
-
-    def run() -> None:
-        model.train()
-        with torch.inference_mode():
-            for pick in workload.cut(max(1, workload.budget // workload.passes)):
-                batch = {name: tensor.repeat(workload.passes, 1) for name, tensor in workload.padded(pick).items()}
-                model(**batch).logits.softmax(-1)
-        model.eval()
-
-    return run
-
-
-class Stacked(nn.Module):
-    """A Hugging Face model that takes ids and mask in one tensor and returns logits: what the wrappers expect."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Take (B, 2, L)."""
-        return self.model(input_ids=x[:, 0], attention_mask=x[:, 1]).logits
-
-
-def torch_uncertainty(model: Any, workload: Workload) -> Callable[[], None]:
-    """Wrapper of torch-uncertainty, passes in the batch dimension."""
-    # Its file alone: importing the package needs torchvision and more that the wrapper does not use.
-    package = importlib.util.find_spec("torch_uncertainty")
-    if package is None or not package.submodule_search_locations:
-        raise ImportError("torch-uncertainty is not installed")
-    file = Path(package.submodule_search_locations[0]) / "methods" / "mc_dropout.py"
-    spec = importlib.util.spec_from_file_location("torch_uncertainty_mc_dropout", file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    wrapped = module.mc_dropout(Stacked(copy.deepcopy(model)), num_estimators=workload.passes, on_batch=True).eval()
-
-    def run() -> None:
-        with torch.inference_mode():
-            for pick in workload.cut(max(1, workload.budget // workload.passes)):
-                wrapped(torch.stack(list(workload.padded(pick).values()), dim=1)).softmax(-1)
-
-    return run
-
-
-def baal(model: Any, workload: Workload) -> Callable[[], None]:
-    """Patched dropout modules, passes in the batch dimension as baal's wrapper replicates them."""
-    from baal.bayesian.dropout import patch_module
-
-    patched = patch_module(Stacked(copy.deepcopy(model).eval()), inplace=True).eval()
-
-    def run() -> None:
-        with torch.inference_mode():
-            for pick in workload.cut(max(1, workload.budget // workload.passes)):
-                stacked = torch.stack(list(workload.padded(pick).values()), dim=1)
-                patched(stacked.repeat(workload.passes, 1, 1)).softmax(-1)
-
-    return run
-
-
-def engine(model: Any, workload: Workload, scope: str = "full", operations: Any = None) -> Callable[[], None]:
-    """The engine: first look and K passes, down to the signals."""
-    built = build_engine(model, 1, where="benchmark", scope=scope, budget=workload.budget, operations=operations)
-
-    def run() -> None:
-        for batch in workload.packed():
-            built.score(batch, workload.passes)
-
-    return run
-
-
-def engine_look(model: Any, workload: Workload) -> Callable[[], None]:
-    """The engine's deterministic pass alone."""
-    built = build_engine(model, 1, where="benchmark", budget=workload.budget)
-
-    def run() -> None:
-        for batch in workload.packed():
-            built.first_look(batch)
-
-    return run
-
-
-def without_dropout(model: Any) -> Any:
-    """Return a copy that drops nothing: what its passes cost less is what dropout costs."""
-    plain = copy.deepcopy(model)
-    for site in find_sites(plain):
-        site.p = 0.0
-    return plain
-
-
-def autocast(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Run something under bf16 autocast."""
-
-    def cast() -> None:
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            run()
-
-    return cast
-
-
-Way = tuple[Callable[[], Callable[[], None]], Workload]
-
-
-def ways(
-    model: Any, workload: Workload, small: Workload
-) -> dict[str, tuple[Callable[[], Callable[[], None]], Workload]]:
-    """Return every way to run, how it is set up, and on which texts (the authors' on fewer: it is slow)."""
-    device = workload.device
-    found: dict[str, Way] = {
-        "deterministic": (lambda: deterministic(model, workload), workload),
-        "authors": (lambda: authors(model, small), small),
-        "by hand": (lambda: by_hand(model, workload), workload),
-        "by hand, no dropout": (lambda: by_hand(without_dropout(model), workload), workload),
-        "torch-uncertainty": (lambda: torch_uncertainty(model, workload), workload),
-        "baal": (lambda: baal(model, workload), workload),
-        "engine, first look": (lambda: engine_look(model, workload), workload),
-        "engine, full": (lambda: engine(model, workload), workload),
-        "engine, full, no dropout": (lambda: engine(without_dropout(model), workload), workload),
-        "engine, tail": (lambda: engine(model, workload, "tail"), workload),
-        "engine, head": (lambda: engine(model, workload, "head"), workload),
-    }
-    if device.type == "cuda":
-        half = copy.deepcopy(model).to(torch.bfloat16)
-        found |= {
-            "authors, bf16": (lambda: autocast(authors(model, small), device), small),
-            "by hand, bf16": (lambda: autocast(by_hand(model, workload), device), workload),
-            "by hand, bf16, compiled": (
-                lambda: autocast(by_hand(torch.compile(copy.deepcopy(model), dynamic=True), workload), device),
-                workload,
-            ),
-            "torch-uncertainty, bf16": (lambda: autocast(torch_uncertainty(model, workload), device), workload),
-            "baal, bf16": (lambda: autocast(baal(model, workload), device), workload),
-            "engine, full, bf16": (lambda: engine(half, workload), workload),
-            "engine, tail, bf16": (lambda: engine(half, workload, "tail"), workload),
-            "engine, full, PyTorch operations": (
-                lambda: engine(model, small, operations=TorchOperations()),
-                small,
-            ),
-        }
-    return found
 
 
 def measure(

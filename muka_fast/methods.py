@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from muka_fast.errors import RecipeError
 from muka_fast.objectives import CommonFeatures, Distillation, FeatureAmalgamation, HeterogeneousDistillation, Objective
+from muka_fast.readout import softmax
 from muka_fast.recipe import SelectionSpec
 from muka_fast.selection import METHODS, Pool, Trust, shares, targets
 
@@ -65,7 +65,7 @@ def lesson(pool: Pool, trust: Trust, settings: SelectionSpec, student_width: int
     temperature = settings.distillation_temperature
     everyone = np.ones(len(pool))
     if settings.method == "uhc":
-        own = [_softmax(signals.logits / temperature) for signals in pool.signals]
+        own = [softmax(signals.logits / temperature) for signals in pool.signals]
         return Lesson(np.concatenate(own, axis=1), everyone, HeterogeneousDistillation(pool.space.columns, temperature))
     together = concatenated(pool, temperature)
     if settings.method == "vkd":
@@ -93,7 +93,3 @@ def concatenated(pool: Pool, temperature: float) -> np.ndarray:
     for own, columns in zip(shares(pool, temperature), pool.space.columns, strict=True):
         result[:, list(columns)] += own
     return result
-
-
-def _softmax(values: np.ndarray) -> np.ndarray:
-    return torch.from_numpy(values).softmax(-1).numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -31,7 +32,7 @@ def distillation_loss(
     return divergence.mean()
 
 
-class Objective(nn.Module):
+class Objective(nn.Module, ABC):
     """A loss of student logits, and of what the student's classifier reads, against stored targets.
 
     Its parameters, if it has any, are trained with the student and left out of what is saved.
@@ -42,6 +43,7 @@ class Objective(nn.Module):
 
     reads_features = False
 
+    @abstractmethod
     def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, importance: Tensor) -> Tensor:
         """Return the mean loss of a batch.
 
@@ -51,7 +53,6 @@ class Objective(nn.Module):
             targets: (B, W), as the method that chose this objective lays them out.
             importance: (B,).
         """
-        raise NotImplementedError
 
 
 class Distillation(Objective):
@@ -112,9 +113,9 @@ class FeatureMatching(Objective):
         distilled = distillation_loss(logits, targets[:, : self.classes], importance, self.temperature)
         return distilled + self.match(features.float(), targets[:, self.classes :].float().split(self.widths, dim=1))
 
+    @abstractmethod
     def match(self, student: Tensor, teachers: Sequence[Tensor]) -> Tensor:
         """Return the loss of student features (B, D) against each teacher's, (B, F_t)."""
-        raise NotImplementedError
 
 
 class FeatureAmalgamation(FeatureMatching):

@@ -13,6 +13,7 @@ import torch
 
 from muka_fast.calibration import ENOUGH, expected_calibration_error, fit_temperature
 from muka_fast.corpus import Corpus, read_corpus
+from muka_fast.distillation import DistillationSet, split_validation
 from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
 from muka_fast.environment import device_name, versions
@@ -36,7 +37,7 @@ from muka_fast.selection import METHODS, Pool, Trust, judge
 from muka_fast.student import load_student
 from muka_fast.summary import block_confusion, risk_coverage, summarise_selection
 from muka_fast.teachers import describe_teachers
-from muka_fast.training import DistillationSet, Training, split_validation, train_student
+from muka_fast.training import Training, train_student
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -26,7 +26,8 @@ from transformers import (
 from transformers.integrations import get_reporting_integration_callbacks
 
 from muka_fast.checkpoints import first_line
-from muka_fast.encoding import Row, padded
+from muka_fast.distillation import DistillationSet, LengthGroupedOrder
+from muka_fast.encoding import padded
 from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.objectives import Distillation, Objective
 from muka_fast.processes import Group
@@ -37,54 +38,6 @@ from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
 OBJECTIVE = "muka_fast_objective"
-
-
-class DistillationSet(Dataset[dict[str, Any]]):
-    """Some of the pool's encoded texts with their stored targets and importance.
-
-    Args:
-        rows: Encoded texts of the whole pool.
-        targets: What the objective compares with, of the whole pool, (N, W); for most, target distributions.
-        importance: Weight of each text of the pool, (N,).
-        indices: Which texts of the pool belong to this set.
-    """
-
-    def __init__(self, rows: Sequence[Row], targets: np.ndarray, importance: np.ndarray, indices: np.ndarray) -> None:
-        self.rows, self.targets, self.importance, self.indices = rows, targets, importance, indices
-        self.lengths = np.array([len(rows[index]["input_ids"]) for index in indices])
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        index = self.indices[position]
-        return {"encoding": self.rows[index], "target": self.targets[index], "importance": self.importance[index]}
-
-
-class LengthGroupedOrder(Sampler[int]):
-    """A random order in which texts of like length stand together, a pure function of seed and epoch.
-
-    Each stretch of 50 batches of a random permutation is sorted by length and its batches shuffled, so a resumed run
-    sees the batches the uninterrupted one would have seen.
-    """
-
-    def __init__(self, lengths: np.ndarray, batch: int, seed: int, epoch: Callable[[], int]) -> None:
-        self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        random = np.random.default_rng([self.seed, self.epoch()])
-        order = random.permutation(len(self.lengths))
-        stretch = 50 * self.batch
-        for start in range(0, len(order), stretch):
-            part = order[start : start + stretch]
-            part = part[np.argsort(-self.lengths[part], kind="stable")]
-            whole = len(part) // self.batch * self.batch
-            batches = part[:whole].reshape(-1, self.batch)
-            yield from random.permutation(batches).reshape(-1).tolist()
-            yield from part[whole:].tolist()
 
 
 class StudentTrainer(Trainer):
@@ -161,13 +114,6 @@ def _precision(settings: TrainingSpec, device: torch.device) -> dict[str, bool]:
         half = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         wanted = half if cuda else "fp32"
     return {"bf16": wanted == "bf16", "fp16": wanted == "fp16"}
-
-
-def split_validation(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (training, validation) indices; at least one validation text if ``share`` is above zero."""
-    order = np.random.default_rng([seed, 1]).permutation(count)
-    held = min(count - 1, max(1, round(count * share))) if share > 0 else 0
-    return np.sort(order[held:]), np.sort(order[:held])
 
 
 def check_settings(settings: TrainingSpec, group: Group) -> None:

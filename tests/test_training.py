@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from muka_fast import training
 from muka_fast.corpus import build_corpus
+from muka_fast.distillation import DistillationSet, LengthGroupedOrder, split_validation
 from muka_fast.encoding import encode
 from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.objectives import FeatureAmalgamation
@@ -16,7 +17,7 @@ from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import StudentSpec, TrainingSpec
 from muka_fast.student import load_student
-from muka_fast.training import DistillationSet, LengthGroupedOrder, check_settings, split_validation, train_student
+from muka_fast.training import check_settings, train_student
 
 CPU = torch.device("cpu")
 NAMES = ("x", "y", "z")

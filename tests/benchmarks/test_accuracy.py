@@ -13,6 +13,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import accuracy  # noqa: E402
+import accuracy_tables  # noqa: E402
 import mix_pool  # noqa: E402
 
 NAMES = (("music", "weather"), ("travel", "bank", "lights"))
@@ -52,6 +53,19 @@ def test_every_method_is_measured_and_nothing_twice(setting, monkeypatch, capsys
     assert (frame["test_texts"] == 30).all()
 
 
+def test_selection_is_measured_without_students(setting, monkeypatch, capsys):
+    results, page = setting / "selection.parquet", setting / "page.md"
+    page.write_text("<!-- accuracy: selection -->\n\n<!-- end -->\n")
+    arguments = [str(setting / "tiny"), "--base", str(setting / "base"), "--results", str(results), "--no-students"]
+    monkeypatch.setattr(sys, "argv", ["a", *arguments, "--methods", "energy", "pool", "--documents", str(page)])
+    monkeypatch.setattr(accuracy, "train", None)
+    accuracy.main()
+    frame = pd.read_parquet(results).set_index("method")
+    assert frame["accuracy"].isna().all()
+    row = " | ".join(f"{100 * frame.loc[name, 'chosen']:.1f}" for name in ("energy", "pool"))
+    assert f"| setting | texts | energy | pool |\n|---|---|---|---|\n| tiny | 80 | {row} |" in page.read_text()
+
+
 def test_upper_bounds_leave_foreign_texts_out(setting, monkeypatch):
     other = pd.DataFrame({"text": [f"nothing {i}" for i in range(60)], "label": "odd", "split": "train"})
     other.to_parquet(setting / "other.parquet")
@@ -86,17 +100,17 @@ def test_tables_by_hand():
     frame["pseudo"], frame["macro_f1"], frame["passes"] = np.nan, 0.5, 1
     assert (
         "| s | 60.0 ± 0.0, 90.0 ± 0.0 | 51.0 ± 1.4 | – | – | **81.0 ± 1.4** | 91.0 ± 1.4 | – | 75% |"
-        in accuracy.summary(frame)
+        in accuracy_tables.summary(frame)
     )
-    assert accuracy.summary(frame).endswith("Gap closed over all settings: 75%.")
-    assert "| s | pool | 2 | 90.0 ± 0.0 | – | **81.0 ± 1.4** | 50.0 ± 0.0 | 1 |" in accuracy.table(frame)
+    assert accuracy_tables.summary(frame).endswith("Gap closed over all settings: 75%.")
+    assert "| s | pool | 2 | 90.0 ± 0.0 | – | **81.0 ± 1.4** | 50.0 ± 0.0 | 1 |" in accuracy_tables.table(frame)
 
 
 def test_documents_are_filled_between_their_marks(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- accuracy: one -->\nold\n<!-- end -->\nb\n<!-- accuracy: two -->\n\n<!-- end -->\n")
     for _ in range(2):
-        accuracy.fill(page, {"one": "1 \\g<0>", "two": "2"})
+        accuracy_tables.fill(page, {"one": "1 \\g<0>", "two": "2"})
     assert page.read_text() == (
         "a\n<!-- accuracy: one -->\n\n1 \\g<0>\n\n<!-- end -->\nb\n<!-- accuracy: two -->\n\n2\n\n<!-- end -->\n"
     )

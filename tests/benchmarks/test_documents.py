@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import accuracy  # noqa: E402
+import accuracy_tables  # noqa: E402
 import forms  # noqa: E402
 import passes  # noqa: E402
 import scoring  # noqa: E402
@@ -40,6 +40,6 @@ def test_the_comparison_of_methods_shows_the_committed_figures():
     frame = pd.read_parquet(ROOT / "benchmarks" / "results" / "accuracy.parquet")
     assert {"muka", "vkd", "uhc", "pool", "oracle"} <= set(frame["method"])
     page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
-    assert accuracy.table(frame) in page
-    assert accuracy.summary(frame) in page
-    assert accuracy.summary(frame) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert accuracy_tables.table(frame) in page
+    assert accuracy_tables.summary(frame) in page
+    assert accuracy_tables.summary(frame) in (ROOT / "README.md").read_text(encoding="utf-8")

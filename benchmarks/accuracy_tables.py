@@ -1,0 +1,113 @@
+"""Results of ``accuracy.py``: kept in a Parquet file, shown as Markdown tables, put into documents."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+ORDER = (
+    *("muka", "muka, hard", "single-pass entropy", "energy", "vkd", "uhc", "dfa", "cfl"),
+    *("pool", "pool, 16 passes", "ensemble", "oracle", "supervised"),
+)
+"""Of methods in a table."""
+
+
+def extend(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to the results, in the place of an earlier one of its setting, seed and method."""
+    frame = pd.DataFrame([row])
+    if path.exists():
+        before = pd.read_parquet(path)
+        same = (before[["setting", "seed", "method"]] == frame.loc[0, ["setting", "seed", "method"]]).all(axis=1)
+        frame = pd.concat([before[~same], frame], ignore_index=True)
+    frame.sort_values(["setting", "method", "seed"]).to_parquet(path, index=False)
+
+
+def is_there(path: Path, key: dict[str, Any], settings: dict[str, Any]) -> bool:
+    """Return whether the results have a row; a row of other settings is refused."""
+    if not path.exists():
+        return False
+    found = pd.read_parquet(path)
+    found = found[(found[list(key)] == list(key.values())).all(axis=1)]
+    for name, value in settings.items():
+        if len(found) and found[name].iloc[0] != value:
+            raise SystemExit(
+                f"{path}: {key} is there with {name} {found[name].iloc[0]}, now {value}; give another --results"
+            )
+    return len(found) > 0
+
+
+def table(frame: pd.DataFrame) -> str:
+    """Return a Markdown table: a row a setting and method, mean ± standard deviation over the seeds."""
+    lines = [
+        "| setting | method | seeds | right teacher | pseudo-label | **student** | macro-F1 | passes a teacher |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for setting in sorted(frame["setting"].unique()):
+        for method in ORDER:
+            rows = frame[(frame["setting"] == setting) & (frame["method"] == method)]
+            if len(rows):
+                cells = [spread(rows[column]) for column in ("chosen", "pseudo", "accuracy", "macro_f1")]
+                cells[2] = f"**{cells[2]}**"
+                passes = rows["passes"].iloc[0]
+                lines.append(f"| {setting} | {method} | {len(rows)} | {' | '.join(cells)} | {passes} |")
+    return "\n".join(lines)
+
+
+def selection(frame: pd.DataFrame) -> str:
+    """Return a Markdown table: a row a setting, by method the share of the pool whose right teacher is chosen."""
+    shown = [method for method in ORDER if (frame["method"] == method).any()]
+    lines = [f"| setting | texts | {' | '.join(shown)} |", "|---|---|" + "---|" * len(shown)]
+    for setting in sorted(frame["setting"].unique()):
+        rows = frame[frame["setting"] == setting]
+        cells = [spread(rows[rows["method"] == method]["chosen"]) for method in shown]
+        lines.append(f"| {setting} | {rows['texts'].iloc[0]:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """Return a Markdown table: a row a setting, the student's accuracy by method, and how often the teacher was right.
+
+    The gap is that between ``muka`` and ``oracle``; closed is the part of it that ``pool`` gains, on the seeds all
+    three have; over all settings, gains and gaps are added up before they are divided.
+    """
+    shown = ("muka", "vkd", "uhc", "pool", "oracle", "supervised")
+    lines = [
+        f"| setting | right teacher: muka, pool | {' | '.join(shown)} | gap closed |",
+        "|---|---|" + "---|" * (len(shown) + 1),
+    ]
+    gains, gaps = [], []
+    for setting in sorted(frame["setting"].unique()):
+        rows = {name: frame[(frame["setting"] == setting) & (frame["method"] == name)] for name in shown}
+        cells = [spread(found["accuracy"]) for found in rows.values()]
+        cells[shown.index("pool")] = f"**{cells[shown.index('pool')]}**"
+        three = [rows[name].set_index("seed")["accuracy"] for name in ("muka", "pool", "oracle")]
+        paper, ours, best = pd.concat(three, axis=1, join="inner").mean().tolist()
+        gap = "–"
+        if best > paper:  # not if a method is missing: the mean of nothing is no number
+            gains, gaps = [*gains, ours - paper], [*gaps, best - paper]
+            gap = f"{gains[-1] / gaps[-1]:.0%}"
+        chosen = ", ".join(spread(rows[name]["chosen"]) for name in ("muka", "pool"))
+        lines.append(f"| {setting} | {chosen} | {' | '.join(cells)} | {gap} |")
+    if gaps:
+        lines.append(f"\nGap closed over all settings: {sum(gains) / sum(gaps):.0%}.")
+    return "\n".join(lines)
+
+
+def fill(document: Path, parts: dict[str, str]) -> None:
+    """Put each part into a document between the comments ``accuracy: PART`` and ``end``."""
+    page = document.read_text(encoding="utf-8")
+    for name, content in parts.items():
+        pattern = rf"(<!-- accuracy: {name} -->\n).*?(\n<!-- end -->)"
+        page = re.sub(pattern, lambda found, text=content: f"{found[1]}\n{text}\n{found[2]}", page, flags=re.DOTALL)
+    document.write_text(page, encoding="utf-8")
+
+
+def spread(values: pd.Series) -> str:
+    """Write shares as percentages: mean ± sample standard deviation, the mean alone for one."""
+    values = 100 * values.dropna()
+    if not len(values):
+        return "–"
+    return f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else "")
