@@ -86,6 +86,7 @@ class Run:
     learning_rate: float
     max_length: int
     seed: int
+    precision: str = "fp32"
 
     def recipe(self, texts: str, passes: int) -> Recipe:
         """Return a recipe that scores the texts of a file with this many passes."""
@@ -100,7 +101,7 @@ class Run:
             "selection": {"method": "muka", "trust": "predictive-entropy" if passes else "energy"},
             "training": {
                 "max_steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate,
-                "freeze_embeddings": True, "validation_share": 0.0, "evaluations": 1,
+                "freeze_embeddings": True, "precision": self.precision, "validation_share": 0.0, "evaluations": 1,
             },
             "device": "cpu",
             "seed": self.seed,
@@ -216,7 +217,8 @@ def answers(run: Run, name: str, students: bool) -> tuple[dict[str, float | None
         pool = run.signals("test.parquet", 0)
         whole = read_corpus(run.recipe("test.parquet", 0).data)
         place = {int(identity): index for index, identity in enumerate(whole.ids)}
-        said = targets(pool, judge(pool, SelectionSpec(method="pool"))).argmax(1)
+        settings = SelectionSpec(method="pool")
+        said = targets(pool, judge(pool, settings, judge(run.looks, settings).model)).argmax(1)
         return {}, said[[place[int(identity)] for identity in corpus.ids]]
     trust, learn = taught(run, name)
     if not students:
@@ -253,13 +255,14 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--max-length", type=int, default=128)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the students' training")
     parser.add_argument("--no-students", action="store_true", help="judge whose text is whose, train nothing")
     parser.add_argument("--results", type=Path, required=True, help="Parquet file to extend")
     parser.add_argument("--documents", nargs="*", type=Path, default=[], help="Markdown files to put the tables into")
     args = parser.parse_args()
     if args.settings and not args.base:
         parser.error("--base is needed to train students")
-    training = {key: getattr(args, key) for key in ("steps", "batch_size", "learning_rate", "max_length")}
+    training = {key: getattr(args, key) for key in ("steps", "batch_size", "learning_rate", "max_length", "precision")}
     for setting in args.settings:
         found = sorted(
             int(path.name.split("-")[1]) for path in setting.glob("seed-*") if (path / "teachers.json").exists()

@@ -14,7 +14,7 @@ from muka_fast.errors import RecipeError
 from muka_fast.objectives import CommonFeatures, Distillation, FeatureAmalgamation, HeterogeneousDistillation, Objective
 from muka_fast.readout import softmax
 from muka_fast.recipe import SelectionSpec
-from muka_fast.selection import METHODS, Pool, Trust, shares, targets
+from muka_fast.selection import CHOOSING, Pool, Trust, shares, targets
 
 MATCH_FEATURES = {"dfa": FeatureAmalgamation, "cfl": CommonFeatures}
 
@@ -60,7 +60,7 @@ def lesson(pool: Pool, trust: Trust, settings: SelectionSpec, student_width: int
     Raises:
         RecipeError: If the method matches features and the student or a teacher has none.
     """
-    if settings.method in METHODS:
+    if settings.method in CHOOSING:
         return Lesson(targets(pool, trust), trust.importance, Distillation())
     temperature = settings.distillation_temperature
     everyone = np.ones(len(pool))

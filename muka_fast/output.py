@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from muka_fast.errors import OutputError
+from muka_fast.ownership import OWNERSHIP
 from muka_fast.recipe import Recipe
 from muka_fast.scores import differences, write_atomically
 
@@ -25,6 +26,7 @@ _OURS = (
         "run.json",
         "README.md",
         "report.html",
+        OWNERSHIP,
         "scores",
         "scores-test",
         "checkpoints",

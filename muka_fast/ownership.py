@@ -17,45 +17,29 @@ them, and the verdict says so.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
-FOLDS = 5
-FIT_ON = 20_000
+from muka_fast.errors import ModelError
+from muka_fast.evidence import ClassMeans, Scale, TeacherFit, TeacherView, TwoNormals, numbers
+from muka_fast.gate import FIT_ON, Gate, GateModel
+from muka_fast.scores import write_atomically
+
 ROUNDS_ALONE, ROUNDS_TOGETHER = 12, 6
-ITERATIONS = 10
-"""Of a gate's fit in each round: to go on until it stands chose no better and took three times as long."""
-SHRINKAGE = 0.1
 FLOOR = 1e-3
 LEAST_SHARE = 0.01
+OWNERSHIP = "ownership.npz"
+"""Name of an :class:`OwnershipModel` beside the student."""
 NOBODY = 0.05
 """Share of foreign texts to start from."""
 SLIGHT = 0.2
 """Cohen's kappa up to which agreement is called slight (Landis and Koch 1977)."""
-
-
-@dataclass(frozen=True)
-class TeacherView:
-    """What one teacher says of N texts.
-
-    Attributes:
-        probabilities: Deterministic softmax, (N, C).
-        energy: logsumexp of the logits, (N,).
-        features: What its classifier reads, (N, F), or None.
-    """
-
-    probabilities: np.ndarray
-    energy: np.ndarray
-    features: np.ndarray | None
-
-    def take(self, indices: np.ndarray) -> TeacherView:
-        """Return the texts at ``indices``."""
-        features = None if self.features is None else self.features[indices]
-        return TeacherView(self.probabilities[indices], self.energy[indices], features)
 
 
 @dataclass(frozen=True)
@@ -95,109 +79,41 @@ def _softmax(values: np.ndarray) -> np.ndarray:
     return torch.from_numpy(values).softmax(-1).numpy()
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
-    return (values - values.mean(0)) / (values.std(0) + 1e-9)
-
-
-def nearest_distance(features: np.ndarray, probabilities: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Squared Mahalanobis distance to the nearest class mean, (N,).
-
-    Means and the common within-class covariance (shrunk towards a multiple of the identity) are of the texts weighted
-    by ``weight``, the belief that the teacher owns them, classes by ``probabilities``.
-
-    Args:
-        features: (N, F).
-        probabilities: The teacher's softmax, (N, C).
-        weight: (N,), non-negative.
-    """
-    share = weight[:, None] * probabilities
-    mass = share.sum(0)
-    seen = mass > 1e-6 * mass.sum()
-    means = (share[:, seen].T @ features) / mass[seen, None]
-    nearest = probabilities[:, seen].argmax(1)
-    scatter = features - means[nearest]
-    covariance = (scatter * weight[:, None]).T @ scatter / weight.sum()
-    size = covariance.shape[0]
-    level = np.trace(covariance) / size + 1e-12
-    whiten = np.linalg.inv(np.linalg.cholesky((1 - SHRINKAGE) * covariance + SHRINKAGE * level * np.eye(size)))
-    points, centres = features @ whiten.T, means @ whiten.T
-    squares = (points**2).sum(1)[:, None] - 2 * points @ centres.T + (centres**2).sum(1)
-    return np.maximum(squares.min(1), 1e-9)
-
-
-def class_closeness(features: np.ndarray, probabilities: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Minus the log of :func:`nearest_distance`."""
-    return -np.log(nearest_distance(features, probabilities, weight))
-
-
-@dataclass(frozen=True)
-class TwoNormals:
-    """Own and foreign texts of one teacher, each normally distributed, with a common covariance.
-
-    Numbers that are not larger for own texts say nothing: they are left out.
-
-    Attributes:
-        ratio: Log-likelihood ratio of own against foreign, (N,): a linear discriminant.
-        gain: Log-likelihood ratio of foreign against one normal distribution for all texts, (N,).
-    """
-
-    ratio: np.ndarray
-    gain: np.ndarray
-
-    @classmethod
-    def fit(cls, evidence: np.ndarray, weight: np.ndarray) -> TwoNormals:
-        """Fit both.
-
-        Args:
-            evidence: (N, M) scalars of one teacher, larger the more a text seems its own.
-            weight: Belief that it owns each text, (N,), in (0, 1).
-        """
-        foreign = 1 - weight
-        own_mean, foreign_mean = weight @ evidence / weight.sum(), foreign @ evidence / foreign.sum()
-        larger = own_mean > foreign_mean
-        if not larger.any():
-            return cls(np.zeros(len(evidence)), np.zeros(len(evidence)))
-        evidence, own_mean, foreign_mean = evidence[:, larger], own_mean[larger], foreign_mean[larger]
-        own, other, all_ = evidence - own_mean, evidence - foreign_mean, evidence - evidence.mean(0)
-        within = ((own * weight[:, None]).T @ own + (other * foreign[:, None]).T @ other) / len(evidence)
-        total = all_.T @ all_ / len(evidence)
-        ridge = 1e-6 * (np.trace(within) + 1e-12) * np.eye(len(within))
-        slope = np.linalg.solve(within + ridge, own_mean - foreign_mean)
-        ratio = (evidence - (own_mean + foreign_mean) / 2) @ slope
-        return cls(ratio, _log_normal(other, within + ridge) - _log_normal(all_, total + ridge))
-
-
-def _log_normal(deviations: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Log-density up to a constant that depends on the dimension alone, (N,)."""
-    squares = (deviations @ np.linalg.inv(covariance) * deviations).sum(1)
-    return -0.5 * squares - 0.5 * np.linalg.slogdet(covariance)[1]
-
-
 class _TeachersView:
-    """The scalars of all teachers, and the round of fitting them to a belief."""
+    """The numbers of all teachers, and the round of fitting them to a belief."""
 
-    def __init__(self, views: Sequence[TeacherView], features: Sequence[np.ndarray | None]) -> None:
-        self._views, self._features = views, features
+    def __init__(self, views: Sequence[TeacherView]) -> None:
+        self.views = views
+        self.scales = [None if one.features is None else Scale.of(one.features.astype(np.float64)) for one in views]
+        self.features = [
+            None if scale is None or view.features is None else scale.apply(view.features)
+            for scale, view in zip(self.scales, views, strict=True)
+        ]
 
-    def evidence(self, teacher: int, weight: np.ndarray) -> np.ndarray:
-        """Return a teacher's energy and, if it has features, closeness, (N, M)."""
-        view, features = self._views[teacher], self._features[teacher]
-        columns = [view.energy.astype(np.float64)]
+    def fit_one(self, teacher: int, belief: np.ndarray) -> tuple[TeacherFit, np.ndarray, np.ndarray]:
+        """Fit a teacher's view to the belief that it owns each text; return it, λ and the gain, (N,) each."""
+        classes, evidence = self._evidence(teacher, belief)
+        normals, gain = TwoNormals.fit(evidence, belief)
+        return TeacherFit(self.scales[teacher], classes, normals), normals.ratio(evidence), gain
+
+    def _evidence(self, teacher: int, weight: np.ndarray) -> tuple[ClassMeans | None, np.ndarray]:
+        view, features = self.views[teacher], self.features[teacher]
+        classes = None
         if features is not None:
-            columns.append(class_closeness(features, view.probabilities.astype(np.float64), weight))
-        return np.stack(columns, axis=1)
+            classes = ClassMeans.fit(features, view.probabilities.astype(np.float64), weight)
+        return classes, numbers(view.energy, features, classes)
 
-    def fit(self, posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return λ, nobody's zeros last, (N, T + 1), and the sum over teachers of the gains, (N,)."""
+    def fit(self, posterior: np.ndarray) -> tuple[tuple[TeacherFit, ...], np.ndarray, np.ndarray]:
+        """Return the fits, λ with nobody's zeros last, (N, T + 1), and the sum over teachers of the gains, (N,)."""
         belief = np.clip(posterior[:, :-1], FLOOR, 1 - FLOOR)
-        found = [TwoNormals.fit(self.evidence(t, own), own) for t, own in enumerate(belief.T)]
-        return _and_nobody(np.stack([one.ratio for one in found], axis=1)), np.sum([one.gain for one in found], axis=0)
+        fits, ratios, gains = zip(*(self.fit_one(t, own) for t, own in enumerate(belief.T)), strict=True)
+        return fits, _and_nobody(np.stack(ratios, axis=1)), np.sum(gains, axis=0)
 
     def alone(self, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return where a start leads without the text's view: the posterior, and the λ and gains it comes from."""
         posterior = start
         for _ in range(ROUNDS_ALONE):
-            ratio, gain = self.fit(posterior)
+            _, ratio, gain = self.fit(posterior)
             posterior = _softmax(_log_shares(posterior) + ratio)
         return posterior, ratio, gain
 
@@ -206,14 +122,14 @@ class _TeachersView:
 
         By standardised evidence; by the same, leaning to each teacher; by confidence; and by evidence against nobody's.
         """
-        everyone = np.ones(len(self._views[0].energy))
-        summed = [_standardised(self.evidence(t, everyone)).sum(1) for t in range(len(self._views))]
-        evidence = np.stack(summed, axis=1)
-        standard = _standardised(evidence)
-        doubt = [np.log(np.maximum(1 - view.probabilities.max(1), 1e-6)) for view in self._views]
+        everyone = np.ones(len(self.views[0].energy))
+        said = [self._evidence(teacher, everyone)[1] for teacher in range(len(self.views))]
+        evidence = np.stack([Scale.of(one).apply(one).sum(1) for one in said], axis=1)
+        standard = Scale.of(evidence).apply(evidence)
+        doubt = [np.log(np.maximum(1 - view.probabilities.max(1), 1e-6)) for view in self.views]
         of_teachers = [
             standard,
-            *(2 * standard + 2.5 * towards for towards in np.eye(len(self._views))),
+            *(2 * standard + 2.5 * towards for towards in np.eye(len(self.views))),
             -np.stack(doubt, axis=1).astype(np.float64),
         ]
         few = np.full((len(everyone), 1), NOBODY)
@@ -231,79 +147,108 @@ def _log_shares(posterior: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(posterior.mean(0), least))
 
 
-class Gate:
-    """Cross-fitted multinomial logistic regression from vectors to owners, L2-regularised, warm-started.
+@dataclass(frozen=True)
+class OwnershipModel:
+    """What a pool has taught of whose text is whose, for texts that were not in it, one by one.
 
-    Args:
-        vectors: (N, D); each column is standardised.
-        ids: Text ids, (N,), uint64; they deal the texts to folds.
-        owners: How many may own a text.
+    Attributes:
+        teachers: Each one's view as fitted last.
+        gate: From embedding and features to the owner; None if there was neither.
+        shares: Log of the owners' shares of the pool, nobody last, (T + 1,): the prior where there is no gate.
+        agreement: As :class:`Ownership`.
     """
 
-    def __init__(self, vectors: np.ndarray, ids: np.ndarray, owners: int) -> None:
-        scaled = 10 * _standardised(vectors) / np.sqrt(vectors.shape[1])
-        inputs = np.concatenate([scaled, np.ones((len(scaled), 1))], axis=1)
-        self.inputs = torch.from_numpy(inputs.astype(np.float32))
-        self.folds = (ids % FOLDS).astype(np.int64)
-        self.order = np.argsort(ids, kind="stable")
-        self.weights = [torch.zeros(self.inputs.shape[1], owners) for _ in range(FOLDS)]
+    teachers: tuple[TeacherFit, ...]
+    gate: GateModel | None
+    shares: np.ndarray
+    agreement: float | None
 
-    def anew(self) -> Gate:
-        """Return a gate of the same vectors that knows nothing yet."""
-        fresh = copy(self)
-        fresh.weights = [torch.zeros_like(weights) for weights in self.weights]
-        return fresh
+    def save(self, path: Path) -> None:
+        """Write the model as arrays, without pickled objects."""
+        arrays: dict[str, np.ndarray] = {"shares": self.shares}
+        if self.agreement is not None:
+            arrays["agreement"] = np.array(self.agreement)
+        for index, fit in enumerate(self.teachers):
+            arrays |= {f"teacher-{index}.{name}": value for name, value in fit.arrays().items()}
+        if self.gate is not None:
+            arrays["gate.weights"] = self.gate.weights.numpy()
+            arrays |= {"gate.mean": self.gate.scale.mean, "gate.spread": self.gate.scale.spread}
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **arrays)
+        write_atomically(path, content.getvalue())
 
-    def predict(self, targets: np.ndarray) -> np.ndarray:
-        """Fit to soft targets (N, owners); return held-out log-probabilities (N, owners)."""
-        result = np.zeros_like(targets)
-        for fold in range(FOLDS):
-            held = np.flatnonzero(self.folds == fold)
-            # Ids are hashes, so the first texts in their order are a random sample.
-            fitted = self.order[self.folds[self.order] != fold][:FIT_ON]
-            if not len(held) or not len(fitted):
-                continue
-            goal = torch.from_numpy(targets[fitted]).float()
-            self.weights[fold] = self._fit(self.inputs[fitted], goal, self.weights[fold])
-            result[held] = (self.inputs[held] @ self.weights[fold]).double().log_softmax(-1).numpy()
-        return result
+    @classmethod
+    def load(cls, path: Path) -> OwnershipModel:
+        """Read what :meth:`save` wrote.
 
-    @staticmethod
-    def _fit(inputs: torch.Tensor, goal: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-        weights = start.clone().requires_grad_()
-        optimizer = torch.optim.LBFGS([weights], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
+        Raises:
+            ModelError: If the file is damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                arrays = dict(found)
+            shares, agreement = arrays["shares"], arrays.get("agreement")
+            fits = tuple(
+                TeacherFit.of({name: arrays.get(f"teacher-{index}.{name}") for name in TeacherFit.ARRAYS})
+                for index in range(len(shares) - 1)
+            )
+            gate = None
+            if "gate.weights" in arrays:
+                scale = Scale(arrays["gate.mean"], arrays["gate.spread"])
+                gate = GateModel(scale, torch.from_numpy(arrays["gate.weights"]))
+        except (OSError, ValueError, KeyError, BadZipFile, TypeError):
+            raise ModelError(
+                "what the pool taught about whose text is whose cannot be read",
+                where=str(path),
+                hint="amalgamate again",
+            ) from None
+        return cls(fits, gate, shares, None if agreement is None else float(agreement))
 
-        def closure() -> torch.Tensor:
-            optimizer.zero_grad()
-            loss = -(goal * (inputs @ weights).log_softmax(-1)).sum() + 0.5 * (weights[:-1] ** 2).sum()
-            loss.backward()
-            return loss
+    def judge(self, views: Sequence[TeacherView], embeddings: np.ndarray | None) -> Ownership:
+        """Estimate who owns each of N texts; arguments as :func:`judge_ownership`."""
+        ratio = _and_nobody(np.stack([fit.ratio(view) for fit, view in zip(self.teachers, views, strict=True)], axis=1))
+        prior = np.broadcast_to(self.shares, ratio.shape)
+        if self.gate is not None:
+            scaled = [fit.features(view) for fit, view in zip(self.teachers, views, strict=True)]
+            prior = self.gate.apply(_side_by_side(embeddings, scaled))
+        return _verdict(_softmax(prior + ratio), ratio, prior, self.agreement)
 
-        optimizer.step(closure)
-        return weights.detach()
 
-
-def judge_ownership(views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray) -> Ownership:
+def judge_ownership(
+    views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray
+) -> tuple[Ownership, OwnershipModel]:
     """Estimate who owns each text of a pool.
 
     Args:
         views: One a teacher, T of them, N texts each.
         embeddings: Embeddings of the texts, (N, D), or None.
         ids: Text ids, (N,), uint64: they deal the texts to folds, so their order does not matter.
+
+    Returns:
+        The verdict on the pool, gates held out, and what was learnt from it.
     """
     # Ids are hashes, so the first texts in their order are a random sample.
     sample = np.sort(np.argsort(ids, kind="stable")[:FIT_ON])
     part = None if embeddings is None else embeddings[sample]
     start, agreement = _best_start([view.take(sample) for view in views], part, ids[sample])
-    features = _standard_features(views)
-    told = _TeachersView(views, features)
+    told = _TeachersView(views)
     posterior, ratio, _ = told.alone(told.starts()[start])
-    prior, known = np.zeros_like(posterior), [one for one in (embeddings, *features) if one is not None]
-    if known:
-        gate = Gate(np.concatenate(known, axis=1), ids, len(views) + 1)
+    fits = told.fit(posterior)[0]
+    prior, gate = np.zeros_like(posterior), None
+    if embeddings is not None or any(one is not None for one in told.features):
+        gate = Gate(_side_by_side(embeddings, told.features), ids, len(views) + 1)
         for _ in range(ROUNDS_TOGETHER):
-            ratio, prior = told.fit(posterior)[0], gate.predict(posterior)
+            (fits, ratio, _), prior = told.fit(posterior), gate.predict(posterior)
             posterior = _softmax(prior + ratio)
+    model = OwnershipModel(fits, None if gate is None else gate.model, _log_shares(posterior), agreement)
+    return _verdict(posterior, ratio, prior, agreement), model
+
+
+def _side_by_side(embeddings: np.ndarray | None, features: Sequence[np.ndarray | None]) -> np.ndarray:
+    return np.concatenate([one for one in (embeddings, *features) if one is not None], axis=1)
+
+
+def _verdict(posterior: np.ndarray, ratio: np.ndarray, prior: np.ndarray, agreement: float | None) -> Ownership:
     owned = np.maximum(posterior[:, :-1], np.finfo(np.float64).tiny)
     return Ownership(owned / owned.sum(1, keepdims=True), posterior[:, -1], ratio[:, :-1], prior[:, :-1], agreement)
 
@@ -312,10 +257,11 @@ def _best_start(
     views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray
 ) -> tuple[int, float | None]:
     """Return the most likely start's index, and how far a gate on the embeddings agrees with what it leads to."""
-    features = _standard_features(views)
-    told = _TeachersView(views, features)
-    known = [one for one in features if one is not None] if embeddings is None else [embeddings]
-    gate = Gate(np.concatenate(known, axis=1), ids, len(views) + 1) if known else None
+    told = _TeachersView(views)
+    gate = None
+    if embeddings is not None or any(one is not None for one in told.features):
+        known = embeddings if embeddings is not None else _side_by_side(None, told.features)
+        gate = Gate(known, ids, len(views) + 1)
     best, index, agreement = -np.inf, 0, None
     for number, start in enumerate(told.starts()):
         found, ratio, gain = told.alone(start)
@@ -326,7 +272,3 @@ def _best_start(
             if embeddings is not None:
                 agreement = kappa(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
     return index, agreement
-
-
-def _standard_features(views: Sequence[TeacherView]) -> list[np.ndarray | None]:
-    return [None if view.features is None else _standardised(view.features.astype(np.float64)) for view in views]

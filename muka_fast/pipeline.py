@@ -22,6 +22,7 @@ from muka_fast.export.classifier import OnnxClassifier, is_exported
 from muka_fast.labels import LabelSpace
 from muka_fast.methods import lesson, require_alone
 from muka_fast.output import RunFolder
+from muka_fast.ownership import OWNERSHIP, OwnershipModel
 from muka_fast.page import report_page
 from muka_fast.planning import Plan, choose_device, prepare, tell
 from muka_fast.prediction import Classifier
@@ -33,7 +34,7 @@ from muka_fast.recipe import DataSpec, Device, Recipe
 from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore
 from muka_fast.scoring import PoolScores, collect, manifest, score_pool
-from muka_fast.selection import METHODS, Pool, Trust, judge
+from muka_fast.selection import CHOOSING, Pool, Trust, judge
 from muka_fast.student import load_student
 from muka_fast.summary import block_confusion, risk_coverage, summarise_selection
 from muka_fast.teachers import describe_teachers
@@ -151,10 +152,12 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     record["selection"] = summarise_selection(pool, trust, plan.corpus)
     if plan.test is not None:
         with progress.stage("evaluation"):
-            record["test"] = asdict(_evaluate(plan, plan.test, classifier, run.path, group, progress))
+            record["test"] = asdict(_evaluate(plan, plan.test, classifier, run.path, group, progress, trust.model))
     record["confidence"] = classifier.confidence._asdict()
     record["seconds"] = {stage: round(value, 2) for stage, value in progress.seconds.items()}
     if group.leads:
+        if trust.model is not None:
+            trust.model.save(run.path / OWNERSHIP)
         card, page = model_card(recipe, plan.space, record), report_page(record, recipe.dump())
         run.finish(classifier.model, classifier.tokenizer, card, page, record)
     group.wait()
@@ -193,7 +196,7 @@ def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progr
         student.model.to(plan.device).eval(), student.tokenizer, plan.space.names, student.max_length
     )
     temperature = 1.0
-    if recipe.selection.method in METHODS and len(held) >= ENOUGH:  # the other methods' targets are softened
+    if recipe.selection.method in CHOOSING and len(held) >= ENOUGH:  # the other methods' targets are softened
         texts = plan.corpus.take(held)
         logits = classifier.logits(texts.texts, texts.pairs)
         temperature = fit_temperature(logits, learn.targets[held], learn.importance[held])
@@ -266,6 +269,7 @@ def _evaluate(
     folder: Path,
     group: Group,
     progress: Progress,
+    model: OwnershipModel | None,
 ) -> Evaluation:
     truth, foreign = match_labels(classifier.names, test.labels or (), where="the labelled texts")
     known = np.flatnonzero(truth >= 0)
@@ -279,7 +283,7 @@ def _evaluate(
         name = hashlib.sha256(json.dumps(_manifest(plan, test), sort_keys=True).encode()).hexdigest()[:12]
         store = scores.with_name(f"{scores.name}-test") / name
         pool = _pool(plan, test, _fill(plan, test, store, group, progress))
-        judged = selection_figures(pool, judge(pool, plan.recipe.selection), truth)
+        judged = selection_figures(pool, judge(pool, plan.recipe.selection, model), truth)
         blocks = block_confusion(plan.space, truth, predicted)
     confidence, correct = probabilities.max(1), predicted == truth
     error, curve = expected_calibration_error(confidence, correct), risk_coverage(confidence, correct)
@@ -304,11 +308,13 @@ def evaluate(
     classifier = OnnxClassifier(model, device=device) if exported else Classifier.load(model, choose_device(device))
     if isinstance(classifier, OnnxClassifier) and classifier.remark:
         progress.say(classifier.remark)
-    plan, chosen = None, torch.device("cpu") if exported else choose_device(device)
+    plan, taught, chosen = None, None, torch.device("cpu") if exported else choose_device(device)
     recipe_file = Path(model) / "recipe.yaml"
     if teachers and recipe_file.exists():
         recipe = read_recipe(recipe_file)
         asked = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
         space = LabelSpace.union({teacher.name: teacher.labels for teacher in asked}, recipe.labels.same_name)
         plan = Plan(recipe, asked, space, test, test, chosen)
-    return _evaluate(plan, test, classifier, Path(model), join_group(chosen), progress)
+        if (Path(model) / OWNERSHIP).exists():
+            taught = OwnershipModel.load(Path(model) / OWNERSHIP)
+    return _evaluate(plan, test, classifier, Path(model), join_group(chosen), progress, taught)

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from muka_fast.errors import RecipeError
+from muka_fast.evidence import ClassMeans, TeacherView
 from muka_fast.labels import LabelSpace
-from muka_fast.ownership import Ownership, TeacherView, judge_ownership, nearest_distance
+from muka_fast.ownership import Ownership, OwnershipModel, judge_ownership
 from muka_fast.recipe import SelectionSpec
 from muka_fast.uncertainty.signals import Signals, entropy, normalised
 
@@ -48,12 +49,14 @@ class Trust:
         weights: Share of each teacher in the target, (N, T), rows summing to one.
         importance: Weight of each text in the student's loss, (N,).
         ownership: What the pool said, if it was asked.
+        model: What the pool taught, for texts outside it.
     """
 
     scores: np.ndarray
     weights: np.ndarray
     importance: np.ndarray
     ownership: Ownership | None = None
+    model: OwnershipModel | None = None
 
     @property
     def chosen(self) -> np.ndarray:
@@ -105,8 +108,11 @@ def _relative_mahalanobis(signals: Signals) -> np.ndarray:
             where="selection.trust",
             hint="use 'energy'",
         )
-    background = nearest_distance(features, everyone[:, None], everyone)
-    return background - nearest_distance(features, _probabilities(signals).double().numpy(), everyone)
+    background, own = (
+        ClassMeans.fit(features, classes, everyone).nearest(features)
+        for classes in (everyone[:, None], _probabilities(signals).double().numpy())
+    )
+    return background - own
 
 
 MAD_TO_DEVIATION = 1.4826
@@ -146,11 +152,16 @@ def muka(pool: Pool, settings: SelectionSpec) -> Trust:
     return trust
 
 
-def pool_ownership(pool: Pool, settings: SelectionSpec) -> Trust:
+def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | None = None) -> Trust:
     """The posterior of :mod:`muka_fast.ownership`: whose text is this, judged over the whole pool.
 
     A text counts as much as it is likely to be anybody's.
     Where its two views agree but slightly, the paper's rule is applied instead, to the signals there are.
+
+    Args:
+        pool: The texts.
+        settings: The recipe's selection section.
+        model: What another pool taught; default: these texts are judged as a pool of their own.
     """
     views = [
         TeacherView(
@@ -160,17 +171,20 @@ def pool_ownership(pool: Pool, settings: SelectionSpec) -> Trust:
         )
         for signals in pool.signals
     ]
-    ownership = judge_ownership(views, pool.embeddings, pool.ids)
+    if model is None:
+        ownership, model = judge_ownership(views, pool.embeddings, pool.ids)
+    else:
+        ownership = model.judge(views, pool.embeddings)
     if ownership.is_unsure:
         paper = settings.model_copy(update={"trust": "predictive-entropy"})
-        return replace(muka(pool, paper), ownership=ownership)
+        return replace(muka(pool, paper), ownership=ownership, model=model)
     posterior = ownership.posterior
     weights = np.eye(len(views))[posterior.argmax(1)] if settings.targets == "hard" else posterior
-    return Trust(posterior, weights, 1 - ownership.nobody, ownership)
+    return Trust(posterior, weights, 1 - ownership.nobody, ownership, model)
 
 
-METHODS: dict[str, Callable[[Pool, SelectionSpec], Trust]] = {"muka": muka, "pool": pool_ownership}
-"""Those that choose between the teachers."""
+CHOOSING = ("muka", "pool")
+"""Methods that choose between the teachers."""
 
 
 def shares(pool: Pool, temperature: float = 1.0) -> list[np.ndarray]:
@@ -180,13 +194,20 @@ def shares(pool: Pool, temperature: float = 1.0) -> list[np.ndarray]:
     return [part.numpy() for part in (together / temperature).softmax(-1).split(widths, dim=1)]
 
 
-def judge(pool: Pool, settings: SelectionSpec) -> Trust:
+def judge(pool: Pool, settings: SelectionSpec, model: OwnershipModel | None = None) -> Trust:
     """Apply the recipe's method to a pool.
 
     Methods that choose nobody trust a teacher as much as its classes have of the softmax over all logits side by side.
+
+    Args:
+        pool: The texts.
+        settings: The recipe's selection section.
+        model: What another pool taught method ``pool``, if these texts are not to be judged as one.
     """
-    if settings.method in METHODS:
-        return METHODS[settings.method](pool, settings)
+    if settings.method == "pool":
+        return pool_ownership(pool, settings, model)
+    if settings.method == "muka":
+        return muka(pool, settings)
     weights = np.stack([part.sum(1) for part in shares(pool)], axis=1).astype(np.float64)
     return Trust(weights, weights, np.ones(len(pool)))
 

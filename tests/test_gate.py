@@ -1,0 +1,38 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from muka_fast.evidence import Scale
+from muka_fast.gate import FOLDS, Gate, GateModel
+
+
+def test_the_gate_never_sees_the_targets_of_the_texts_it_judges():
+    random = np.random.default_rng(0)
+    embeddings, ids = random.normal(size=(100, 5)), np.arange(100, dtype=np.uint64)
+    targets = np.eye(2)[(embeddings[:, 0] > 0).astype(int)]
+    held = ids % FOLDS == 2
+    first = Gate(embeddings, ids, 2).predict(targets)
+    changed = targets.copy()
+    changed[held] = 1 - changed[held]
+    second = Gate(embeddings, ids, 2).predict(changed)
+    assert first[held] == pytest.approx(second[held])
+    assert not np.allclose(first[~held], second[~held])
+    assert (first.argmax(1) == targets.argmax(1)).mean() > 0.9
+    assert np.exp(first).sum(1) == pytest.approx(np.ones(100))
+
+
+def test_the_folds_gates_are_averaged_for_texts_outside_the_pool():
+    scale = Scale(np.array([1.0]), np.array([2.0]))
+    weights = torch.zeros(2, 2, 2)
+    weights[0, 0, 0], weights[1, 1, 1] = 0.1, 0.5  # on (10 · (x − 1) / 2, 1)
+    found = GateModel(scale, weights).apply(np.array([[3.0]]))
+    # Fold 0: logits (1, 0); fold 1: (0, 0.5). The mean of their log-probabilities, normalised.
+    logs = [
+        (x[0] - math.log(math.exp(x[0]) + math.exp(x[1])), x[1] - math.log(math.exp(x[0]) + math.exp(x[1])))
+        for x in ((1.0, 0.0), (0.0, 0.5))
+    ]
+    mean = [(a + b) / 2 for a, b in zip(*logs, strict=True)]
+    total = math.log(sum(map(math.exp, mean)))
+    assert found[0] == pytest.approx([value - total for value in mean], abs=1e-6)
