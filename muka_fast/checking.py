@@ -52,7 +52,7 @@ class Estimate:
     Attributes:
         teachers: Scoring, one entry a teacher.
         passes: Monte-Carlo passes a text, on average.
-        training_seconds: Training the student.
+        training_seconds: Training the student; 0 for an ensemble.
         memory_bytes: Weights of the largest teacher, or weights, gradients and optimiser of the student, whichever
             is more, plus the signals and targets; activations not counted.
     """
@@ -148,8 +148,10 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
     progress.say("probing the teachers")
     passes = _mean_passes(plan, room)
     teachers = [_probe_teacher(room.teacher(index), plan, passes) for index in range(len(plan.teachers))]
-    progress.say("probing the student")
-    training, training_memory = _probe_student(plan)
+    training, training_memory = 0.0, 0
+    if recipe.selection.method != "ensemble":
+        progress.say("probing the student")
+        training, training_memory = _probe_student(plan)
     signals = 4 * len(plan.corpus) * (2 * sum(len(t.labels) for t in plan.teachers) + len(plan.space))
     memory = max(max(teacher.weight_bytes for teacher in teachers), training_memory) + signals
     return plan, Estimate(tuple(teachers), passes, training, memory)

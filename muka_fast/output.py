@@ -126,8 +126,8 @@ class RunFolder:
         write_atomically(self.recipe, recipe.dump().encode())
         return resumed
 
-    def finish(self, model: Any, tokenizer: Any, card: str, page: str, record: dict[str, Any]) -> None:
-        """Save the student, its card and report and, last, the record that marks the run as finished."""
+    def save_student(self, model: Any, tokenizer: Any) -> None:
+        """Save the student, whole or not at all."""
         staging = self.path / ".student"
         shutil.rmtree(staging, ignore_errors=True)
         model.save_pretrained(staging)
@@ -135,6 +135,9 @@ class RunFolder:
         for file in staging.iterdir():
             file.replace(self.path / file.name)
         staging.rmdir()
+
+    def finish(self, card: str, page: str, record: dict[str, Any]) -> None:
+        """Write card and report and, last, the record that marks the run as finished."""
         write_atomically(self.path / "README.md", card.encode())
         write_atomically(self.path / "report.html", page.encode())
         content = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

@@ -138,7 +138,8 @@ def _headline(record: dict[str, Any]) -> str:
     tiles += [(name, f"{len(values):,}", "") for name, values in counted.items() if values]
     if test := record.get("test"):
         student = test["student"]
-        tiles.append(("student accuracy", percent(student["accuracy"]), f"on {student['count']:,} labelled texts"))
+        who = f"{test.get('classifier', 'student')} accuracy"
+        tiles.append((who, percent(student["accuracy"]), f"on {student['count']:,} labelled texts"))
     if seconds := record.get("seconds"):
         tiles.append(("time", duration(sum(seconds.values())), record.get("device", "")))
     cells = (
@@ -234,17 +235,18 @@ def _passes(selection: dict[str, Any], audit: dict[str, Any] | None) -> str:
 
 
 def _test(test: dict[str, Any]) -> str:
+    who = test.get("classifier", "student")
     parts = [_table(["", "accuracy", ""], result_rows(test), numbers=[1])]
     if foreign := sum(test["foreign"].values()):
         parts.append(_note(f"{foreign:,} texts with labels outside the label space are left out."))
     if "calibration_error" in test:
-        told = f"Expected calibration error of the student's confidence: {percent(test['calibration_error'])}."
+        told = f"Expected calibration error of the {who}'s confidence: {percent(test['calibration_error'])}."
         parts.append(_note(told))
     if points := test.get("risk_coverage"):
         percentages = [(100 * coverage, 100 * risk) for coverage, risk in points]
         name = "texts answered, the most confident first, %"
         chart = line("Error rate by share of texts answered", Axis(name, 100), "error rate, %", {"chosen": percentages})
-        parts.append(_figure("Risk and coverage of the student", chart))
+        parts.append(_figure(f"Risk and coverage of the {who}", chart))
     if confusion := test.get("block_confusion"):
         caption = "Confusion between blocks: classes that the same teachers know"
         parts.append(_cross_table(caption, "true ↓ / predicted →", confusion["blocks"], confusion["counts"]))
@@ -268,7 +270,9 @@ def _least_certain(selection: dict[str, Any]) -> str:
     return f'{note}<ol class="texts">{items}</ol>'
 
 
-def _training(training: dict[str, Any]) -> str:
+def _training(training: dict[str, Any] | None) -> str:
+    if training is None:
+        return ""
     history = training.get("history", [])
     found: dict[str, list[tuple[float, float]]] = {"other": [], "chosen": []}
     for entry in history:
@@ -309,7 +313,7 @@ def report_page(record: dict[str, Any], recipe: str) -> str:
         _section(f"Measured on {test['student']['count']:,} labelled texts", _test(test)) if test else "",
         _section("Least certain texts", _least_certain(selection)) if selection else "",
         _section("Time by stage", bars("Seconds by stage", stages) if stages else ""),
-        _section("Training", _training(record.get("training", {}))),
+        _section("Training", _training(record.get("training"))),
         _section("Versions and device", _table([], [(key, str(value)) for key, value in rows.items()])) if rows else "",
         _section("Recipe", f"<pre>{escape(recipe)}</pre>"),
     ]

@@ -16,11 +16,13 @@ from muka_fast.corpus import Corpus, read_corpus
 from muka_fast.distillation import DistillationSet, split_validation
 from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
+from muka_fast.ensemble import Ensemble
 from muka_fast.environment import device_name, versions
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
-from muka_fast.export.classifier import OnnxClassifier, is_exported
+from muka_fast.export.classifier import OnnxClassifier
 from muka_fast.labels import LabelSpace
 from muka_fast.methods import lesson, require_alone
+from muka_fast.opening import open_classifier
 from muka_fast.output import RunFolder
 from muka_fast.ownership import OWNERSHIP, OwnershipModel
 from muka_fast.page import report_page
@@ -34,7 +36,7 @@ from muka_fast.recipe import DataSpec, Device, Recipe
 from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore
 from muka_fast.scoring import PoolScores, collect, manifest, score_pool
-from muka_fast.selection import CHOOSING, Pool, Trust, judge
+from muka_fast.selection import BY_POOL, CHOOSING, Pool, Trust, judge, targets
 from muka_fast.student import load_student
 from muka_fast.summary import block_confusion, risk_coverage, summarise_selection
 from muka_fast.teachers import describe_teachers
@@ -145,9 +147,15 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
         if trust.ownership is not None and trust.ownership.is_unsure:
             progress.say("the pool does not tell whose text is whose (its views hardly agree): judged text by text")
 
-    with progress.stage("training"):
-        classifier, training = _train(plan, pool, trust, run, progress)
-        group.wait()  # until all have read the best checkpoint
+    classifier: Classifier | Ensemble
+    if recipe.selection.method == "ensemble" and trust.model is not None:
+        confidence = Confidence(abstain_below=recipe.student.abstain_below)
+        classifier = Ensemble(recipe, plan.teachers, plan.space, trust.model, plan.device, confidence)
+        training = None
+    else:
+        with progress.stage("training"):
+            classifier, training = _train(plan, pool, trust, run, progress)
+            group.wait()  # until all have read the best checkpoint
     record = _record(plan, scores, trust, training, group)
     record["selection"] = summarise_selection(pool, trust, plan.corpus)
     if plan.test is not None:
@@ -158,14 +166,15 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     if group.leads:
         if trust.model is not None:
             trust.model.save(run.path / OWNERSHIP)
-        card, page = model_card(recipe, plan.space, record), report_page(record, recipe.dump())
-        run.finish(classifier.model, classifier.tokenizer, card, page, record)
+        if isinstance(classifier, Classifier):
+            run.save_student(classifier.model, classifier.tokenizer)
+        run.finish(model_card(recipe, plan.space, record), report_page(record, recipe.dump()), record)
     group.wait()
     return Result(run.path, record)
 
 
 def _pool(plan: Plan, corpus: Corpus, scores: PoolScores) -> Pool:
-    wanted = plan.recipe.selection.method == "pool"
+    wanted = plan.recipe.selection.method in BY_POOL
     embeddings = embed(plan.recipe.student, corpus, plan.device) if wanted else None
     return Pool(scores.signals, plan.space, corpus.ids, embeddings)
 
@@ -205,7 +214,7 @@ def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progr
     return replace(classifier, confidence=confidence), training
 
 
-def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training, group: Group) -> dict[str, Any]:
+def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training | None, group: Group) -> dict[str, Any]:
     """Return what ``run.json`` says of a run, figures and times still to come."""
     corpus = plan.corpus
     teachers = [
@@ -236,7 +245,7 @@ def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training, gr
         "teachers": teachers,
         "audit": None if scores.audit is None else asdict(scores.audit),
         "mean_importance": float(trust.importance.mean()),
-        "training": asdict(training),
+        "training": None if training is None else asdict(training),
     }
 
 
@@ -245,15 +254,17 @@ class Evaluation:
     """Figures on labelled texts.
 
     Attributes:
-        student: The student's, over texts whose label it knows.
+        classifier: Whose figures these are: student or ensemble.
+        student: Its figures, over texts whose label it knows.
         selection: Teachers, oracle and selection on the same texts; None if the teachers were not asked.
         foreign: Labels the student does not know, with how often they occur; those texts are left out.
-        calibration_error: Expected calibration error of the student's confidence.
-        risk_coverage: Share of the texts the student is surest of, and its error rate on them.
-        block_confusion: Which teachers' classes the student takes for which, see :func:`block_confusion`; None if the
+        calibration_error: Expected calibration error of its confidence.
+        risk_coverage: Share of the texts it is surest of, and its error rate on them.
+        block_confusion: Which teachers' classes it takes for which, see :func:`block_confusion`; None if the
             teachers were not asked.
     """
 
+    classifier: str
     student: Figures
     selection: SelectionFigures | None
     foreign: dict[str, int]
@@ -265,7 +276,7 @@ class Evaluation:
 def _evaluate(
     plan: Plan | None,
     test: Corpus,
-    classifier: Classifier | OnnxClassifier,
+    classifier: Classifier | OnnxClassifier | Ensemble,
     folder: Path,
     group: Group,
     progress: Progress,
@@ -274,20 +285,25 @@ def _evaluate(
     truth, foreign = match_labels(classifier.names, test.labels or (), where="the labelled texts")
     known = np.flatnonzero(truth >= 0)
     test, truth = test.take(known), truth[known]
-    with progress.task("predicting", len(test), "texts") as advance:
-        probabilities = classifier.probabilities(test.texts, test.pairs, advance)
-    predicted = probabilities.argmax(1)
-    judged, blocks = None, None
+    judged, probabilities = None, None
     if plan is not None:
         scores = _scores_folder(plan.recipe, folder)
         name = hashlib.sha256(json.dumps(_manifest(plan, test), sort_keys=True).encode()).hexdigest()[:12]
         store = scores.with_name(f"{scores.name}-test") / name
         pool = _pool(plan, test, _fill(plan, test, store, group, progress))
-        judged = selection_figures(pool, judge(pool, plan.recipe.selection, model), truth)
-        blocks = block_confusion(plan.space, truth, predicted)
+        trust = judge(pool, plan.recipe.selection, model)
+        judged = selection_figures(pool, trust, truth)
+        if isinstance(classifier, Ensemble):  # this is what it would say
+            probabilities = targets(pool, trust)
+    if probabilities is None:
+        with progress.task("predicting", len(test), "texts") as advance:
+            probabilities = classifier.probabilities(test.texts, test.pairs, advance)
+    predicted = probabilities.argmax(1)
+    blocks = None if plan is None else block_confusion(plan.space, truth, predicted)
     confidence, correct = probabilities.max(1), predicted == truth
     error, curve = expected_calibration_error(confidence, correct), risk_coverage(confidence, correct)
-    return Evaluation(figures(truth, predicted, classifier.names), judged, foreign, error, curve, blocks)
+    kind = "ensemble" if isinstance(classifier, Ensemble) else "student"
+    return Evaluation(kind, figures(truth, predicted, classifier.names), judged, foreign, error, curve, blocks)
 
 
 def evaluate(
@@ -304,10 +320,8 @@ def evaluate(
     """
     progress = progress or Progress()
     test = read_corpus(data, with_labels=True, distinct=False, say=progress.say)
-    exported = is_exported(model)
-    classifier = OnnxClassifier(model, device=device) if exported else Classifier.load(model, choose_device(device))
-    if isinstance(classifier, OnnxClassifier) and classifier.remark:
-        progress.say(classifier.remark)
+    classifier = open_classifier(model, device, say=progress.say)
+    exported = isinstance(classifier, OnnxClassifier)
     plan, taught, chosen = None, None, torch.device("cpu") if exported else choose_device(device)
     recipe_file = Path(model) / "recipe.yaml"
     if teachers and recipe_file.exists():

@@ -138,8 +138,8 @@ class UncertaintySpec(_Section):
 class SelectionSpec(_Section):
     """Which teacher to trust, and what the student is trained on."""
 
-    method: Literal["pool", "muka", "vkd", "uhc", "dfa", "cfl"] = Field(
-        "pool", description="judged over the pool; the paper's, text by text; or all teachers at once"
+    method: Literal["pool", "muka", "vkd", "uhc", "dfa", "cfl", "ensemble"] = Field(
+        "pool", description="judged over the pool; the paper's, text by text; all teachers at once; or no student"
     )
     trust: TrustName = Field("predictive-entropy", description="muka: the score")
     targets: Literal["soft", "hard"] = "soft"

@@ -49,12 +49,13 @@ def result_rows(test: dict[str, Any]) -> list[tuple[str, str, str]]:
         remark = f"right teacher: {percent(judged['chosen'])}" if judged["chosen"] is not None else ""
         rows.append(("selection (teachers by trust)", percent(judged["selection"]), remark))
     student = test["student"]
-    rows.append(("student", percent(student["accuracy"]), f"macro-F1: {percent(student['macro_f1'])}"))
+    who, remark = test.get("classifier", "student"), f"macro-F1: {percent(student['macro_f1'])}"
+    rows.append((who, percent(student["accuracy"]), remark))
     return rows
 
 
 def model_card(recipe: Recipe, space: LabelSpace, record: dict[str, Any]) -> str:
-    """Return the student's README.md: what it was made from, how, its figures, and the recipe."""
+    """Return the output's README.md: what it was made from, how, its figures, and the recipe."""
     teachers = [
         [
             teacher["name"],
@@ -65,13 +66,23 @@ def model_card(recipe: Recipe, space: LabelSpace, record: dict[str, Any]) -> str
         ]
         for teacher in record["teachers"]
     ]
+    library = "transformers"
+    usage = (
+        "```python\nfrom transformers import pipeline\n\n"
+        'classify = pipeline("text-classification", model="path/to/this/folder")\n```'
+    )
+    if record["training"] is None:
+        library = "muka-fast"
+        usage = (
+            "There is no student: the teachers answer, each text by those that own it. They must stay in place.\n\n"
+            '```\nmuka-fast predict path/to/this/folder "a text"\n```'
+        )
     parts = [
-        "---\nlibrary_name: transformers\npipeline_tag: text-classification\ntags: [muka-fast]\n---",
+        f"---\nlibrary_name: {library}\npipeline_tag: text-classification\ntags: [muka-fast]\n---",
         f"# A classifier over {len(space)} classes, merged from {len(space.teachers)} teachers",
         "Made by muka-fast from fine-tuned classifiers and "
         f"{record['texts']['used']} unlabelled texts; no label was used.",
-        "```python\nfrom transformers import pipeline\n\n"
-        'classify = pipeline("text-classification", model="path/to/this/folder")\n```',
+        usage,
         "## Teachers",
         markdown_table(["teacher", "model", "labels", "most trusted for", "texts cut"], teachers),
     ]

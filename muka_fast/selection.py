@@ -183,7 +183,9 @@ def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | 
     return Trust(posterior, weights, 1 - ownership.nobody, ownership, model)
 
 
-CHOOSING = ("muka", "pool")
+BY_POOL = ("pool", "ensemble")
+"""Methods that judge whose text is whose over the whole pool."""
+CHOOSING = ("muka", *BY_POOL)
 """Methods that choose between the teachers."""
 
 
@@ -202,9 +204,9 @@ def judge(pool: Pool, settings: SelectionSpec, model: OwnershipModel | None = No
     Args:
         pool: The texts.
         settings: The recipe's selection section.
-        model: What another pool taught method ``pool``, if these texts are not to be judged as one.
+        model: What another pool taught the methods ``BY_POOL``, if these texts are not to be judged as one.
     """
-    if settings.method == "pool":
+    if settings.method in BY_POOL:
         return pool_ownership(pool, settings, model)
     if settings.method == "muka":
         return muka(pool, settings)

@@ -25,7 +25,7 @@ AdaptiveOption = Annotated[
     bool | None, typer.Option("--adaptive/--no-adaptive", help="Stop early where the choice of teacher is clear.")
 ]
 InjectOption = Annotated[float | None, typer.Option("--inject-dropout", help="Set every dropout probability.")]
-MethodOption = Annotated[str | None, typer.Option("--method", help="Selection: pool, muka, vkd, uhc, dfa or cfl.")]
+MethodOption = Annotated[str | None, typer.Option("--method", help="pool, muka, vkd, uhc, dfa, cfl or ensemble.")]
 TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of passes, split and training.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,6 +64,7 @@ def predict(
             f"not a probability: {abstain_below}", where="--abstain-below", hint="give a number from 0 to 1"
         )
     from muka_fast.corpus import build_corpus, read_corpus
+    from muka_fast.opening import open_classifier
     from muka_fast.progress import Progress
     from muka_fast.readout import read_out
 
@@ -88,27 +88,6 @@ def predict(
     for text, one in zip(corpus.texts, found, strict=True):
         more = [f"{one.entropy:.4f}", f"{one.energy:.4f}"] if uncertainty else []
         print(one.label or "–", f"{one.probability:.4f}", *more, " ".join(text.split()), sep="\t")
-
-
-def open_classifier(model: str, device: Any, precision: str | None, say: Callable[[str], None]) -> Any:
-    """Load an export without torch, or any other classifier with it."""
-    from muka_fast.export.classifier import is_exported
-
-    if is_exported(model):
-        from muka_fast.export.classifier import OnnxClassifier
-
-        exported = OnnxClassifier(model, precision=precision, device=device)
-        if exported.remark:
-            say(exported.remark)
-        return exported
-    if precision is not None:
-        raise RecipeError(
-            "--precision is for what 'muka-fast export' wrote", where=model, hint="leave it out, or export the model"
-        )
-    from muka_fast.planning import choose_device
-    from muka_fast.prediction import Classifier
-
-    return Classifier.load(model, choose_device(device))
 
 
 @command

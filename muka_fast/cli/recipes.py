@@ -103,7 +103,8 @@ def check(
     settings = plan.recipe.uncertainty
     few = f", about {estimate.passes:.1f} a text" if settings.runs_adaptively else ""
     print(f"{settings.passes} passes{few}, on {plan.device}")
-    print(f"training the student: about {duration(estimate.training_seconds)}; in all about {duration(total)}")
+    trained = duration(estimate.training_seconds) if estimate.training_seconds else ""
+    print(f"training the student: about {trained}; " if trained else "", f"in all about {duration(total)}", sep="")
     print(f"memory for weights and signals: about {estimate.memory_bytes / 2**20:.0f} MiB")
 
 

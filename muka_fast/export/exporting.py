@@ -22,6 +22,7 @@ from muka_fast.checkpoints import (
     token_limit,
 )
 from muka_fast.corpus import Corpus, build_corpus
+from muka_fast.ensemble import is_ensemble
 from muka_fast.environment import PACKAGES, versions
 from muka_fast.errors import CheckFailed, ModelError, OutputError, RecipeError
 from muka_fast.evaluation import match_labels
@@ -116,6 +117,12 @@ def export(
             raise RecipeError(f"not a choice: {', '.join(given)}", where="export", hint=", ".join(known))
     output = Path(output).resolve()
     _require_usable(output, overwrite)
+    if is_ensemble(model):
+        raise ModelError(
+            "an ensemble is its teachers, not one model",
+            where=model,
+            hint="amalgamate with method 'pool' to get a student, and export that",
+        )
     checkpoint = find_checkpoint(model)
     config = read_config(checkpoint)
     check_head(config, checkpoint.where)
