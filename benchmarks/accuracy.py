@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from accuracy_tables import extend, fill, is_there, selection, summary, table
+from accuracy_tables import extend, fill, foreign, is_there, selection, summary, sweep, table
+from sklearn.metrics import roc_auc_score
 
 from muka_fast import score
 from muka_fast.corpus import Corpus, read_corpus, text_id
@@ -50,7 +51,7 @@ from muka_fast.progress import Progress
 from muka_fast.reading import build_recipe
 from muka_fast.recipe import DataSpec, Recipe, SelectionSpec
 from muka_fast.scores import texts_fingerprint, write_atomically
-from muka_fast.selection import Pool, Trust, judge, targets
+from muka_fast.selection import TRUST_SCORES, Pool, Trust, judge, targets
 from muka_fast.student import load_student
 from muka_fast.training import train_student
 from muka_fast.uncertainty.signals import FirstLook
@@ -87,6 +88,8 @@ class Run:
     max_length: int
     seed: int
     precision: str = "fp32"
+    passes: int = PASSES
+    scope: str = "full"
 
     def recipe(self, texts: str, passes: int) -> Recipe:
         """Return a recipe that scores the texts of a file with this many passes."""
@@ -95,8 +98,8 @@ class Run:
             "data": {"texts": str(self.folder / texts), "text_column": "text"},
             "student": {"model": self.base, "max_length": self.max_length},
             "output": str(self.folder / "unused"),
-            "scores": str(self.folder / f"scores-{Path(texts).stem}-{passes}"),
-            "uncertainty": {"passes": passes, "adaptive": False},
+            "scores": str(self.folder / f"scores-{Path(texts).stem}-{passes}{self.scope.removeprefix('full')}"),
+            "uncertainty": {"passes": passes, "adaptive": False, "scope": self.scope if passes else "full"},
             # Of the methods only the number of passes matters to the scores.
             "selection": {"method": "muka", "trust": "predictive-entropy" if passes else "energy"},
             "training": {
@@ -132,14 +135,20 @@ class Run:
     @cached_property
     def looks(self) -> Pool:
         """The pool's signals from the deterministic pass alone."""
-        if not any(self.folder.glob(f"scores-pool-{PASSES}")):
+        if not (self.folder / f"scores-pool-{self.passes}").exists() or self.scope != "full":
             return self.signals("pool.parquet", 0)
-        return alone(self.passes)
+        return alone(self.sampled)
 
     @cached_property
-    def passes(self) -> Pool:
+    def sampled(self) -> Pool:
         """The pool's signals from K passes."""
-        return self.signals("pool.parquet", PASSES)
+        return self.signals("pool.parquet", self.passes)
+
+    def variant(self, method: str) -> str:
+        """Return a method's name in the results, which says if its passes are not the paper's."""
+        if method not in NEEDS_PASSES or (self.passes, self.scope) == (PASSES, "full"):
+            return method
+        return f"{method}, K = {self.passes}" + ("" if self.scope == "full" else f", {self.scope}")
 
     @cached_property
     def truth(self) -> np.ndarray:
@@ -181,7 +190,7 @@ def taught(run: Run, name: str) -> tuple[Trust, Lesson]:
     if name in BOUNDS:
         return upper_bound(run, name)
     settings = SelectionSpec(**METHODS[name])
-    pool = run.passes if name in NEEDS_PASSES else run.looks
+    pool = run.sampled if name in NEEDS_PASSES else run.looks
     trust = judge(pool, settings)
     return trust, lesson(pool, trust, settings, load_student(run.plan.recipe.student, run.plan.space.names, 0).width)
 
@@ -192,7 +201,23 @@ def selection_shares(run: Run, trust: Trust) -> dict[str, float | None]:
     signals = tuple(one.take(known) for one in run.looks.signals)
     part = replace(run.looks, signals=signals, ids=run.looks.ids[known], embeddings=None)
     found = selection_figures(part, replace(trust, weights=trust.weights[known]), run.truth[known])
-    return {"chosen": found.chosen, "pseudo": found.selection}
+    return {"chosen": found.chosen, "pseudo": found.selection} | telling_foreign(run, trust)
+
+
+def telling_foreign(run: Run, trust: Trust) -> dict[str, float]:
+    """Return how well foreign texts are told from own ones: areas under the ROC curve, if there are any.
+
+    By the teachers' least normalised single-pass entropy, by their largest energy, by the probability to be nobody's.
+    """
+    strange = run.truth < 0
+    if trust.ownership is None or not strange.any():
+        return {}
+    entropy, energy = (
+        np.stack([TRUST_SCORES[name](one) for one in run.looks.signals]).max(0)
+        for name in ("single-pass-entropy", "energy")
+    )
+    told = {"entropy": -entropy, "energy": -energy, "nobody": trust.ownership.nobody}
+    return {f"auroc_{name}": float(roc_auc_score(strange, values)) for name, values in told.items()}
 
 
 def train(run: Run, learn: Lesson) -> Any:
@@ -236,7 +261,7 @@ def measure(run: Run, name: str, students: bool = True) -> dict[str, Any]:
     return shares | {
         "accuracy": None if found is None else found.accuracy,
         "macro_f1": None if found is None else found.macro_f1,
-        "passes": PASSES + 1 if name in NEEDS_PASSES else 0 if name == "supervised" else 1,
+        "passes": run.passes + 1 if name in NEEDS_PASSES else 0 if name == "supervised" else 1,
         "texts": len(run.plan.corpus),
         "test_texts": len(truth),
         "classes": len(run.plan.space),
@@ -256,6 +281,8 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the students' training")
+    parser.add_argument("--passes", type=int, default=PASSES, help="of muka")
+    parser.add_argument("--scope", default="full", help="of muka's passes")
     parser.add_argument("--no-students", action="store_true", help="judge whose text is whose, train nothing")
     parser.add_argument("--results", type=Path, required=True, help="Parquet file to extend")
     parser.add_argument("--documents", nargs="*", type=Path, default=[], help="Markdown files to put the tables into")
@@ -269,10 +296,10 @@ def main() -> None:
         )
         for seed in args.seeds or found:
             folder = setting / f"seed-{seed}"
-            run = Run(folder, args.base, seed=seed, **training)
+            run = Run(folder, args.base, seed=seed, passes=args.passes, scope=args.scope, **training)
             settings = json.loads((folder / "teachers.json").read_text(encoding="utf-8"))["settings"]
             for method in args.methods:
-                key = {"setting": setting.name, "seed": seed, "method": method}
+                key = {"setting": setting.name, "seed": seed, "method": run.variant(method)}
                 given = training | {"base": Path(args.base).name, "teacher_settings": json.dumps(settings)}
                 if is_there(args.results, key, given):
                     continue
@@ -281,12 +308,11 @@ def main() -> None:
                 told = ", ".join(
                     f"{name} {row[name]:.4f}" for name in ("chosen", "accuracy") if row.get(name) is not None
                 )
-                print(f"{setting.name} seed {seed} {method}: {told}", flush=True)
+                print(f"{setting.name} seed {seed} {key['method']}: {told}", flush=True)
     if args.results.exists():
         frame = pd.read_parquet(args.results)
-        parts = (
-            {"selection": selection(frame)} if args.no_students else {"summary": summary(frame), "table": table(frame)}
-        )
+        shown = (selection, sweep, foreign) if args.no_students else (summary, table)
+        parts = {show.__name__: show(frame) for show in shown}
         print(*parts.values(), sep="\n\n")
         for document in args.documents:
             fill(document, parts)

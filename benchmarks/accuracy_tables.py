@@ -59,11 +59,47 @@ def table(frame: pd.DataFrame) -> str:
 def selection(frame: pd.DataFrame) -> str:
     """Return a Markdown table: a row a setting, by method the share of the pool whose right teacher is chosen."""
     shown = [method for method in ORDER if (frame["method"] == method).any()]
-    lines = [f"| setting | texts | {' | '.join(shown)} |", "|---|---|" + "---|" * len(shown)]
+    return _chosen(frame, shown, {method: method for method in shown})
+
+
+def sweep(frame: pd.DataFrame) -> str:
+    """Return a Markdown table of the shares by number of passes and scope, of the settings that have several."""
+    frame = frame[frame["method"].str.match(r"muka(, K = \d+.*)?$")]
+    several = frame.groupby("setting")["method"].nunique() > 1
+    frame = frame[frame["setting"].isin(several[several].index)]
+    names = {
+        name: name.removeprefix("muka, ") if name != "muka" else f"K = {passes - 1}"
+        for name, passes in zip(frame["method"], frame["passes"], strict=True)
+    }
+    return _chosen(frame, sorted(names, key=lambda name: (names[name].count(","), _number(names[name]))), names)
+
+
+def _number(name: str) -> int:
+    return int(re.search(r"\d+", name)[0])
+
+
+def _chosen(frame: pd.DataFrame, methods: list[str], names: dict[str, str]) -> str:
+    lines = [
+        f"| setting | texts | {' | '.join(names[name] for name in methods)} |",
+        "|---|---|" + "---|" * len(methods),
+    ]
     for setting in sorted(frame["setting"].unique()):
         rows = frame[frame["setting"] == setting]
-        cells = [spread(rows[rows["method"] == method]["chosen"]) for method in shown]
+        cells = [spread(rows[rows["method"] == method]["chosen"]) for method in methods]
         lines.append(f"| {setting} | {rows['texts'].iloc[0]:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def foreign(frame: pd.DataFrame) -> str:
+    """Return a Markdown table: how well texts of no teacher are told from the others, area under the ROC curve."""
+    told = ("entropy", "energy", "nobody")
+    lines = [f"| setting | texts | {' | '.join(told)} |", "|---|---|" + "---|" * len(told)]
+    if "auroc_nobody" in frame:
+        frame = frame[(frame["method"] == "pool") & frame["auroc_nobody"].notna()]
+        for setting in sorted(frame["setting"].unique()):
+            rows = frame[frame["setting"] == setting]
+            cells = [spread(rows[f"auroc_{name}"]) for name in told]
+            lines.append(f"| {setting} | {rows['texts'].iloc[0]:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

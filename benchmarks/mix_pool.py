@@ -1,12 +1,16 @@
 """Make a variant of what ``train_teachers.py`` wrote: the same teachers and test texts, another mix of pool texts.
 
 ``--foreign FILE`` mixes in texts of another data set, whose classes no teacher knows, until they make up ``--share`` of
-the pool. ``--keep TEACHER`` draws the pool anew so that texts of that teacher's classes make up ``--share`` of it.
+the pool; ``--class`` takes its texts of one class alone. ``--keep TEACHER`` draws the pool anew so that texts of that
+teacher's classes make up ``--share`` of it. ``--size N`` draws N texts.
 
     python benchmarks/mix_pool.py runs/accuracy/ag_news-2/seed-0 --foreign trec.parquet --share 0.3 \\
         --out runs/accuracy/ag_news-2-foreign/seed-0
+    python benchmarks/mix_pool.py runs/accuracy/clinc150-2/seed-0 --foreign clinc150.parquet --class oos --share 0.05 \\
+        --out runs/accuracy/clinc150-2-oos/seed-0
     python benchmarks/mix_pool.py runs/accuracy/trec-2/seed-0 --keep 2 --share 0.9 \\
         --out runs/accuracy/trec-2-skewed/seed-0
+    python benchmarks/mix_pool.py runs/accuracy/trec-2/seed-0 --size 300 --out runs/accuracy/trec-2-300/seed-0
 """
 
 from __future__ import annotations
@@ -43,19 +47,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a folder that train_teachers.py wrote")
     parser.add_argument("--foreign", type=Path, help="Parquet file with columns text, label, split")
+    parser.add_argument("--class", dest="only", help="take this class's texts of FILE alone")
+    parser.add_argument("--size", type=int, help="texts to draw")
     parser.add_argument("--keep", type=int, metavar="TEACHER", help="number of the teacher whose texts to keep")
-    parser.add_argument("--share", type=float, required=True)
+    parser.add_argument("--share", type=float, help="of the foreign or kept texts")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    if (args.foreign is None) == (args.keep is None) or not 0 < args.share < 1:
-        parser.error("give --foreign or --keep, and a share between 0 and 1")
+    if [args.foreign, args.keep, args.size].count(None) != 2:
+        parser.error("give one of --foreign, --keep, --size")
+    if args.size is None and not 0 < (args.share or 0) < 1:
+        parser.error("give a --share between 0 and 1")
     summary = json.loads((args.run / "teachers.json").read_text(encoding="utf-8"))
     pool, seed = pd.read_parquet(args.run / "pool.parquet"), int(summary["settings"]["seed"])
     if args.foreign is not None:
         frame = pd.read_parquet(args.foreign)
         frame = frame[(frame["split"] == "train") & ~frame["text"].isin(pool["text"])]
+        if args.only is not None:
+            frame = frame[frame["label"] == args.only]
         mixed = with_foreign(pool, frame, args.share, seed)
-        summary["settings"] |= {"foreign": args.foreign.name, "foreign_share": args.share}
+        summary["settings"] |= {"foreign": args.foreign.name, "foreign_share": args.share, "foreign_class": args.only}
+    elif args.size is not None:
+        if args.size > len(pool):
+            raise SystemExit(f"the pool has {len(pool)} texts, {args.size} are asked for")
+        mixed = pool.sample(args.size, random_state=seed)
+        summary["settings"] |= {"drawn": args.size}
     else:
         mixed = skewed(pool, summary["teachers"][args.keep - 1]["classes"], args.share, seed)
         summary["settings"] |= {"kept_teacher": args.keep, "kept_share": args.share}

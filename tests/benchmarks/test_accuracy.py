@@ -66,6 +66,18 @@ def test_selection_is_measured_without_students(setting, monkeypatch, capsys):
     assert f"| setting | texts | energy | pool |\n|---|---|---|---|\n| tiny | 80 | {row} |" in page.read_text()
 
 
+def test_passes_other_than_the_papers_are_named(setting, monkeypatch):
+    results = setting / "sweep.parquet"
+    arguments = [str(setting / "tiny"), "--base", str(setting / "base"), "--results", str(results), "--no-students"]
+    for passes, scope in ((2, "full"), (3, "last-1")):
+        extra = ["--methods", "muka", "--passes", str(passes), "--scope", scope]
+        monkeypatch.setattr(sys, "argv", ["a", *arguments, *extra])
+        accuracy.main()
+    frame = pd.read_parquet(results)
+    assert list(frame["method"]) == ["muka, K = 2", "muka, K = 3, last-1"]
+    assert list(frame["passes"]) == [3, 4]
+
+
 def test_upper_bounds_leave_foreign_texts_out(setting, monkeypatch):
     other = pd.DataFrame({"text": [f"nothing {i}" for i in range(60)], "label": "odd", "split": "train"})
     other.to_parquet(setting / "other.parquet")
@@ -78,6 +90,9 @@ def test_upper_bounds_leave_foreign_texts_out(setting, monkeypatch):
         trust, lesson = accuracy.taught(run, bound)
         assert (lesson.importance == (run.truth >= 0)).all()
         assert accuracy.selection_shares(run, trust)["chosen"] == 1
+    told = accuracy.telling_foreign(run, accuracy.taught(run, "pool")[0])
+    assert set(told) == {"auroc_entropy", "auroc_energy", "auroc_nobody"}
+    assert all(0 <= value <= 1 for value in told.values())
     goal = accuracy.taught(run, "supervised")[1].targets
     assert (goal.argmax(1) == run.truth)[run.truth >= 0].all()
 
@@ -87,6 +102,20 @@ def test_a_skewed_pool_has_its_share():
     mixed = mix_pool.skewed(pool, ["a"], 0.9, seed=0)
     assert dict(mixed["label"].value_counts()) == {"a": 50, "b": 6}
     assert dict(mix_pool.skewed(pool, ["a"], 0.2, seed=0)["label"].value_counts()) == {"b": 48, "a": 12}
+
+
+def test_a_pool_may_be_drawn_or_take_texts_of_one_foreign_class(setting, monkeypatch):
+    other = pd.DataFrame({"text": [f"none {i}" for i in range(60)], "label": ["odd", "even"] * 30, "split": "train"})
+    other.to_parquet(setting / "classes.parquet")
+    run = str(setting / "tiny" / "seed-0")
+    foreign = ["--foreign", str(setting / "classes.parquet"), "--class", "odd", "--share", "0.2"]
+    for extra, out in ((["--size", "30"], "drawn"), (foreign, "one-class")):
+        monkeypatch.setattr(sys, "argv", ["mix_pool.py", run, *extra, "--out", str(setting / out)])
+        mix_pool.main()
+    assert len(pd.read_parquet(setting / "drawn" / "pool.parquet")) == 30
+    labels = pd.read_parquet(setting / "one-class" / "pool.parquet")["label"].value_counts()
+    assert labels["foreign: odd"] == 20
+    assert "foreign: even" not in labels
 
 
 def test_tables_by_hand():
@@ -104,6 +133,19 @@ def test_tables_by_hand():
     )
     assert accuracy_tables.summary(frame).endswith("Gap closed over all settings: 75%.")
     assert "| s | pool | 2 | 90.0 ± 0.0 | – | **81.0 ± 1.4** | 50.0 ± 0.0 | 1 |" in accuracy_tables.table(frame)
+
+
+def test_sweeps_and_foreign_texts_have_tables():
+    rows = [("s", "muka", 17, 0.5), ("s", "muka, K = 4", 5, 0.4), ("s", "muka, K = 16, last-2", 17, 0.3)]
+    rows += [("t", "muka", 17, 0.9), ("t", "pool", 1, 0.8)]
+    frame = pd.DataFrame(rows, columns=["setting", "method", "passes", "chosen"])
+    frame["texts"] = 100
+    assert accuracy_tables.sweep(frame) == (
+        "| setting | texts | K = 4 | K = 16 | K = 16, last-2 |\n|---|---|---|---|---|\n| s | 100 | 40.0 | 50.0 | 30.0 |"
+    )
+    assert accuracy_tables.foreign(frame).count("\n") == 1
+    told = frame.assign(auroc_nobody=0.9, auroc_energy=0.8, auroc_entropy=0.7)
+    assert accuracy_tables.foreign(told).splitlines()[2:] == ["| t | 100 | 70.0 | 80.0 | 90.0 |"]
 
 
 def test_documents_are_filled_between_their_marks(tmp_path):
