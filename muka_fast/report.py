@@ -9,13 +9,8 @@ from rich import box
 from rich.table import Table
 
 from muka_fast.labels import LabelSpace
+from muka_fast.markdown import markdown_table
 from muka_fast.recipe import Recipe
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a GitHub-style table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Each registers its commands; --help shows them in this order.
 # isort: off
-from muka_fast.cli import recipes, models, tools  # noqa: F401
+from muka_fast.cli import recipes, models, bench, tools  # noqa: F401
 
 # isort: on
 from muka_fast.cli.app import app

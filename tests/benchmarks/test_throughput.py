@@ -1,65 +1,25 @@
-"""The throughput benchmarks at tiny sizes: every row is measured, or says why not."""
+"""The benchmark of passes at tiny sizes, and the CUDA session's parts."""
 
+import subprocess
 import sys
 from pathlib import Path
-
-import numpy as np
-import torch
-from conftest import make_config
-from transformers import AutoModelForSequenceClassification
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import gpu_session
 import passes
-import scoring
-
-CPU = torch.device("cpu")
 
 
-def workload(passes=2):
-    random = np.random.default_rng(0)
-    return scoring.Workload([random.integers(4, 100, n) for n in (5, 9, 3, 9, 12, 4)], 40, CPU, passes)
-
-
-def test_batches_hold_every_text_once_and_keep_the_budget():
-    cut = workload().cut(20)
-    assert [index for pick in cut for index in pick] == list(range(6))
-    assert all(len(pick) == 1 or len(pick) * 12 <= 40 for pick in workload().cut(40))
-    padded = workload().padded(range(2, 4))
-    assert padded["attention_mask"].sum(1).tolist() == [9, 5]
-
-
-def test_every_way_is_timed_or_says_why_not():
-    model = AutoModelForSequenceClassification.from_config(
-        make_config("bert", ("a", "b"), max_position_embeddings=128)
-    ).eval()
-    found = scoring.measure(model, workload(), repeats=1, small=3)
-    assert {"authors", "by hand", "deterministic", "engine, full", "engine, tail", "baal"} <= set(found["rows"])
-    for name, row in found["rows"].items():
-        assert "missing" in row or row["seconds_a_text"] > 0, name
-    assert found["rows"]["authors"]["texts"] == 3
-    assert "engine, full" in scoring.table({"tiny": found})
-
-
-def test_the_floor_by_hand():
-    config = make_config("bert", ("a", "b"))  # width 16, inner 32, two layers
-    one = scoring.Workload([np.arange(5)], 40, CPU, 1)
-    layer = 2 * 5 * (4 * 16 * 16 + 2 * 16 * 32) + 4 * 25 * 16
-    last = 2 * 5 * 2 * 16 * 16 + 2 * (2 * 16 * 16 + 2 * 16 * 32) + 4 * 5 * 16
-    assert scoring.flops(one, config) == layer + last
-
-
-def test_every_kernel_has_a_row():
-    """On a machine without a GPU in Triton's interpreter: what is checked is the script, not the time."""
-    shape = gpu_session.Shape(
-        texts=2, length=4, passes=2, width=32, heads=2, inner=64, classes=3, copied=1024, repeats=1
+def test_the_cuda_session_needs_neither_datasets_nor_pydantic_nor_optimum():
+    code = (
+        "import sys\n"
+        "for name in ('datasets', 'pydantic', 'optimum', 'typer', 'rich', 'pyarrow'): sys.modules[name] = None\n"
+        f"sys.path.insert(0, {str(Path(gpu_session.__file__).parent)!r})\n"
+        "import gpu_session\n"
+        "print(len(gpu_session.workloads()))"
     )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = gpu_session.kernel_rows(shape, torch.float32, device)
-    assert len(rows) == 6
-    assert all(row["microseconds"] > 0 for row in rows.values())
-    assert gpu_session.kernel_table("float32", rows).count("\n|") == 8
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "3"), done.stderr
 
 
 def test_the_many_pass_table(project, tmp_path):

@@ -1,8 +1,9 @@
-"""Ways to run K dropout passes that ``scoring.py`` times, and the texts they run on."""
+"""Ways to run K dropout passes that the suite ``scoring`` times, and the texts they run on."""
 
 from __future__ import annotations
 
 import copy
+import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from muka_fast.uncertainty.building import build_engine
 from muka_fast.uncertainty.dropout import find_sites
-from muka_fast.uncertainty.operations import TorchOperations
 from muka_fast.uncertainty.packing import Packed, pack
 
 AUTHORS_LENGTH, AUTHORS_BATCH = 128, 16
@@ -79,12 +79,13 @@ def authors(model: Any, workload: Workload) -> Callable[[], None]:
     order = np.random.default_rng(1).permutation(len(workload.rows)).tolist()
     eager = copy.deepcopy(model)
     eager.set_attn_implementation("eager")
+    length = min(AUTHORS_LENGTH, getattr(model.config, "max_position_embeddings", AUTHORS_LENGTH))
 
     def run() -> None:
         eager.train()
         with torch.no_grad():
             for start in range(0, len(order), AUTHORS_BATCH):
-                batch = workload.padded(order[start : start + AUTHORS_BATCH], AUTHORS_LENGTH)
+                batch = workload.padded(order[start : start + AUTHORS_BATCH], length)
                 for _ in range(workload.passes):
                     eager(**batch).logits.softmax(-1)
 
@@ -125,6 +126,8 @@ def torch_uncertainty(model: Any, workload: Workload) -> Callable[[], None]:
         raise ImportError("torch-uncertainty is not installed")
     file = Path(package.submodule_search_locations[0]) / "methods" / "mc_dropout.py"
     spec = importlib.util.spec_from_file_location("torch_uncertainty_mc_dropout", file)
+    if spec is None or spec.loader is None:
+        raise ImportError("torch-uncertainty has no mc_dropout.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     wrapped = module.mc_dropout(Stacked(copy.deepcopy(model)), num_estimators=workload.passes, on_batch=True).eval()
@@ -139,7 +142,7 @@ def torch_uncertainty(model: Any, workload: Workload) -> Callable[[], None]:
 
 def baal(model: Any, workload: Workload) -> Callable[[], None]:
     """Patched dropout modules, passes in the batch dimension as baal's wrapper replicates them."""
-    from baal.bayesian.dropout import patch_module
+    patch_module = importlib.import_module("baal.bayesian.dropout").patch_module
 
     patched = patch_module(Stacked(copy.deepcopy(model).eval()), inplace=True).eval()
 
@@ -190,45 +193,3 @@ def autocast(run: Callable[[], None], device: torch.device) -> Callable[[], None
             run()
 
     return cast
-
-
-Way = tuple[Callable[[], Callable[[], None]], Workload]
-
-
-def ways(
-    model: Any, workload: Workload, small: Workload
-) -> dict[str, tuple[Callable[[], Callable[[], None]], Workload]]:
-    """Return every way to run, how it is set up, and on which texts (the authors' on fewer: it is slow)."""
-    device = workload.device
-    found: dict[str, Way] = {
-        "deterministic": (lambda: deterministic(model, workload), workload),
-        "authors": (lambda: authors(model, small), small),
-        "by hand": (lambda: by_hand(model, workload), workload),
-        "by hand, no dropout": (lambda: by_hand(without_dropout(model), workload), workload),
-        "torch-uncertainty": (lambda: torch_uncertainty(model, workload), workload),
-        "baal": (lambda: baal(model, workload), workload),
-        "engine, first look": (lambda: engine_look(model, workload), workload),
-        "engine, full": (lambda: engine(model, workload), workload),
-        "engine, full, no dropout": (lambda: engine(without_dropout(model), workload), workload),
-        "engine, tail": (lambda: engine(model, workload, "tail"), workload),
-        "engine, head": (lambda: engine(model, workload, "head"), workload),
-    }
-    if device.type == "cuda":
-        half = copy.deepcopy(model).to(torch.bfloat16)
-        found |= {
-            "authors, bf16": (lambda: autocast(authors(model, small), device), small),
-            "by hand, bf16": (lambda: autocast(by_hand(model, workload), device), workload),
-            "by hand, bf16, compiled": (
-                lambda: autocast(by_hand(torch.compile(copy.deepcopy(model), dynamic=True), workload), device),
-                workload,
-            ),
-            "torch-uncertainty, bf16": (lambda: autocast(torch_uncertainty(model, workload), device), workload),
-            "baal, bf16": (lambda: autocast(baal(model, workload), device), workload),
-            "engine, full, bf16": (lambda: engine(half, workload), workload),
-            "engine, tail, bf16": (lambda: engine(half, workload, "tail"), workload),
-            "engine, full, PyTorch operations": (
-                lambda: engine(model, small, operations=TorchOperations()),
-                small,
-            ),
-        }
-    return found

@@ -1,0 +1,127 @@
+"""Suite ``end-to-end``: a whole amalgamation, wall-clock and peak memory, against the published pipeline.
+
+Each is a process of its own, from start to end. The published pipeline (:mod:`muka_fast.bench.authors`) may run on
+fewer texts; the seconds of its loop are then multiplied, those of its start are not. All train one student for the same
+epochs with the same batch size and learning rate. It writes no student that could be measured: its accuracy is that of
+muka-fast's student of the same method, whose targets are the same but for the masks and the texts that stop early.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muka_fast.bench.authors import BATCH
+from muka_fast.bench.material import Material
+from muka_fast.bench.processes import run
+from muka_fast.corpus import Corpus
+from muka_fast.errors import RecipeError
+from muka_fast.labels import LabelSpace
+
+EPOCHS, LEARNING_RATE = 1.0, 5e-5
+
+
+def of_material(
+    material: Material, *, few: int = 500, epochs: float = EPOCHS, learning_rate: float = LEARNING_RATE
+) -> dict[str, Any]:
+    """Run it.
+
+    Args:
+        material: At least two teachers, a pretrained student and texts.
+        few: How many texts the published pipeline runs on.
+        epochs: Of training.
+        learning_rate: Of training.
+    """
+    if material.student is None or len(material.teachers) < 2:
+        raise RecipeError(
+            "two teachers and a student are needed", where="suite end-to-end", hint="give --run OUT, or -t -t -s"
+        )
+    corpus, rows = material.corpus, {}
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        common = _arguments(material, corpus, work, epochs, learning_rate)
+        methods = {
+            "muka-fast, pool": ["--method", "pool"],
+            f"muka-fast, muka, K ≤ {material.passes}": ["--method", "muka", "--passes", str(material.passes)],
+        }
+        for number, (name, flags) in enumerate(methods.items()):
+            done = run([*common, *flags, "-o", str(work / f"out-{number}")], f"suite end-to-end, {name}")
+            record = json.loads(done.output)
+            rows[name] = {
+                "seconds": done.seconds / len(corpus),
+                "total_seconds": done.seconds,
+                "peak_bytes": done.peak_bytes,
+                "accuracy": record["test"]["student"]["accuracy"] if "test" in record else None,
+                "stages": record["seconds"],
+            }
+        if material.student.model is not None:
+            accuracy = rows[name]["accuracy"]
+            rows[f"authors, K = {material.passes}"] = _authors(material, corpus, work, few, epochs, learning_rate) | {
+                "accuracy": accuracy
+            }
+    return {
+        "unit": "text",
+        "against": [f"authors, K = {material.passes}"],
+        "settings": {
+            "texts": len(corpus),
+            "teachers": len(material.teachers),
+            "epochs": epochs,
+            "batch_size": BATCH,
+            "learning_rate": learning_rate,
+        },
+        "rows": rows,
+    }
+
+
+def _arguments(material: Material, corpus: Corpus, work: Path, epochs: float, learning_rate: float) -> list[str]:
+    """Return the command that both of our rows share; texts and student go through files."""
+    lines = [json.dumps({"text": text}) for text in corpus.texts]
+    (work / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    recipe: dict[str, Any] = {
+        "teachers": [spec.model_dump(mode="json", exclude_none=True) for spec in material.teachers],
+        "student": (material.student.model_dump(mode="json", exclude_none=True) if material.student else {}),
+        "data": {"texts": [str(work / "texts.jsonl")], "text_column": "text"},
+        "output": str(work / "out"),
+        "device": material.device.type,
+        "training": {"epochs": epochs, "batch_size": BATCH, "learning_rate": learning_rate},
+    }
+    if material.labelled is not None:
+        recipe["test"] = material.labelled.model_dump(mode="json", exclude_none=True)
+    (work / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
+    return ["-m", "muka_fast", "amalgamate", str(work / "recipe.yaml"), "--json"]
+
+
+def _authors(
+    material: Material, corpus: Corpus, work: Path, few: int, epochs: float, learning_rate: float
+) -> dict[str, Any]:
+    part = corpus.take(np.arange(min(few, len(corpus))))
+    space = LabelSpace.union({teacher.name: teacher.labels for teacher in material.described})
+    spec = {
+        "teachers": [str(teacher.checkpoint.folder) for teacher in material.described],
+        "columns": [list(columns) for columns in space.columns],
+        "labels": list(space.names),
+        "student": material.student.model if material.student else None,
+        "texts": list(part.texts),
+        "passes": material.passes,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "seed": 0,
+    }
+    (work / "authors.json").write_text(json.dumps(spec), encoding="utf-8")
+    done = run(["-m", "muka_fast.bench.authors", str(work / "authors.json")], "suite end-to-end, authors")
+    stages = json.loads(done.output)
+    times = len(corpus) / len(part)
+    loop = stages["passes"] + stages["training"]
+    total = done.seconds + (times - 1) * loop
+    return {
+        "seconds": total / len(corpus),
+        "total_seconds": total,
+        "peak_bytes": done.peak_bytes,
+        "measured_on": len(part),
+        "measured_seconds": done.seconds,
+        "stages": {"passes": stages["passes"] * times, "training": stages["training"] * times},
+    }

@@ -1,0 +1,122 @@
+"""What is measured: teachers, a student and texts, of a finished run or named one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from muka_fast.bench.scoring import made_up, sizes
+from muka_fast.bench.ways import Workload
+from muka_fast.corpus import Corpus, read_corpus
+from muka_fast.encoding import encode
+from muka_fast.errors import RecipeError
+from muka_fast.output import RunFolder
+from muka_fast.reading import read_recipe
+from muka_fast.recipe import DataSpec, StudentSpec, TeacherSpec
+from muka_fast.teachers import Teacher, describe_teachers, load_teacher
+
+DEMO = Path("muka-demo/merged")
+"""What is measured if nothing is named and it is there."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """Models and texts.
+
+    Attributes:
+        teachers: Their specs.
+        student: What a student is made of; None if no suite needs one.
+        trained: Folder of a trained student, for ``serving``; None if there is none.
+        texts: Unlabelled texts; None with made-up lengths.
+        labelled: Labelled texts, for what needs an accuracy.
+        device: Where to compute.
+        passes: K.
+        count: How many texts, at most.
+        lengths: Mean and standard deviation of made-up texts' tokens, instead of texts.
+        shape: Measure a made-up teacher of this shape instead.
+        recipe: The run's recipe, if it is one's.
+    """
+
+    teachers: tuple[TeacherSpec, ...]
+    student: StudentSpec | None
+    trained: str | None
+    texts: DataSpec | None
+    labelled: DataSpec | None
+    device: torch.device
+    passes: int = 16
+    count: int = 200
+    lengths: tuple[float, float] | None = None
+    shape: str | None = None
+    recipe: str | None = None
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        """The first distinct texts."""
+        if self.texts is None:
+            raise RecipeError("no texts to measure on", where="command line", hint="give -d TEXTS or --lengths")
+        whole = read_corpus(self.texts)
+        return whole.take(np.arange(min(self.count, len(whole))))
+
+    @cached_property
+    def described(self) -> tuple[Teacher, ...]:
+        """The teachers, their dropout injected where they have none."""
+        return tuple(describe_teachers(list(self.teachers), None))
+
+    @cached_property
+    def model(self) -> Any:
+        """The first teacher's Hugging Face model, or a made-up one."""
+        if self.shape is not None:
+            return made_up(self.shape, self.device)
+        return load_teacher(self.described[0], self.device)[0]
+
+    def workload(self, budget: int | None = None) -> Workload:
+        """Return the texts as the first teacher's token ids."""
+        budget = budget or (65536 if self.device.type == "cuda" else 4096)
+        longest = 512
+        if self.teachers:
+            longest = self.described[0].max_length
+        if self.lengths is not None:
+            mean, deviation = self.lengths
+            random = np.random.default_rng(0)
+            drawn = np.clip(random.normal(mean, deviation, self.count), 3, longest).astype(int)
+            rows = [random.integers(1, self.model.config.vocab_size, length) for length in drawn]
+        else:
+            if not self.teachers:
+                raise RecipeError(
+                    "texts need a teacher's tokenizer", where="--shape", hint="give -t TEACHER, or --lengths MEAN"
+                )
+            tokenizer = load_teacher(self.described[0], torch.device("cpu"))[1]
+            limit = min(longest, getattr(self.model.config, "max_position_embeddings", longest))
+            rows = [row["input_ids"] for row in encode(tokenizer, self.corpus, limit).rows]
+        return Workload(rows, budget, self.device, self.passes)
+
+    @property
+    def layer(self) -> tuple[int, int]:
+        """Width and inner width of the first teacher's layers: the ceiling is measured at this shape."""
+        width, inner, _ = sizes(self.model.config)
+        return width, inner
+
+
+def of_run(folder: str | Path) -> dict[str, Any]:
+    """Return the models and texts of an output folder of ``amalgamate``.
+
+    Raises:
+        RecipeError: If it is none.
+    """
+    run = RunFolder(folder)
+    if not run.record.is_file():
+        raise RecipeError("not a finished run of amalgamate", where=str(folder), hint="give its output folder")
+    recipe = read_recipe(run.recipe)
+    return {
+        "teachers": tuple(recipe.teachers),
+        "student": recipe.student,
+        "trained": str(folder) if (run.path / "config.json").is_file() else None,
+        "texts": recipe.data,
+        "labelled": recipe.test,
+        "recipe": str(run.recipe),
+    }

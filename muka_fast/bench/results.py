@@ -1,0 +1,186 @@
+"""What a benchmark found: one JSON object with a schema version; compared with an earlier one; as tables.
+
+Needs the standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from muka_fast.errors import CheckFailed, RecipeError
+from muka_fast.markdown import markdown_table
+
+SCHEMA_VERSION = 1
+ALL, PIPELINE = "all at once", "transformers pipeline"
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read what ``muka-fast bench`` wrote.
+
+    Raises:
+        RecipeError: If it is not there, damaged, or of another schema.
+    """
+    hint = "give a file that 'muka-fast bench --output' wrote"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise RecipeError("cannot read the baseline", where=str(path), hint=hint) from None
+    if not isinstance(found, dict) or found.get("kind") != "bench" or not isinstance(found.get("suites"), dict):
+        raise RecipeError("the baseline is no benchmark's result", where=str(path), hint=hint)
+    if found.get("schema_version") != SCHEMA_VERSION:
+        raise RecipeError(
+            f"the baseline has schema version {found.get('schema_version')}, this is {SCHEMA_VERSION}",
+            where=str(path),
+            hint="measure it again with this version",
+        )
+    return found
+
+
+def compare(now: dict[str, Any], before: dict[str, Any]) -> list[tuple[str, str, float]]:
+    """Return (suite, row, time now over time before) of every row that both have, slowest first."""
+    found = []
+    for suite, one in now["suites"].items():
+        earlier = before["suites"].get(suite, {}).get("rows", {})
+        for name, row in one["rows"].items():
+            if "seconds" in row and "seconds" in earlier.get(name, {}):
+                found.append((suite, name, row["seconds"] / earlier[name]["seconds"]))
+    return sorted(found, key=lambda entry: -entry[2])
+
+
+def require_no_slower(found: list[tuple[str, str, float]], factor: float, where: str) -> None:
+    """Refuse rows that take more than ``factor`` times as long as before.
+
+    Raises:
+        CheckFailed: If there are any.
+        RecipeError: If there was nothing to compare.
+    """
+    if not found:
+        raise RecipeError("the baseline has no row of these suites", where=where, hint="measure the same suites")
+    slower = [f"{suite}: {name} {ratio:.2f}×" for suite, name, ratio in found if ratio > factor]
+    if slower:
+        raise CheckFailed(
+            f"{len(slower)} row(s) take more than {factor:g} times as long: {'; '.join(slower[:5])}",
+            where=where,
+            hint="measure again with nothing else running; then look at what changed",
+        )
+
+
+def seconds_text(seconds: float) -> str:
+    """Write a duration with three digits in the unit a person would."""
+    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if seconds >= factor:
+            return f"{seconds / factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def bytes_text(count: float) -> str:
+    """Write an amount of memory in MB."""
+    return f"{count / 1e6:,.0f} MB"
+
+
+def share_text(share: float | None) -> str:
+    """Write a share as a whole percentage, or a dash."""
+    return "–" if share is None else f"{share:.0%}"
+
+
+def suite_table(name: str, suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return a suite's figures as header and rows."""
+    special = {"serving": _serving, "end-to-end": _end_to_end, "scaling": _scaling}
+    kind = name.partition(",")[0]
+    return special[kind](suite) if kind in special else _timed(suite)
+
+
+def _timed(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    against = [name for name in suite["against"] if "seconds" in suite["rows"].get(name, {})]
+    sampled = any(row.get("passes_per_second", 0) != row.get("per_second", 0) for row in suite["rows"].values())
+    header = ["way", f"time a {suite['unit']}", "quartiles", "a second", *(["passes a second"] if sampled else [])]
+    header += [*(f"{name} / it" for name in against), "of floor", "bound by", "cold start"]
+    rows = []
+    for name, row in suite["rows"].items():
+        if "missing" in row:
+            continue
+        cells = [name, seconds_text(row["seconds"]), "…".join(map(seconds_text, row["quartiles"]))]
+        cells += [f"{row['per_second']:,.4g}", *([f"{row['passes_per_second']:,.4g}"] if sampled else [])]
+        cells += [f"{suite['rows'][other]['seconds'] / row['seconds']:.2f}×" for other in against]
+        cells += [share_text(row.get("share_of_floor")), row.get("bound_by", "–"), seconds_text(row["cold_seconds"])]
+        rows.append(cells)
+    return header, rows
+
+
+def missing(suite: dict[str, Any]) -> list[str]:
+    """Return a line for every row that could not be run, with why."""
+    return [f"{name}: not run, {row['missing']}" for name, row in suite["rows"].items() if "missing" in row]
+
+
+def row_name(way: str, count: int) -> str:
+    """Name the row of a way to serve and a number of texts a request; 0 for all at once."""
+    return f"{way}, batch {count}" if count else f"{way}, {ALL}"
+
+
+def _serving(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    batches, rows = suite["settings"]["batches"], []
+    header = ["way", "size", "accuracy", *(f"batch {count}: p50, p95, p99 ms" for count in batches)]
+    header += [f"{ALL}, texts a second", f"pipeline / it: batch {', '.join(map(str, batches))}, all"]
+    for way in suite["settings"]["ways"]:
+        if way in suite["rows"]:  # missing
+            continue
+        found = [suite["rows"][row_name(way, count)] for count in (*batches, 0)]
+        accuracy = found[0]["accuracy"]
+        cells = [way, bytes_text(found[0]["bytes"]), "–" if accuracy is None else f"{accuracy:.2%}"]
+        cells += [f"{row['p50_ms']:.1f}, {row['p95_ms']:.1f}, {row['p99_ms']:.1f}" for row in found[:-1]]
+        cells.append(f"{found[-1]['per_second']:,.0f}")
+        theirs = [suite["rows"][row_name(PIPELINE, count)]["seconds"] for count in (*batches, 0)]
+        cells.append(", ".join(f"{other / row['seconds']:.2f}×" for other, row in zip(theirs, found, strict=True)))
+        rows.append(cells)
+    return header, rows
+
+
+def _end_to_end(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    (other,) = suite["against"]
+    theirs = suite["rows"].get(other)
+    header = ["way", "whole run", "passes, training", "peak memory", "accuracy", f"{other} / it", "remark"]
+    rows = []
+    for name, row in suite["rows"].items():
+        stages = row["stages"]
+        passes = stages.get("scoring", stages.get("passes", 0.0))
+        accuracy = "–" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
+        ratio = "–" if theirs is None else f"{theirs['seconds'] / row['seconds']:.1f}×"
+        scaled = row.get("measured_on")
+        remark = f"measured on {scaled} texts and scaled; accuracy of our student of its method" if scaled else ""
+        cells = [name, seconds_text(row["total_seconds"]), f"{passes:,.0f} s, {stages['training']:,.0f} s"]
+        rows.append([*cells, bytes_text(row["peak_bytes"]), accuracy, ratio, remark])
+    return header, rows
+
+
+def _scaling(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for row in suite["rows"].values():
+        curves.setdefault(row["curve"], []).append(row)
+    rows = []
+    for curve, found in curves.items():
+        of_memory = curve.startswith("memory")
+        costs = [bytes_text(row["peak_bytes"]) if of_memory else seconds_text(row["seconds"]) for row in found]
+        told = ", ".join(f"{row['size']:g}: {cost}" for row, cost in zip(found, costs, strict=True))
+        rows.append([curve, told, f"{suite['settings']['exponents'][curve]:.2f}"])
+    return ["with", "size: cost", "exponent"], rows
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Return all suites as Markdown, for people."""
+    tops = ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in results["ceilings"]["products_gflops"].items())
+    parts = [f"{results['device']}; ceilings: products {tops}, copy {results['ceilings']['copy_gigabytes']:.0f} GB/s."]
+    for name, suite in results["suites"].items():
+        parts += [f"### {name}", settings_line(suite), markdown_table(*suite_table(name, suite)), *missing(suite)]
+    return "\n\n".join(parts) + "\n"
+
+
+def settings_line(suite: dict[str, Any]) -> str:
+    """Say in a line what was measured."""
+    shown = []
+    for key, value in suite["settings"].items():
+        if isinstance(value, int | float | str):
+            number = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
+            shown.append(f"{key.replace('_', ' ')} {number}")
+    return ", ".join(shown) + "."

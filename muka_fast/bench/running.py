@@ -1,0 +1,110 @@
+"""The suites by name, run one after the other on one machine, its ceilings measured in the same run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from muka_fast.bench import end_to_end, kernels, pools, scaling, scoring, serving, training
+from muka_fast.bench.material import Material
+from muka_fast.bench.results import SCHEMA_VERSION
+from muka_fast.bench.timing import Ceilings, Suite, measure
+from muka_fast.environment import OPTIONAL, PACKAGES, device_name, versions
+from muka_fast.errors import RecipeError
+
+SUITES = ("scoring", "pools", "training", "serving", "kernels", "scaling", "end-to-end")
+QUICK = ("scoring", "pools", "training", "serving", "kernels")
+QUICK_TEXTS = 64
+PEERS = ("torch-uncertainty", "baal")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def run_suites(
+    material: Material,
+    suites: Sequence[str],
+    *,
+    quick: bool = False,
+    repeats: int = 5,
+    seconds: float = 180.0,
+    few: int = 500,
+    say: Callable[[str], None] = _say,
+) -> dict[str, Any]:
+    """Measure suites.
+
+    Args:
+        material: Models and texts.
+        suites: Names among ``SUITES``.
+        quick: Fewer texts, passes, ways and turns: under a minute with small models.
+        repeats: Turns of every row.
+        seconds: No further turn of a suite begins after this long.
+        few: ``end-to-end``: how many texts the published pipeline runs on.
+        say: Told what goes on.
+
+    Raises:
+        RecipeError: If there is no such suite, or the material lacks what it needs.
+    """
+    unknown = [name for name in suites if name not in SUITES]
+    if unknown:
+        raise RecipeError(f"no suite is called {unknown[0]!r}", where="command line", hint=", ".join(SUITES))
+    if quick:
+        material = replace(material, count=min(material.count, QUICK_TEXTS), passes=min(material.passes, 4))
+        repeats, seconds = min(repeats, 2), min(seconds, 5.0)
+    width, inner = (768, 3072) if list(suites) == ["kernels"] else material.layer
+    ceilings = Ceilings.measure(width, inner, material.device)
+    found: dict[str, Any] = {}
+
+    def timed(name: str, suite: Suite, tops: Ceilings = ceilings) -> None:
+        rows = measure(suite, tops, material.device, repeats=repeats, seconds=seconds, say=say)
+        found[name] = {
+            "unit": suite.unit, "against": list(suite.against), "settings": suite.settings, "rows": rows,
+        }  # fmt: skip
+
+    for name in suites:
+        say(f"suite {name}")
+        if name == "scoring":
+            timed(name, scoring.suite(material.model, material.workload(), few=4 if quick else 16))
+        elif name == "pools":
+            timed(name, pools.suite(material, forms=not quick))
+        elif name == "training":
+            timed(name, training.suite(material, batches=2 if quick else 8))
+        elif name == "kernels":
+            _time_kernels(timed, material, quick)
+        elif name == "serving":
+            found[name] = serving.of_material(material, quick=quick)
+        elif name == "scaling":
+            found[name] = scaling.of_material(material, repeats=repeats)
+        else:
+            found[name] = end_to_end.of_material(material, few=few)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "bench",
+        "device": device_name(material.device),
+        "threads": torch.get_num_threads(),
+        "versions": versions((*PACKAGES, *OPTIONAL, *PEERS)),
+        "quick": quick,
+        "ceilings": {
+            "products_gflops": {name: value / 1e9 for name, value in ceilings.products.items()},
+            "copy_gigabytes": ceilings.copy / 1e9,
+            "shape": [width, inner],
+        },
+        "suites": found,
+    }
+
+
+def _time_kernels(timed: Callable[..., None], material: Material, quick: bool) -> None:
+    """Time the operations at BERT-base's width, in every precision the device has."""
+    cuda = material.device.type == "cuda"
+    shape = kernels.Shape() if cuda else kernels.SMALL
+    if quick:
+        shape = replace(shape, texts=2, passes=2)
+    tops = Ceilings.measure(shape.width, shape.inner, material.device)
+    for dtype in (torch.float32, torch.bfloat16) if cuda else (torch.float32,):
+        name = "kernels" if dtype == torch.float32 else "kernels, bf16"
+        timed(name, kernels.suite(shape, dtype, material.device, compiled=not quick), tops)

@@ -1,0 +1,162 @@
+"""Suite ``scaling``: how cost grows with passes, teachers, texts, their length and processes; memory against the pool.
+
+Every curve has its exponent: the slope of log cost over log size, 1 where cost is proportional, 0 where it does not
+grow.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muka_fast.bench import ways
+from muka_fast.bench.material import Material
+from muka_fast.bench.processes import Finished, run
+from muka_fast.bench.timing import Run, synchronise
+from muka_fast.bench.ways import Workload
+from muka_fast.corpus import Corpus
+from muka_fast.loaded import Room
+from muka_fast.recipe import UncertaintySpec
+
+PASSES, LENGTHS, PROCESSES = (1, 2, 4, 8, 16), (8, 16, 32, 64, 128), (1, 2)
+TOKENS = 2048
+"""Of the made-up texts of each length."""
+POOLS = (1000, 4000, 16000)
+"""Texts of the pools that memory is measured with."""
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """Return the least-squares slope of log cost over log size."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def of_material(material: Material, *, repeats: int = 3, pools: Sequence[int] = POOLS) -> dict[str, Any]:
+    """Measure every curve.
+
+    Args:
+        material: Teachers and texts.
+        repeats: Turns of what runs in this process.
+        pools: Texts of the pools that memory is measured with.
+    """
+    curves = {
+        "passes": _passes(material),
+        "length": _lengths(material),
+        "teachers": _teachers(material),
+        "texts": _texts(material),
+    }
+    rows: dict[str, dict[str, Any]] = {}
+    exponents: dict[str, float] = {}
+    for name, runs in curves.items():
+        costs = _timed(runs, repeats, material)
+        exponents[name] = exponent(list(costs), list(costs.values()))
+        rows |= {f"{name} = {size:g}": {"seconds": cost, "curve": name, "size": size} for size, cost in costs.items()}
+    processes, memory = _processes(material), _memory(material, pools)
+    exponents["processes"] = exponent(list(processes), [done.seconds for done in processes.values()])
+    exponents["memory, texts"] = exponent(list(memory), [done.peak_bytes for done in memory.values()])
+    for name, found in (("processes", processes), ("memory, texts", memory)):
+        for size, done in found.items():
+            kept = {"seconds": done.seconds, "peak_bytes": done.peak_bytes, "curve": name, "size": size}
+            rows[f"{name} = {size:g}"] = kept
+    settings = {"texts": len(material.corpus), "passes": material.passes, "exponents": exponents}
+    return {"unit": "run", "against": [], "settings": settings, "rows": rows}
+
+
+def _timed(runs: dict[float, Run], repeats: int, material: Material) -> dict[float, float]:
+    taken: dict[float, list[float]] = {size: [] for size in runs}
+    for one in runs.values():
+        one()  # warm up
+    for _ in range(repeats):
+        for size, one in runs.items():
+            started = time.perf_counter()
+            one()
+            synchronise(material.device)
+            taken[size].append(time.perf_counter() - started)
+    return {size: statistics.median(values) for size, values in taken.items()}
+
+
+def _passes(material: Material) -> dict[float, Run]:
+    whole, found = material.workload(), {}
+    for count in PASSES:
+        found[float(count)] = ways.engine(material.model, Workload(whole.rows, whole.budget, whole.device, count))
+    return found
+
+
+def _lengths(material: Material) -> dict[float, Run]:
+    """Return a run a length, each of as many tokens: what is left of growth is attention's."""
+    random, model = np.random.default_rng(0), material.model
+    longest = min(
+        getattr(model.config, "max_position_embeddings", 512) - 2,
+        material.described[0].max_length if material.teachers else 512,
+    )
+    found: dict[float, Run] = {}
+    budget = material.workload().budget
+    for length in (length for length in LENGTHS if length <= longest):
+        rows = [random.integers(1, model.config.vocab_size, length) for _ in range(max(1, TOKENS // length))]
+        found[float(length)] = ways.engine(model, Workload(rows, budget, material.device, 4))
+    return found
+
+
+def _teachers(material: Material) -> dict[float, Run]:
+    count = len(material.teachers)
+    return {float(number): _score(material, material.corpus, range(number)) for number in range(1, count + 1)}
+
+
+def _texts(material: Material) -> dict[float, Run]:
+    size = len(material.corpus)
+    parts = sorted({max(1, size // share) for share in (8, 4, 2, 1)})
+    return {float(part): _score(material, material.corpus.take(np.arange(part)), range(1)) for part in parts}
+
+
+def _score(material: Material, corpus: Corpus, indices: range) -> Callable[[], None]:
+    room = Room(material.described, UncertaintySpec(passes=material.passes), 0, material.device)
+
+    def one() -> None:
+        for index in indices:
+            loaded = room.teacher(index)
+            loaded.score(corpus, loaded.encode(corpus), material.passes, lambda _: None)
+
+    return one
+
+
+def _processes(material: Material) -> dict[float, Finished]:
+    return {float(count): _store(material, material.corpus.texts, count, material.passes) for count in PROCESSES}
+
+
+def _memory(material: Material, pools: Sequence[int]) -> dict[float, Finished]:
+    """Score pools of the same texts, numbered so that they differ, with the deterministic pass."""
+    some = material.corpus.texts
+    found = {}
+    for size in pools:
+        texts = [f"{some[index % len(some)]} {index}" for index in range(size)]
+        found[float(size)] = _store(material, texts, 1, 0)
+    return found
+
+
+def _store(material: Material, texts: Sequence[str], processes: int, passes: int) -> Finished:
+    """Run ``muka-fast score`` in processes of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        lines = [json.dumps({"text": text}) for text in texts]
+        (work / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        student = material.student.model_dump(mode="json", exclude_none=True) if material.student else {}
+        recipe = {
+            "teachers": [spec.model_dump(mode="json", exclude_none=True) for spec in material.teachers],
+            "student": student or str(material.described[0].checkpoint.folder),
+            "data": {"texts": [str(work / "texts.jsonl")], "text_column": "text"},
+            "output": str(work / "out"),
+            "uncertainty": {"passes": passes, "adaptive": False},
+            "selection": {"method": "muka", "trust": "predictive-entropy"} if passes else {"method": "pool"},
+            "device": material.device.type,
+        }
+        (work / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
+        started = ["-m", "muka_fast"]
+        if processes > 1:
+            started = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), *started]
+        return run([*started, "score", str(work / "recipe.yaml")], f"suite scaling, {processes} process(es)")

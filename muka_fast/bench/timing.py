@@ -1,0 +1,207 @@
+"""The registry's rows and how they are timed: set up apart, warmed up, taking turns; medians, share of floor.
+
+Needs torch and numpy alone.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+Run = Callable[[], Any]
+NOT_THERE = (ImportError, AttributeError, RuntimeError)
+"""What a peer raises that is not installed, or does not get along with what is."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one run cannot do without: its floor.
+
+    Attributes:
+        flops: Operations in matrix products.
+        bytes: Memory that must be moved, read or written once.
+    """
+
+    flops: float = 0.0
+    bytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to do something.
+
+    Attributes:
+        name: Shown, and compared by.
+        set_up: Makes the run; its time, with that of the first run, is the cold start.
+        units: How many of the suite's units one run does.
+        work: The floor of one run; None if none is known.
+        precision: Of its matrix products, ``fp32`` or ``bf16``.
+        passes: Dropout passes a unit takes; 1 for a deterministic one.
+        is_peer: Whether it is somebody else's, and may be missing.
+    """
+
+    name: str
+    set_up: Callable[[], Run]
+    units: float
+    work: Work | None = None
+    precision: str = "fp32"
+    passes: int = 1
+    is_peer: bool = False
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Rows that do the same.
+
+    Attributes:
+        unit: What a row does some of: text, step, call.
+        rows: The rows.
+        against: Names of the rows the others' times are compared with.
+        settings: What was measured, for the reader.
+    """
+
+    unit: str
+    rows: Sequence[Row]
+    against: Sequence[str]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """What this machine can do at best, measured.
+
+    Attributes:
+        products: FLOP/s of a plain matrix product, by precision.
+        copy: Bytes a second of a large copy, reads and writes together.
+    """
+
+    products: dict[str, float]
+    copy: float
+
+    @classmethod
+    def measure(cls, width: int, inner: int, device: torch.device, elements: int = 2**25) -> Ceilings:
+        """Time products of (4096, width) by (width, inner), a feed-forward layer's, and a copy of fp32 elements."""
+        products = {"fp32": product_speed(width, inner, device, torch.float32)}
+        if device.type == "cuda":
+            products["bf16"] = product_speed(width, inner, device, torch.bfloat16)
+        return cls(products, copy_speed(device, elements))
+
+    def floor(self, work: Work, precision: str) -> tuple[float, str]:
+        """Return the least seconds a run could take, and which ceiling binds: products or bytes."""
+        bounds = {"products": work.flops / self.products[precision], "bytes": work.bytes / self.copy}
+        binding = max(bounds, key=lambda name: bounds[name])
+        return bounds[binding], binding
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for a GPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def product_speed(width: int, inner: int, device: torch.device, dtype: torch.dtype, rows: int = 4096) -> float:
+    """Return FLOP/s of the product (rows, width) by (width, inner)."""
+    a = torch.randn(rows, width, device=device, dtype=dtype)
+    b = torch.randn(inner, width, device=device, dtype=dtype)
+    return 2 * a.numel() * len(b) / _median_seconds(lambda: nn.functional.linear(a, b), device)
+
+
+def copy_speed(device: torch.device, elements: int) -> float:
+    """Return bytes a second of a copy of fp32 elements, reads and writes together."""
+    source = torch.empty(elements, dtype=torch.float32, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() * 4 / _median_seconds(lambda: target.copy_(source), device)
+
+
+def _median_seconds(run: Run, device: torch.device, turns: int = 12) -> float:
+    times, repeats = [], 20 if device.type == "cuda" else 1
+    for _ in range(turns):
+        synchronise(device)
+        started = time.perf_counter()
+        for _ in range(repeats):
+            run()
+        synchronise(device)
+        times.append((time.perf_counter() - started) / repeats)
+    return statistics.median(times[2:])
+
+
+def measure(
+    suite: Suite,
+    ceilings: Ceilings,
+    device: torch.device,
+    *,
+    repeats: int = 3,
+    seconds: float = float("inf"),
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+) -> dict[str, dict[str, Any]]:
+    """Time the rows, taking turns.
+
+    Args:
+        suite: The rows.
+        ceilings: Of this machine.
+        device: Where they run.
+        repeats: Turns.
+        seconds: No further turn begins after this long; every row has one.
+        say: Told when a row is ready.
+
+    Returns:
+        By row: seconds a unit (median) and their quartiles, units a second, cold start, share of the floor and which
+        ceiling binds; or why it is missing.
+    """
+    started = time.perf_counter()
+    runs: dict[str, Run] = {}
+    found: dict[str, dict[str, Any]] = {}
+    for row in suite.rows:
+        begun = time.perf_counter()
+        try:
+            run = row.set_up()
+            run()
+        except NOT_THERE as error:
+            if not row.is_peer:
+                raise
+            found[row.name] = {"missing": f"{type(error).__name__}: {error}".splitlines()[0]}
+            continue
+        synchronise(device)
+        runs[row.name] = run
+        found[row.name] = {"cold_seconds": time.perf_counter() - begun}
+        say(f"  {row.name}: ready after {time.perf_counter() - started:.0f} s")
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    units = {row.name: row.units for row in suite.rows}
+    for turn in range(repeats):
+        for name, run in runs.items():
+            if turn and time.perf_counter() - started > seconds:
+                continue
+            synchronise(device)
+            begun = time.perf_counter()
+            run()
+            synchronise(device)
+            times[name].append((time.perf_counter() - begun) / units[name])
+    for row in suite.rows:
+        if row.name in times:
+            found[row.name] |= figures(row, times[row.name], ceilings)
+    return found
+
+
+def figures(row: Row, taken: Sequence[float], ceilings: Ceilings) -> dict[str, Any]:
+    """Return what is kept of a row's seconds a unit."""
+    middle = statistics.median(taken)
+    kept: dict[str, Any] = {
+        "seconds": middle,
+        "quartiles": [float(value) for value in np.quantile(taken, [0.25, 0.75])],
+        "repeats": len(taken),
+        "per_second": 1 / middle,
+        "passes_per_second": row.passes / middle,
+        "units": row.units,
+    }
+    if row.work is not None:
+        least, binding = ceilings.floor(row.work, row.precision)
+        kept |= {"share_of_floor": least / row.units / middle, "bound_by": binding}
+    return kept

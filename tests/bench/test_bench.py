@@ -1,0 +1,158 @@
+"""``muka-fast bench`` on tiny models: every suite gives its rows; wrong uses are refused."""
+
+import json
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from muka_fast.bench import end_to_end, results, scaling, serving
+from muka_fast.bench.material import Material, of_run
+from muka_fast.cli import app
+from muka_fast.errors import CheckFailed, RecipeError
+
+CPU = torch.device("cpu")
+
+
+def bench(*arguments):
+    return CliRunner().invoke(app, ["bench", *map(str, arguments)])
+
+
+@pytest.fixture
+def finished(project, monkeypatch):
+    monkeypatch.chdir(project)
+    arguments = ["amalgamate", "recipe.yaml", "--test", "test.csv", "--set", "training.max_steps=2"]
+    result = CliRunner().invoke(app, [*arguments, "--set", "uncertainty.passes=0"])
+    assert result.exit_code == 0, result.stderr
+    return project / "out"
+
+
+def test_the_quick_suites_of_a_finished_run(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr(serving, "REQUESTS", {1: 2, 8: 1})
+    monkeypatch.setattr(serving, "TURNS", 1)
+    result = bench("scoring", "pools", "training", "serving", "--run", finished, "--quick", "-o", tmp_path / "found")
+    assert result.exit_code == 0, result.stderr
+    found = results.read_results(tmp_path / "found" / "bench.json")
+    assert set(found["suites"]) == {"scoring", "pools", "training", "serving"}
+    assert found["ceilings"]["shape"] == [16, 32]
+    assert found["suites"]["scoring"]["settings"]["passes"] == 4
+    served = found["suites"]["serving"]["rows"]
+    assert served["ONNX fp32, fused, batch 8"]["accuracy"] == served["torch, eager, batch 8"]["accuracy"]
+    assert served["ONNX int8, all at once"]["p99_ms"] >= served["ONNX int8, all at once"]["p50_ms"] > 0
+    assert "stored targets" in result.stdout
+    tables = (tmp_path / "found" / "tables.md").read_text()
+    assert "| engine, full |" in tables
+    assert "engine, tail" in tables
+
+    same = tmp_path / "found" / "bench.json"
+    for name, row in found["suites"]["scoring"]["rows"].items():
+        row["seconds"] = row.get("seconds", 1.0) * (1e-6 if name == "engine, full" else 1e6)
+    same.write_text(json.dumps(found))
+    slower = bench("scoring", "--run", finished, "--quick", "--compare", same)
+    assert (slower.exit_code, "scoring: engine, full" in slower.stderr) == (1, True)
+    assert "1 row(s) take more than" in slower.stderr
+    other = bench("pools", "--run", finished, "--quick", "--compare", same, "--factor", "1000000000")
+    assert other.exit_code == 0, other.stderr
+
+
+def test_a_made_up_teacher_and_made_up_texts():
+    made = Material((), None, None, None, None, CPU, passes=2, count=4, lengths=(9.0, 2.0), shape="minilm")
+    found = made.workload()
+    assert made.layer == (384, 1536)
+    assert len(found.rows) == 4
+    with pytest.raises(RecipeError, match="texts need a teacher's tokenizer"):
+        Material((), None, None, None, None, CPU, shape="minilm").workload()
+
+
+def test_scaling_has_a_curve_and_an_exponent_each(finished, monkeypatch):
+    monkeypatch.setattr(scaling, "PASSES", (1, 2))
+    monkeypatch.setattr(scaling, "LENGTHS", (8, 16))
+    monkeypatch.setattr(scaling, "PROCESSES", (1, 2))
+    material = Material(**of_run(finished), device=CPU, passes=2, count=16)
+    found = scaling.of_material(material, repeats=1, pools=(20, 40))
+    exponents = found["settings"]["exponents"]
+    assert set(exponents) == {"passes", "length", "teachers", "texts", "processes", "memory, texts"}
+    assert all(row["seconds"] > 0 for row in found["rows"].values())
+    assert found["rows"]["memory, texts = 40"]["peak_bytes"] > 1e7
+    assert abs(exponents["memory, texts"]) < 0.2
+    header, rows = results.suite_table("scaling", found)
+    assert header == ["with", "size: cost", "exponent"]
+    assert len(rows) == 6
+
+
+def test_exponents_by_hand():
+    assert scaling.exponent([1, 10, 100], [5, 5, 5]) == pytest.approx(0)
+    assert scaling.exponent([1, 2, 4], [3, 6, 12]) == pytest.approx(1)
+    assert scaling.exponent([1, 2, 4], [1, 4, 16]) == pytest.approx(2)
+
+
+def test_a_whole_run_against_the_authors(finished):
+    material = Material(**of_run(finished), device=CPU, passes=2, count=40)
+    found = end_to_end.of_material(material, few=20, epochs=1.0)
+    ours, theirs = found["rows"]["muka-fast, pool"], found["rows"]["authors, K = 2"]
+    assert ours["peak_bytes"] > 1e7
+    assert theirs["measured_on"] == 20
+    # Twice the texts: its loop's seconds are counted twice, those of its start once.
+    assert theirs["measured_seconds"] < theirs["total_seconds"] < 2 * theirs["measured_seconds"]
+    assert theirs["accuracy"] == found["rows"]["muka-fast, muka, K ≤ 2"]["accuracy"]
+    table = results.suite_table("end-to-end", found)[1]
+    assert "measured on 20 texts" in table[-1][-1]
+    assert table[-1][-2] == "1.0×"
+
+
+def test_wrong_uses_are_refused(project, monkeypatch, tmp_path):
+    monkeypatch.chdir(project)
+    torn, old = tmp_path / "torn.json", tmp_path / "old.json"
+    torn.write_text("{")
+    old.write_text(json.dumps({"kind": "bench", "schema_version": 0, "suites": {}}))
+    models = ["-t", "one", "-t", "two", "-d", "texts.jsonl"]
+    for arguments, told in (
+        (["--quick"], "no models to measure"),
+        (["speed", *models], "no suite is called 'speed'"),
+        (["scoring", *models, "--compare", str(torn)], "cannot read the baseline"),
+        (["scoring", *models, "--compare", str(old)], "schema version 0"),
+        (["scoring", *models, "--compare", str(tmp_path / "none.json")], "cannot read the baseline"),
+        (["training", *models], "no student to train"),
+        (["serving", *models], "no trained student"),
+        (["scoring", "-t", "one", "-t", "two"], "no texts to measure on"),
+        (["scoring", *models, "--lengths", "many"], "no lengths"),
+        (["scoring", *models, "--shape", "huge"], "not a choice"),
+        (["scoring", "--run", "one"], "not a finished run"),
+        (["scoring", *models, "--plots"], "--plots needs a folder"),
+    ):
+        result = bench(*arguments)
+        assert (result.exit_code, told in result.stderr) == (2, True), (arguments, result.stderr)
+
+
+def test_only_what_both_have_is_compared():
+    now = {"suites": {"a": {"rows": {"x": {"seconds": 3.0}, "y": {"missing": "no"}, "z": {"seconds": 1.0}}}}}
+    before = {"suites": {"a": {"rows": {"x": {"seconds": 2.0}, "y": {"seconds": 1.0}}}}}
+    found = results.compare(now, before)
+    assert found == [("a", "x", 1.5)]
+    results.require_no_slower(found, 1.5, "there")
+    with pytest.raises(CheckFailed, match=r"a: x 1\.50×"):
+        results.require_no_slower(found, 1.4, "there")
+    with pytest.raises(RecipeError, match="no row of these suites"):
+        results.require_no_slower([], 1.4, "there")
+
+
+def test_plots_are_drawn_where_matplotlib_is(tmp_path):
+    pytest.importorskip("matplotlib")
+    from muka_fast.bench.plots import plot
+
+    rows = {"engine, full": {"seconds": 0.1}, "authors": {"seconds": 1.0}, "baal": {"missing": "no"}}
+    curves = {f"passes = {n}": {"seconds": n, "curve": "passes", "size": n} for n in (1, 2, 4)}
+    suites = {
+        "scoring": {"unit": "text", "rows": rows},
+        "scaling": {"unit": "run", "rows": curves, "settings": {"exponents": {"passes": 1.0}}},
+    }
+    written = plot({"suites": suites, "device": "cpu"}, tmp_path)
+    assert {path.name for path in written} == {"scoring.png", "scoring.svg", "scaling.png", "scaling.svg"}
+    assert all(path.stat().st_size > 1000 for path in written)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(12.34, "12.3 s"), (0.0123, "12.3 ms"), (4.2e-5, "42 µs"), (5e-9, "5 ns")]
+)
+def test_durations_have_their_unit(seconds, shown):
+    assert results.seconds_text(seconds) == shown

@@ -1,0 +1,63 @@
+import time
+
+import pytest
+import torch
+
+from muka_fast.bench.timing import Ceilings, Row, Suite, Work, figures, measure
+
+CPU = torch.device("cpu")
+TOPS = Ceilings({"fp32": 100.0, "bf16": 400.0}, 10.0)
+
+
+def test_the_floor_is_the_larger_of_two_bounds():
+    assert TOPS.floor(Work(flops=200, bytes=10), "fp32") == (2.0, "products")
+    assert TOPS.floor(Work(flops=200, bytes=10), "bf16") == (1.0, "bytes")
+
+
+def test_figures_by_hand():
+    row = Row("one", lambda: lambda: None, units=4, work=Work(flops=400), passes=16)
+    found = figures(row, [1.0, 2.0, 4.0], TOPS)
+    assert found["seconds"] == 2.0
+    assert found["quartiles"] == [1.5, 3.0]
+    assert found["per_second"] == 0.5
+    assert found["passes_per_second"] == 8
+    # 400 operations at 100 a second are 4 s, 1 s a unit; it took 2.
+    assert (found["share_of_floor"], found["bound_by"]) == (0.5, "products")
+    assert "share_of_floor" not in figures(Row("two", lambda: lambda: None, 1), [1.0], TOPS)
+
+
+def test_rows_take_turns_and_a_missing_peer_says_so():
+    told: list[str] = []
+
+    def recording(name):
+        return lambda: lambda: told.append(name)
+
+    def absent():
+        raise ImportError("no module named peer\nmore")
+
+    rows = [Row("a", recording("a"), 1), Row("b", recording("b"), 1), Row("peer", absent, 1, is_peer=True)]
+    found = measure(Suite("call", rows, ()), TOPS, CPU, repeats=2, say=lambda _: None)
+    assert told == ["a", "b", "a", "b", "a", "b"]  # once to warm up, then in turns
+    assert found["peer"] == {"missing": "ImportError: no module named peer"}
+    assert found["a"]["repeats"] == 2
+    assert found["a"]["cold_seconds"] > 0
+
+
+def test_an_error_of_our_own_is_not_hidden():
+    def broken():
+        raise RuntimeError("wrong")
+
+    with pytest.raises(RuntimeError, match="wrong"):
+        measure(Suite("call", [Row("ours", broken, 1)], ()), TOPS, CPU, say=lambda _: None)
+
+
+def test_no_turn_begins_after_the_time_is_up():
+    slow = Row("slow", lambda: lambda: time.sleep(0.02), 1)
+    found = measure(Suite("call", [slow], ()), TOPS, CPU, repeats=50, seconds=0.01, say=lambda _: None)
+    assert found["slow"]["repeats"] == 1
+
+
+def test_ceilings_are_measured():
+    found = Ceilings.measure(32, 64, CPU, elements=1024)
+    assert set(found.products) == ({"fp32"})
+    assert min(found.products["fp32"], found.copy) > 0

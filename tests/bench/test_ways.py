@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+from conftest import make_config
+from transformers import AutoModelForSequenceClassification
+
+from muka_fast.bench import kernels, scoring
+from muka_fast.bench.timing import Ceilings, measure
+from muka_fast.bench.ways import Workload
+
+CPU = torch.device("cpu")
+TOPS = Ceilings({"fp32": 1e9}, 1e9)
+
+
+def workload(passes=2):
+    random = np.random.default_rng(0)
+    return Workload([random.integers(4, 100, n) for n in (5, 9, 3, 9, 12, 4)], 40, CPU, passes)
+
+
+def test_batches_hold_every_text_once_and_keep_the_budget():
+    cut = workload().cut(20)
+    assert [index for pick in cut for index in pick] == list(range(6))
+    assert all(len(pick) == 1 or len(pick) * 12 <= 40 for pick in workload().cut(40))
+    padded = workload().padded(range(2, 4))
+    assert padded["attention_mask"].sum(1).tolist() == [9, 5]
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert"])
+def test_every_way_is_timed_or_says_why_not(family):
+    config = make_config(family, ("a", "b"), max_position_embeddings=48)  # fewer than the authors' padding
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    found = measure(scoring.suite(model, workload(), few=3), TOPS, CPU, repeats=1, say=lambda _: None)
+    assert {"authors", "by hand", "deterministic", "engine, full", "engine, tail", "baal"} <= set(found)
+    for name, row in found.items():
+        assert "missing" in row or row["seconds"] > 0, name
+    assert found["authors"]["units"] == 3
+    assert found["engine, full"]["passes_per_second"] == pytest.approx(2 * found["engine, full"]["per_second"])
+    assert "share_of_floor" in found["engine, full"]
+    assert "share_of_floor" not in found["engine, tail"]
+
+
+def test_the_floor_by_hand():
+    config = make_config("bert", ("a", "b"))  # width 16, inner 32, two layers
+    one = Workload([np.arange(5)], 40, CPU, 1)
+    layer = 2 * 5 * (4 * 16 * 16 + 2 * 16 * 32) + 4 * 25 * 16
+    last = 2 * 5 * 2 * 16 * 16 + 2 * (2 * 16 * 16 + 2 * 16 * 32) + 4 * 5 * 16
+    assert scoring.flops(one, config) == layer + last
+    assert scoring.flops(one, make_config("distilbert", ("a", "b"))) == layer + last
+
+
+TINY = kernels.Shape(texts=2, length=4, passes=2, width=32, heads=2, inner=64, classes=3)
+
+
+def test_every_operation_has_rows():
+    found = measure(kernels.suite(TINY, torch.float32, CPU, compiled=False), TOPS, CPU, repeats=1, say=lambda _: None)
+    assert len(found) == 10
+    assert all(row["seconds"] > 0 for row in found.values())
+    assert {"attention", "attention, eager", "head, 3 classes"} <= set(found)
+
+
+def test_every_kernel_is_called_as_it_wants_to_be():
+    """On a machine without a GPU in Triton's interpreter: what is checked is the call, not the time."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tensors = kernels._Tensors(TINY, torch.float32, device)
+    layout = kernels.Layout.build(7, np.arange(2, dtype=np.uint64), [4, 4], device)
+    ours = kernels._kernels(tensors, layout)
+    assert len(ours) == 6
+    for run in ours.values():
+        assert run() is not None
+
+
+def test_the_eager_forms_say_the_same_without_dropout(monkeypatch):
+    """The operations and PyTorch's way compute one thing, so their times may be compared."""
+    monkeypatch.setattr(kernels, "Drop", lambda site, p: _never(site))
+    monkeypatch.setattr(kernels, "dropout", lambda x, p: x)
+    attend = kernels.scaled_dot_product_attention
+    monkeypatch.setattr(kernels, "scaled_dot_product_attention", lambda q, k, v, dropout_p: attend(q, k, v))
+    for name, case in kernels.cases(TINY, torch.float32, CPU).items():
+        ours, eager = case.ours(), case.eager()
+        if name.startswith("head"):
+            ours, eager = torch.from_numpy(ours.mean_probabilities), eager[0]
+        if name == "attention":
+            eager = eager.transpose(1, 2)
+        assert ours.flatten() == pytest.approx(eager.flatten(), abs=1e-4), name
+
+
+def _never(site):
+    from muka_fast.kernels.layout import Drop
+
+    return Drop(site, 0.0)
