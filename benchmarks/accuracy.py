@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from accuracy_tables import extend, fill, foreign, is_there, selection, summary, sweep, table
+from accuracy_tables import extend, fill, foreign, is_there, plot, selection, summary, sweep, table
 from sklearn.metrics import roc_auc_score
 
 from muka_fast import score
@@ -286,6 +286,7 @@ def main() -> None:
     parser.add_argument("--no-students", action="store_true", help="judge whose text is whose, train nothing")
     parser.add_argument("--results", type=Path, required=True, help="Parquet file to extend")
     parser.add_argument("--documents", nargs="*", type=Path, default=[], help="Markdown files to put the tables into")
+    parser.add_argument("--plots", type=Path, help="folder to draw the students' accuracies into")
     args = parser.parse_args()
     if args.settings and not args.base:
         parser.error("--base is needed to train students")
@@ -316,6 +317,8 @@ def main() -> None:
         print(*parts.values(), sep="\n\n")
         for document in args.documents:
             fill(document, parts)
+        if args.plots is not None:
+            plot(frame, args.plots)
 
 
 if __name__ == "__main__":

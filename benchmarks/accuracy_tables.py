@@ -132,6 +132,35 @@ def summary(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def plot(frame: pd.DataFrame, folder: Path) -> None:
+    """Draw the students' accuracies, a group of bars a setting, as PNG and SVG; needs matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    frame = frame[frame["accuracy"].notna()]
+    settings = sorted(frame["setting"].unique())
+    methods = [method for method in ORDER if (frame["method"] == method).any()]
+    figure, axes = pyplot.subplots(figsize=(max(6, 1.8 * len(settings)), 4))
+    colours = pyplot.get_cmap("tab20")
+    for index, method in enumerate(methods):
+        rows = frame[frame["method"] == method].groupby("setting")["accuracy"]
+        means, spreads = 100 * rows.mean().reindex(settings), 100 * rows.std().reindex(settings).fillna(0)
+        places = [place + (index - len(methods) / 2) * 0.8 / len(methods) for place in range(len(settings))]
+        axes.bar(
+            places, means, 0.8 / len(methods), yerr=spreads, label=method, color=colours(index), error_kw={"lw": 0.8}
+        )
+    axes.set_xticks(range(len(settings)), settings, fontsize=8)
+    axes.set_ylabel("student accuracy, %")
+    axes.legend(fontsize=7, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending in ("png", "svg"):
+        figure.savefig(folder / f"accuracy.{ending}", dpi=144, facecolor="white", bbox_inches="tight")
+
+
 def fill(document: Path, parts: dict[str, str]) -> None:
     """Put each part into a document between the comments ``accuracy: PART`` and ``end``."""
     page = document.read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from muka_fast.bench.results import seconds_text
 from muka_fast.errors import MachineError
 
 OURS, THEIRS, GRID = "#0b6e99", "#9a9a9a", "#dddddd"
@@ -31,6 +32,7 @@ def plot(results: dict[str, Any], folder: Path) -> list[Path]:
         if figure is None:
             continue
         figure.suptitle(f"{name}, {results['device']}", fontsize=10)
+        figure.tight_layout()
         for ending in ("png", "svg"):
             path = folder / f"{name.replace(', ', '-')}.{ending}"
             figure.savefig(path, dpi=144, facecolor="white", bbox_inches="tight")
@@ -56,8 +58,10 @@ def _bars(pyplot: Any, name: str, suite: dict[str, Any]) -> Any:
     rows.sort(key=lambda pair: pair[1])
     figure, axes = pyplot.subplots(figsize=(8, 0.32 * len(rows) + 1))
     names, values = [row for row, _ in rows], [1000 * seconds for _, seconds in rows]
-    axes.barh(names, values, color=[OURS if is_ours(row) else THEIRS for row in names])
+    bars = axes.barh(names, values, color=[OURS if is_ours(row) else THEIRS for row in names])
+    axes.bar_label(bars, [seconds_text(seconds) for _, seconds in rows], padding=3, fontsize=8)
     axes.set_xscale("log")
+    axes.set_xlim(min(values) / 2, max(values) * 3)
     axes.set_xlabel(f"milliseconds a {suite['unit']} (logarithmic; blue: muka-fast)")
     axes.invert_yaxis()
     _plain(axes)
@@ -72,14 +76,16 @@ def _curves(pyplot: Any, suite: dict[str, Any]) -> Any:
     figure, axes = pyplot.subplots(2, (len(curves) + 1) // 2, figsize=(9, 5.5), squeeze=False)
     for place, (name, points) in zip(axes.flat, curves.items(), strict=False):
         place.plot(*zip(*points, strict=True), marker="o", color=OURS)
+        sizes = [size for size, _ in points]
         place.set_xscale("log")
-        place.set_yscale("log")
+        place.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        place.minorticks_off()
+        place.set_ylim(0, 1.15 * max(cost for _, cost in points))
         place.set_title(f"{name}: exponent {suite['settings']['exponents'][name]:.2f}", fontsize=9)
         place.set_ylabel("MB" if name.startswith("memory") else "seconds", fontsize=8)
         _plain(place)
     for place in list(axes.flat)[len(curves) :]:
         place.set_visible(False)
-    figure.tight_layout()
     return figure
 
 

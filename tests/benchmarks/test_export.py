@@ -1,4 +1,4 @@
-"""The benchmarks of exports at tiny sizes: every row is measured, or says why not."""
+"""The benchmark of exported teachers at tiny sizes."""
 
 import sys
 from pathlib import Path
@@ -6,36 +6,9 @@ from pathlib import Path
 from conftest import make_model, texts
 from pyarrow import parquet, table
 
-from muka_fast.corpus import build_corpus
-
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import forms
-import serving
-
-
-def not_compiled(folder, compiled=False):
-    """Serve by the pipeline: compiling is slow."""
-    return serving.pipeline(folder)
-
-
-def test_every_way_to_serve_is_timed_or_says_why_not(tmp_path, monkeypatch):
-    monkeypatch.setattr(serving, "REQUESTS", {1: 2, 32: 1})
-    monkeypatch.setattr(serving, "ROUNDS", 1)
-    monkeypatch.setattr(serving, "eager", not_compiled)
-    names = ("music", "weather")
-    model = make_model(tmp_path / "model", names, seed=1, initializer_range=0.2, scale=1.0)
-    labelled = build_corpus(texts(70), labels=[names[i % 2] for i in range(70)])
-    found = serving.measure(model, tmp_path, labelled, build_corpus(texts(300)))
-    assert {"transformers pipeline", "ONNX fp32, fused", "ONNX int8", "Optimum, fused graph"} <= set(found["rows"])
-    exact = [row for name, row in found["rows"].items() if name != "ONNX int8" and "missing" not in row]
-    accuracies = {row["accuracy"] for row in exact}
-    assert len(accuracies) == 1, "the same student answers differently"
-    for name, row in found["rows"].items():
-        assert "missing" in row or row["all at once"]["texts_per_second"] > 0, name
-    assert found["rows"]["transformers pipeline"]["batch 1"]["pipeline_time_over_it"] == 1
-    assert found["start_seconds"] > 0
-    assert "| ONNX int8 |" in serving.table(found)
 
 
 def test_every_form_of_teacher_is_compared(tmp_path, monkeypatch):
