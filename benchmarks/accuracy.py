@@ -60,6 +60,7 @@ QUIET, CPU = Progress(silent=True), torch.device("cpu")
 PASSES = 16
 METHODS = {
     "muka": {"method": "muka", "trust": "predictive-entropy"},
+    "muka, no margin": {"method": "muka", "trust": "predictive-entropy", "margin_weighting": False},
     "muka, hard": {"method": "muka", "trust": "predictive-entropy", "targets": "hard", "margin_weighting": False},
     "single-pass entropy": {"method": "muka", "trust": "single-pass-entropy"},
     "energy": {"method": "muka", "trust": "energy"},
@@ -68,12 +69,12 @@ METHODS = {
     "dfa": {"method": "dfa"},
     "cfl": {"method": "cfl"},
     "pool": {"method": "pool"},
-    "pool, 16 passes": {"method": "pool"},
+    "pool, passes": {"method": "pool"},
 }
 BOUNDS = ("oracle", "supervised")
 EVERY = (*METHODS, "ensemble", *BOUNDS)
 DEFAULT = ("muka", "vkd", "uhc", "dfa", "cfl", "pool", "ensemble", *BOUNDS)
-NEEDS_PASSES = ("muka", "muka, hard", "pool, 16 passes")
+NEEDS_PASSES = ("muka", "muka, no margin", "muka, hard", "pool, passes")
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ def answers(run: Run, name: str, students: bool) -> tuple[dict[str, float | None
         place = {int(identity): index for index, identity in enumerate(whole.ids)}
         settings = SelectionSpec(method="pool")
         said = targets(pool, judge(pool, settings, judge(run.looks, settings).model)).argmax(1)
-        return {}, said[[place[int(identity)] for identity in corpus.ids]]
+        return {"chosen": None, "pseudo": None}, said[[place[int(identity)] for identity in corpus.ids]]
     trust, learn = taught(run, name)
     if not students:
         return selection_shares(run, trust), None
@@ -302,7 +303,7 @@ def main() -> None:
             for method in args.methods:
                 key = {"setting": setting.name, "seed": seed, "method": run.variant(method)}
                 given = training | {"base": Path(args.base).name, "teacher_settings": json.dumps(settings)}
-                if is_there(args.results, key, given):
+                if is_there(args.results, key, given, students=not args.no_students):
                     continue
                 row = key | measure(run, method, not args.no_students) | given | {"versions": json.dumps(versions())}
                 extend(args.results, row)

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 ORDER = (
-    *("muka", "muka, hard", "single-pass entropy", "energy", "vkd", "uhc", "dfa", "cfl"),
-    *("pool", "pool, 16 passes", "ensemble", "oracle", "supervised"),
+    *("muka", "muka, no margin", "muka, hard", "single-pass entropy", "energy", "vkd", "uhc", "dfa", "cfl"),
+    *("pool", "pool, passes", "ensemble", "oracle", "supervised"),
 )
 """Of methods in a table."""
 
@@ -25,18 +25,26 @@ def extend(path: Path, row: dict[str, Any]) -> None:
     frame.sort_values(["setting", "method", "seed"]).to_parquet(path, index=False)
 
 
-def is_there(path: Path, key: dict[str, Any], settings: dict[str, Any]) -> bool:
-    """Return whether the results have a row; a row of other settings is refused."""
+def is_there(path: Path, key: dict[str, Any], settings: dict[str, Any], *, students: bool = True) -> bool:
+    """Return whether the results have a row, with a student's accuracy if asked; one of other settings is refused."""
     if not path.exists():
         return False
     found = pd.read_parquet(path)
     found = found[(found[list(key)] == list(key.values())).all(axis=1)]
+    if students:
+        found = found[found["accuracy"].notna()]
     for name, value in settings.items():
         if len(found) and found[name].iloc[0] != value:
             raise SystemExit(
                 f"{path}: {key} is there with {name} {found[name].iloc[0]}, now {value}; give another --results"
             )
     return len(found) > 0
+
+
+def methods_of(frame: pd.DataFrame) -> list[str]:
+    """Return the methods that occur, in their order, others last."""
+    found = set(frame["method"])
+    return [*(method for method in ORDER if method in found), *sorted(found - set(ORDER))]
 
 
 def table(frame: pd.DataFrame) -> str:
@@ -46,7 +54,7 @@ def table(frame: pd.DataFrame) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for setting in sorted(frame["setting"].unique()):
-        for method in ORDER:
+        for method in methods_of(frame):
             rows = frame[(frame["setting"] == setting) & (frame["method"] == method)]
             if len(rows):
                 cells = [spread(rows[column]) for column in ("chosen", "pseudo", "accuracy", "macro_f1")]
@@ -141,7 +149,7 @@ def plot(frame: pd.DataFrame, folder: Path) -> None:
 
     frame = frame[frame["accuracy"].notna()]
     settings = sorted(frame["setting"].unique())
-    methods = [method for method in ORDER if (frame["method"] == method).any()]
+    methods = methods_of(frame)
     figure, axes = pyplot.subplots(figsize=(max(6, 1.8 * len(settings)), 4))
     colours = pyplot.get_cmap("tab20")
     for index, method in enumerate(methods):

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import yaml
 
 from muka_fast.corpus import Corpus, build_corpus
 from muka_fast.embeddings import embed
-from muka_fast.errors import ModelError
+from muka_fast.errors import CorpusError, ModelError
+from muka_fast.finished import FinishedRun, method_of
 from muka_fast.labels import LabelSpace
 from muka_fast.loaded import Room
-from muka_fast.output import RunFolder
-from muka_fast.ownership import OWNERSHIP, OwnershipModel
-from muka_fast.reading import read_recipe
+from muka_fast.ownership import OwnershipModel
 from muka_fast.readout import Confidence, Prediction, read_out
 from muka_fast.recipe import Recipe
 from muka_fast.selection import Pool, judge, targets
-from muka_fast.teachers import Teacher, describe_teachers
+from muka_fast.teachers import Teacher
 
 
 def is_ensemble(folder: str | Path) -> bool:
     """Return whether a folder is what ``amalgamate`` wrote for the method ``ensemble``."""
-    run = RunFolder(folder)
-    if not (run.record.is_file() and run.recipe.is_file()):
-        return False
-    return yaml.safe_load(run.recipe.read_text(encoding="utf-8"))["selection"]["method"] == "ensemble"
+    return method_of(folder) == "ensemble"
 
 
 @dataclass(frozen=True)
@@ -60,22 +54,17 @@ class Ensemble:
         """Load what ``amalgamate`` wrote.
 
         Raises:
-            ModelError: If a teacher is gone or is another one now, or the folder is damaged.
+            ModelError: If a teacher or the encoder is gone or is another one now, or the folder is damaged.
         """
-        run = RunFolder(folder)
-        recipe = read_recipe(run.recipe)
-        teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
-        told = json.loads(run.record.read_text(encoding="utf-8"))["teachers"]
-        for teacher, before in zip(teachers, told, strict=True):
-            if teacher.fingerprint != before["fingerprint"]:
-                raise ModelError(
-                    f"teacher {teacher.name} is not the one this ensemble was made of",
-                    where=teacher.checkpoint.where,
-                    hint="put the old one back, or amalgamate again",
-                )
-        space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
-        model = OwnershipModel.load(run.path / OWNERSHIP)
-        return cls(recipe, teachers, space, model, device, Confidence(abstain_below=recipe.student.abstain_below))
+        run = FinishedRun.read(folder)
+        if run.changed or run.model is None:
+            raise ModelError(
+                f"{run.changed or 'what the pool taught'} is not what this ensemble was made of",
+                where=str(folder),
+                hint="put the old one back, or amalgamate again",
+            )
+        confidence = Confidence(abstain_below=run.recipe.student.abstain_below)
+        return cls(run.recipe, run.teachers, run.space, run.model, device, confidence)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -97,6 +86,12 @@ class Ensemble:
         """
         if isinstance(texts, str):
             raise TypeError("give a list of texts, not one string")
+        if (pairs is None) != (self.recipe.data.pair_column is None):
+            raise CorpusError(
+                "the teachers read pairs of texts" if pairs is None else "the teachers read single texts",
+                where="the texts to classify",
+                hint="give --data with --pair-column" if pairs is None else "leave --pair-column out",
+            )
         corpus = build_corpus(texts, pairs, distinct=False)
         if not len(corpus):
             return np.zeros((0, len(self.space)), dtype=np.float32)

@@ -67,7 +67,7 @@ class Gate:
             held = np.flatnonzero(self.folds == fold)
             # Ids are hashes, so the first texts in their order are a random sample.
             fitted = self.order[self.folds[self.order] != fold][:FIT_ON]
-            if not len(held) or not len(fitted):
+            if not len(fitted):
                 continue
             goal = torch.from_numpy(targets[fitted]).float()
             weights[fold] = self._fit(self.inputs[fitted], goal, weights[fold])

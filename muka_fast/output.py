@@ -120,7 +120,9 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.marker.touch()
         if overwrite and not resumed:
-            for entry in self.path.iterdir():
+            # Its record first and its recipe last: killed between them, the rest is still another run's.
+            order = {self.record.name: -1, self.recipe.name: 1}
+            for entry in sorted(self.path.iterdir(), key=lambda entry: order.get(entry.name, 0)):
                 if entry.name != MARKER and any(fnmatch.fnmatch(entry.name, pattern) for pattern in _OURS):
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         write_atomically(self.recipe, recipe.dump().encode())

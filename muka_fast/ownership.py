@@ -18,6 +18,7 @@ them, and the verdict says so.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class Ownership:
         posterior: Probability of each teacher to own the text if anybody does, (N, T), rows summing to one.
         nobody: Probability that nobody does, (N,).
         evidence: Log-likelihood ratios of the teachers' view, (N, T).
-        gate: Log-probabilities of the text's view, (N, T); zeros if there is neither embedding nor feature.
+        gate: Log-probabilities of the text's view, (N, T); constant if there is neither embedding nor feature.
         agreement: Cohen's kappa of the owners by the teachers' view alone and by a gate that knows the embeddings
             alone, on texts it was not fitted on: 1 if they always agree, 0 if no more than by chance; None without
             embeddings.
@@ -196,7 +197,7 @@ class OwnershipModel:
             if "gate.weights" in arrays:
                 scale = Scale(arrays["gate.mean"], arrays["gate.spread"])
                 gate = GateModel(scale, torch.from_numpy(arrays["gate.weights"]))
-        except (OSError, ValueError, KeyError, BadZipFile, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, BadZipFile, zlib.error):
             raise ModelError(
                 "what the pool taught about whose text is whose cannot be read",
                 where=str(path),

@@ -20,7 +20,7 @@ from muka_fast.ensemble import Ensemble
 from muka_fast.environment import device_name, versions
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
 from muka_fast.export.classifier import OnnxClassifier
-from muka_fast.labels import LabelSpace
+from muka_fast.finished import FinishedRun, method_of
 from muka_fast.methods import lesson, require_alone
 from muka_fast.opening import open_classifier
 from muka_fast.output import RunFolder
@@ -30,16 +30,14 @@ from muka_fast.planning import Plan, choose_device, prepare, tell
 from muka_fast.prediction import Classifier
 from muka_fast.processes import Group, join_group
 from muka_fast.progress import Progress
-from muka_fast.reading import read_recipe
 from muka_fast.readout import CONFIDENCE, Confidence
 from muka_fast.recipe import DataSpec, Device, Recipe
 from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore
 from muka_fast.scoring import PoolScores, collect, manifest, score_pool
 from muka_fast.selection import BY_POOL, CHOOSING, Pool, Trust, judge, targets
-from muka_fast.student import load_student
+from muka_fast.student import encoder_fingerprint, load_student
 from muka_fast.summary import block_confusion, risk_coverage, summarise_selection
-from muka_fast.teachers import describe_teachers
 from muka_fast.training import Training, train_student
 
 
@@ -223,6 +221,7 @@ def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training | N
             "model": teacher.spec.model,
             "revision": teacher.spec.revision,
             "fingerprint": teacher.fingerprint,
+            "tokenizer": teacher.tokenizer_fingerprint,
             "labels": len(teacher.labels),
             "max_length": teacher.max_length,
             "truncated_share": cut,
@@ -243,6 +242,7 @@ def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training | N
         "texts": {"read": corpus.read, "empty": corpus.empty, "duplicate": corpus.duplicate, "used": len(corpus)},
         "labels": list(plan.space.names),
         "teachers": teachers,
+        "encoder": encoder_fingerprint(plan.recipe.student) if trust.model is not None else None,
         "audit": None if scores.audit is None else asdict(scores.audit),
         "mean_importance": float(trust.importance.mean()),
         "training": None if training is None else asdict(training),
@@ -323,12 +323,10 @@ def evaluate(
     classifier = open_classifier(model, device, say=progress.say)
     exported = isinstance(classifier, OnnxClassifier)
     plan, taught, chosen = None, None, torch.device("cpu") if exported else choose_device(device)
-    recipe_file = Path(model) / "recipe.yaml"
-    if teachers and recipe_file.exists():
-        recipe = read_recipe(recipe_file)
-        asked = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
-        space = LabelSpace.union({teacher.name: teacher.labels for teacher in asked}, recipe.labels.same_name)
-        plan = Plan(recipe, asked, space, test, test, chosen)
-        if (Path(model) / OWNERSHIP).exists():
-            taught = OwnershipModel.load(Path(model) / OWNERSHIP)
+    if teachers and method_of(model) is not None:
+        run = FinishedRun.read(model)
+        plan, taught = Plan(run.recipe, run.teachers, run.space, test, test, chosen), run.model
+        if run.changed:
+            progress.say(f"{run.changed} has changed since: the texts are judged as a pool of their own")
+            taught = None
     return _evaluate(plan, test, classifier, Path(model), join_group(chosen), progress, taught)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -15,6 +16,7 @@ from muka_fast.evaluation import match_labels
 from muka_fast.labels import LabelSpace
 from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
+from muka_fast.reading import anchor
 from muka_fast.recipe import Device, Recipe
 from muka_fast.student import resolve_student
 from muka_fast.teachers import Teacher, describe_teachers
@@ -55,6 +57,7 @@ def prepare(recipe: Recipe, progress: Progress | None = None, group: Group = ALO
         MukaError: Whatever is wrong with them.
     """
     progress = progress or Progress()
+    recipe = anchor(recipe, Path.cwd())  # one built in Python may hold relative paths
     device = choose_device(recipe.device)
     teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
     if recipe.uncertainty.passes:

@@ -30,7 +30,7 @@ def _anchored(value: str, base: Path, *, must_exist: bool, what: str) -> str:
     return value
 
 
-def _anchor(recipe: Recipe, base: Path) -> Recipe:
+def anchor(recipe: Recipe, base: Path) -> Recipe:
     def model(value: str | None, what: str) -> str | None:
         return None if value is None else _anchored(value, base, must_exist=True, what=what)
 
@@ -145,7 +145,7 @@ def build_recipe(tree: dict[str, Any], *, where: str, base: Path, overrides: Seq
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
         raise _explain(error, where) from None
-    return _anchor(recipe, base)
+    return anchor(recipe, base)
 
 
 def read_tree(file: Path) -> dict[str, Any]:

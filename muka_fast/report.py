@@ -69,7 +69,8 @@ def model_card(recipe: Recipe, space: LabelSpace, record: dict[str, Any]) -> str
     if record["training"] is None:
         library = "muka-fast"
         usage = (
-            "There is no student: the teachers answer, each text by those that own it. They must stay in place.\n\n"
+            "There is no student: the teachers answer, each text by those that own it.\n"
+            "They, and the encoder that student.model names, must stay in place.\n\n"
             '```\nmuka-fast predict path/to/this/folder "a text"\n```'
         )
     parts = [

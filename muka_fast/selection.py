@@ -152,6 +152,18 @@ def muka(pool: Pool, settings: SelectionSpec) -> Trust:
     return trust
 
 
+def views(pool: Pool) -> list[TeacherView]:
+    """Return what each teacher says of whose text is whose."""
+    return [
+        TeacherView(
+            probabilities=_probabilities(signals).numpy(),
+            energy=signals.mean_energy,
+            features=signals.features if signals.features.shape[1] else None,
+        )
+        for signals in pool.signals
+    ]
+
+
 def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | None = None) -> Trust:
     """The posterior of :mod:`muka_fast.ownership`: whose text is this, judged over the whole pool.
 
@@ -163,23 +175,15 @@ def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | 
         settings: The recipe's selection section.
         model: What another pool taught; default: these texts are judged as a pool of their own.
     """
-    views = [
-        TeacherView(
-            probabilities=_probabilities(signals).numpy(),
-            energy=signals.mean_energy,
-            features=signals.features if signals.features.shape[1] else None,
-        )
-        for signals in pool.signals
-    ]
     if model is None:
-        ownership, model = judge_ownership(views, pool.embeddings, pool.ids)
+        ownership, model = judge_ownership(views(pool), pool.embeddings, pool.ids)
     else:
-        ownership = model.judge(views, pool.embeddings)
+        ownership = model.judge(views(pool), pool.embeddings)
     if ownership.is_unsure:
         paper = settings.model_copy(update={"trust": "predictive-entropy"})
         return replace(muka(pool, paper), ownership=ownership, model=model)
     posterior = ownership.posterior
-    weights = np.eye(len(views))[posterior.argmax(1)] if settings.targets == "hard" else posterior
+    weights = np.eye(posterior.shape[1])[posterior.argmax(1)] if settings.targets == "hard" else posterior
     return Trust(posterior, weights, 1 - ownership.nobody, ownership, model)
 
 

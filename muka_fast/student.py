@@ -11,6 +11,8 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
 from muka_fast.checkpoints import (
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
     Checkpoint,
     check_weights,
     find_checkpoint,
@@ -57,6 +59,14 @@ def weights_home(spec: StudentSpec) -> Checkpoint:
     )
     check_weights(checkpoint)
     return checkpoint
+
+
+def encoder_fingerprint(spec: StudentSpec) -> str | None:
+    """Return a hash of a pretrained student's weights, configuration and tokenizer; None if it starts from scratch."""
+    if spec.model is None:
+        return None
+    home = weights_home(spec)
+    return home.fingerprint((*WEIGHT_FILES, "config.json")) + tokenizer_home(spec).fingerprint(TOKENIZER_FILES)
 
 
 def _config_from_scratch(spec: StudentSpec) -> Any:

@@ -36,3 +36,13 @@ def test_the_folds_gates_are_averaged_for_texts_outside_the_pool():
     mean = [(a + b) / 2 for a, b in zip(*logs, strict=True)]
     total = math.log(sum(map(math.exp, mean)))
     assert found[0] == pytest.approx([value - total for value in mean], abs=1e-6)
+
+
+def test_a_fold_without_texts_has_a_gate_too():
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(40, 3))
+    ids = np.arange(40, dtype=np.uint64) * FOLDS + 1  # all in one fold: the others are fitted to all of them
+    gate = Gate(vectors, ids, 2)
+    gate.predict(np.eye(2)[(vectors[:, 0] > 0).astype(int)])
+    fitted = gate.model.weights.abs().sum((1, 2)) > 0
+    assert fitted.tolist() == [True, False, True, True, True]

@@ -130,6 +130,12 @@ def test_a_damaged_model_is_refused_by_name(tmp_path):
     judge_ownership(views, embeddings, ids)[1].save(whole)
     cut.write_bytes(whole.read_bytes()[:200])
     np.savez(other, shares=np.zeros(3))
-    for path in (cut, other, tmp_path / "missing.npz"):
+    empty, flipped = tmp_path / "empty.npz", tmp_path / "flipped.npz"
+    empty.touch()
+    content = bytearray(whole.read_bytes())
+    for place in range(60, 160):  # in the first array's compressed data
+        content[place] ^= 0xFF
+    flipped.write_bytes(content)
+    for path in (cut, other, empty, flipped, tmp_path / "missing.npz"):
         with pytest.raises(ModelError, match=path.name):
             OwnershipModel.load(path)

@@ -112,4 +112,6 @@ def print_results(test: dict[str, Any]) -> None:
         [c["name"], percent(c["precision"]), percent(c["recall"]), percent(c["f1"]), str(c["support"])]
         for c in test["student"]["classes"]
     ]
-    print_table("student, by class", ["class", "precision", "recall", "F1", "texts"], classes)
+    print_table(
+        f"{test.get('classifier', 'student')}, by class", ["class", "precision", "recall", "F1", "texts"], classes
+    )

@@ -32,6 +32,7 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Discard an earlier run there; an unfinished one of this recipe goes on.")
 ]
+PairOption = Annotated[str | None, typer.Option("--pair-column", help="Second text of a pair.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -96,11 +97,19 @@ def recipe_options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def data_from_flags(
-    texts: list[str], text_column: str | None, label_column: str | None = None, split: str = "train"
+    texts: list[str],
+    text_column: str | None,
+    label_column: str | None = None,
+    split: str = "train",
+    pair_column: str | None = None,
 ) -> DataSpec:
     """Build the texts section of a recipe."""
     from muka_fast.recipe import DataSpec
 
     return DataSpec(
-        texts=[absolute(text) for text in texts], text_column=text_column, label_column=label_column, split=split
+        texts=[absolute(text) for text in texts],
+        text_column=text_column,
+        pair_column=pair_column,
+        label_column=label_column,
+        split=split,
     )

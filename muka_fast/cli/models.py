@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from muka_fast.cli.app import command, print_json, print_results, print_table
-from muka_fast.cli.flags import JsonOption, data_from_flags
+from muka_fast.cli.flags import JsonOption, PairOption, data_from_flags
 from muka_fast.errors import RecipeError
 
 
@@ -19,13 +19,14 @@ def evaluate(
     data: Annotated[list[str], typer.Option("--data", "-d", help="Labelled texts.")],
     label_column: Annotated[str | None, typer.Option("--label-column")] = None,
     text_column: Annotated[str | None, typer.Option("--text-column")] = None,
+    pair_column: PairOption = None,
     split: Annotated[str, typer.Option("--split", help="Split of a hub data set.")] = "test",
     teachers: Annotated[bool, typer.Option(help="Measure the teachers of an amalgamated student too.")] = True,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy, macro-F1 and a table by class; teachers, oracle and selection too if the recipe is at hand."""
-    spec = data_from_flags(data, text_column, label_column, split)
+    spec = data_from_flags(data, text_column, label_column, split, pair_column)
     from muka_fast.pipeline import evaluate as run
 
     evaluation = asdict(run(model, spec, teachers=teachers, device=device_name(device)))
@@ -41,6 +42,7 @@ def predict(
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to classify.")] = None,
     data: Annotated[list[str] | None, typer.Option("--data", "-d", help="Files of texts, instead.")] = None,
     text_column: Annotated[str | None, typer.Option("--text-column")] = None,
+    pair_column: PairOption = None,
     precision: Annotated[str | None, typer.Option(help="Of an export: which of its graphs.")] = None,
     temperature: Annotated[
         float | None, typer.Option(help="What logits are divided by before the softmax; default: the model's.")
@@ -70,7 +72,7 @@ def predict(
 
     say = Progress().say
     if data:
-        corpus = read_corpus(data_from_flags(data, text_column), distinct=False, say=say)
+        corpus = read_corpus(data_from_flags(data, text_column, pair_column=pair_column), distinct=False, say=say)
     else:
         corpus = build_corpus(texts or [], distinct=False)
     classifier = open_classifier(model, device_name(device), precision, say)
