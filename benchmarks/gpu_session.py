@@ -1,7 +1,7 @@
 """Everything a CUDA machine is needed for, in one command of less than eight minutes.
 
 1. Every kernel against its reference, and the engine on kernels against PyTorch operations, on the device (the test
-   suite of ``tests/kernels`` and ``tests/uncertainty``).
+   suite of ``tests/kernels`` and of the engines).
 2. Suite ``kernels`` in fp32 and bf16: each kernel against its PyTorch reference and ``torch.compile`` of it.
 3. Suite ``scoring``: the engine against its peers and the floor, BERT-base at 128 tokens and at the lengths of news and
    of questions.
@@ -38,7 +38,6 @@ SUITES = (
     "tests/kernels",
     "tests/uncertainty/test_engines.py",
     "tests/uncertainty/test_fused.py",
-    "tests/uncertainty/test_masks.py",
 )
 TIME_LIMIT = 470
 

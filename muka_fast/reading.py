@@ -31,6 +31,12 @@ def _anchored(value: str, base: Path, *, must_exist: bool, what: str) -> str:
 
 
 def anchor(recipe: Recipe, base: Path) -> Recipe:
+    """Make a recipe's local paths absolute, relative ones from ``base``; leave hub ids as they are.
+
+    Raises:
+        RecipeError: If something that looks like a folder is not there.
+    """
+
     def model(value: str | None, what: str) -> str | None:
         return None if value is None else _anchored(value, base, must_exist=True, what=what)
 

@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from muka_fast.bench.authors import BATCH
 from muka_fast.bench.material import Material
 from muka_fast.bench.processes import run
+from muka_fast.bench.ways import AUTHORS_BATCH
 from muka_fast.corpus import Corpus
-from muka_fast.errors import RecipeError
-from muka_fast.labels import LabelSpace
 
 EPOCHS, LEARNING_RATE = 1.0, 5e-5
 
@@ -36,10 +34,6 @@ def of_material(
         epochs: Of training.
         learning_rate: Of training.
     """
-    if material.student is None or len(material.teachers) < 2:
-        raise RecipeError(
-            "two teachers and a student are needed", where="suite end-to-end", hint="give --run OUT, or -t -t -s"
-        )
     corpus, rows = material.corpus, {}
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
@@ -58,11 +52,9 @@ def of_material(
                 "accuracy": record["test"]["student"]["accuracy"] if "test" in record else None,
                 "stages": record["seconds"],
             }
-        if material.student.model is not None:
-            accuracy = rows[name]["accuracy"]
-            rows[f"authors, K = {material.passes}"] = _authors(material, corpus, work, few, epochs, learning_rate) | {
-                "accuracy": accuracy
-            }
+        accuracy = rows[name]["accuracy"]
+        theirs = _authors(material, corpus, work, few, epochs, learning_rate) | {"accuracy": accuracy}
+        rows[f"authors, K = {material.passes}"] = theirs
     return {
         "unit": "text",
         "against": [f"authors, K = {material.passes}"],
@@ -70,7 +62,7 @@ def of_material(
             "texts": len(corpus),
             "teachers": len(material.teachers),
             "epochs": epochs,
-            "batch_size": BATCH,
+            "batch_size": AUTHORS_BATCH,
             "learning_rate": learning_rate,
         },
         "rows": rows,
@@ -87,7 +79,9 @@ def _arguments(material: Material, corpus: Corpus, work: Path, epochs: float, le
         "data": {"texts": [str(work / "texts.jsonl")], "text_column": "text"},
         "output": str(work / "out"),
         "device": material.device.type,
-        "training": {"epochs": epochs, "batch_size": BATCH, "learning_rate": learning_rate},
+        "labels": {"same_name": material.same_name},
+        "uncertainty": {} if material.inject_dropout is None else {"inject_dropout": material.inject_dropout},
+        "training": {"epochs": epochs, "batch_size": AUTHORS_BATCH, "learning_rate": learning_rate},
     }
     if material.labelled is not None:
         recipe["test"] = material.labelled.model_dump(mode="json", exclude_none=True)
@@ -99,14 +93,14 @@ def _authors(
     material: Material, corpus: Corpus, work: Path, few: int, epochs: float, learning_rate: float
 ) -> dict[str, Any]:
     part = corpus.take(np.arange(min(few, len(corpus))))
-    space = LabelSpace.union({teacher.name: teacher.labels for teacher in material.described})
     spec = {
-        "teachers": [str(teacher.checkpoint.folder) for teacher in material.described],
-        "columns": [list(columns) for columns in space.columns],
-        "labels": list(space.names),
-        "student": material.student.model if material.student else None,
+        "teachers": [spec.model_dump(mode="json", exclude_none=True) for spec in material.teachers],
+        "student": material.student.model_dump(mode="json", exclude_none=True) if material.student else {},
         "texts": list(part.texts),
+        "device": material.device.type,
         "passes": material.passes,
+        "inject_dropout": material.inject_dropout,
+        "same_name": material.same_name,
         "epochs": epochs,
         "learning_rate": learning_rate,
         "seed": 0,
@@ -121,7 +115,7 @@ def _authors(
         "seconds": total / len(corpus),
         "total_seconds": total,
         "peak_bytes": done.peak_bytes,
-        "measured_on": len(part),
+        "measured_on": len(part) if len(part) < len(corpus) else None,
         "measured_seconds": done.seconds,
         "stages": {"passes": stages["passes"] * times, "training": stages["training"] * times},
     }

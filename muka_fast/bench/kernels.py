@@ -194,19 +194,28 @@ def _operations(t: _Tensors) -> dict[str, Callable[[], Any]]:
 
 def suite(shape: Shape, dtype: torch.dtype, device: torch.device, *, compiled: bool = True) -> Suite:
     """Return three rows an operation: ours, eager, and eager under ``torch.compile``."""
+    calls = 20 if device.type == "cuda" else 1
     element, rows, precision = (
         torch.empty(0, dtype=dtype).element_size(),
         [],
         "bf16" if dtype == torch.bfloat16 else "fp32",
     )
     for name, case in cases(shape, dtype, device).items():
-        work = Work(case.operations, case.elements * element)
-        rows.append(Row(name, partial(_same, case.ours), 1, work, precision))
-        rows.append(Row(f"{name}, eager", partial(_same, case.eager), 1, work, precision))
+        work = Work(case.operations * calls, case.elements * element * calls)
+        rows.append(Row(name, partial(_repeated, case.ours, calls), calls, work, precision))
+        rows.append(Row(f"{name}, eager", partial(_repeated, case.eager, calls), calls, work, precision))
         if compiled:
-            rows.append(Row(f"{name}, compiled", partial(torch.compile, case.eager), 1, work, precision, is_peer=True))
+            made = partial(_repeated, case.eager, calls, compiled=True)
+            rows.append(Row(f"{name}, compiled", made, calls, work, precision, may_miss=True))
     return Suite("call", rows, (), vars(shape) | {"dtype": str(dtype).removeprefix("torch.")})
 
 
-def _same(run: Run) -> Run:
-    return run
+def _repeated(run: Run, calls: int, *, compiled: bool = False) -> Run:
+    """Return a run of several calls: on a GPU one call is over before it is waited for."""
+    one = torch.compile(run) if compiled else run
+
+    def several() -> None:
+        for _ in range(calls):
+            one()
+
+    return several

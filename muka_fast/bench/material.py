@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from muka_fast.bench.scoring import made_up, sizes
+from muka_fast.bench.scoring import SHAPES, made_up, sizes
 from muka_fast.bench.ways import Workload
 from muka_fast.corpus import Corpus, read_corpus
 from muka_fast.encoding import encode
 from muka_fast.errors import RecipeError
+from muka_fast.labels import SameName
+from muka_fast.loaded import TOKEN_BUDGET
 from muka_fast.output import RunFolder
 from muka_fast.reading import read_recipe
 from muka_fast.recipe import DataSpec, StudentSpec, TeacherSpec
@@ -39,7 +41,8 @@ class Material:
         count: How many texts, at most.
         lengths: Mean and standard deviation of made-up texts' tokens, instead of texts.
         shape: Measure a made-up teacher of this shape instead.
-        recipe: The run's recipe, if it is one's.
+        inject_dropout: Probability to set at every dropout site, as in a recipe.
+        same_name: What label names that teachers share mean, as in a recipe.
     """
 
     teachers: tuple[TeacherSpec, ...]
@@ -52,7 +55,8 @@ class Material:
     count: int = 200
     lengths: tuple[float, float] | None = None
     shape: str | None = None
-    recipe: str | None = None
+    inject_dropout: float | None = None
+    same_name: SameName = "merge"
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -64,8 +68,8 @@ class Material:
 
     @cached_property
     def described(self) -> tuple[Teacher, ...]:
-        """The teachers, their dropout injected where they have none."""
-        return tuple(describe_teachers(list(self.teachers), None))
+        """The teachers, found and checked."""
+        return tuple(describe_teachers(list(self.teachers), self.inject_dropout))
 
     @cached_property
     def model(self) -> Any:
@@ -74,9 +78,9 @@ class Material:
             return made_up(self.shape, self.device)
         return load_teacher(self.described[0], self.device)[0]
 
-    def workload(self, budget: int | None = None) -> Workload:
+    def workload(self) -> Workload:
         """Return the texts as the first teacher's token ids."""
-        budget = budget or (65536 if self.device.type == "cuda" else 4096)
+        budget = TOKEN_BUDGET[self.device.type]
         longest = 512
         if self.teachers:
             longest = self.described[0].max_length
@@ -97,9 +101,9 @@ class Material:
 
     @property
     def layer(self) -> tuple[int, int]:
-        """Width and inner width of the first teacher's layers: the ceiling is measured at this shape."""
-        width, inner, _ = sizes(self.model.config)
-        return width, inner
+        """Width and inner width of the first teacher's layers, BERT-base's if unknown: the ceiling's shape."""
+        found = sizes(self.model.config) if self.teachers or self.shape else None
+        return SHAPES["bert-base"][0:4:3] if found is None else found[:2]
 
 
 def of_run(folder: str | Path) -> dict[str, Any]:
@@ -118,5 +122,6 @@ def of_run(folder: str | Path) -> dict[str, Any]:
         "trained": str(folder) if (run.path / "config.json").is_file() else None,
         "texts": recipe.data,
         "labelled": recipe.test,
-        "recipe": str(run.recipe),
+        "inject_dropout": recipe.uncertainty.inject_dropout,
+        "same_name": recipe.labels.same_name,
     }

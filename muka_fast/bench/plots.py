@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +14,22 @@ from muka_fast.errors import MachineError
 OURS, THEIRS, GRID = "#0b6e99", "#9a9a9a", "#dddddd"
 
 
-def plot(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw a figure a suite and write it as PNG and SVG.
+def require_matplotlib() -> Callable[[dict[str, Any], Path], list[Path]]:
+    """Return :func:`plot`.
 
     Raises:
         MachineError: If matplotlib is not installed.
     """
-    try:
-        matplotlib = importlib.import_module("matplotlib")
-    except ImportError:
+    if importlib.util.find_spec("matplotlib") is None:
         raise MachineError(
             "plots need matplotlib", where="--plots", hint="pip install 'muka-fast[bench]', or leave --plots out"
-        ) from None
+        )
+    return plot
+
+
+def plot(results: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw a figure a suite and write it as PNG and SVG; needs matplotlib."""
+    matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
     written = []

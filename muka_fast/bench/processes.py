@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,17 @@ from muka_fast.errors import MachineError
 
 KILOBYTE = 1024 if sys.platform != "darwin" else 1
 """Unit of ``ru_maxrss``."""
+
+# The peak of a process counts from what the one that started it held; so a small process stands between.
+_BETWEEN = """
+import json, os, subprocess, sys, time
+started = time.perf_counter()
+process = subprocess.Popen([sys.executable, *sys.argv[2:]])
+_, status, usage = os.wait4(process.pid, 0)
+found = {"code": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - started, "peak": usage.ru_maxrss}
+with open(sys.argv[1], "w") as file:
+    json.dump(found, file)
+"""
 
 
 @dataclass(frozen=True)
@@ -35,17 +45,14 @@ def run(arguments: Sequence[str], where: str) -> Finished:
     """Run Python with these arguments.
 
     Raises:
-        MachineError: If it fails, with its last line.
+        MachineError: If it fails, with what it said.
     """
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as told:
-        started = time.perf_counter()
-        process = subprocess.Popen([sys.executable, *arguments], stdout=out, stderr=told, text=True)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        told.seek(0)
-        if process.returncode:
-            lines = told.read().strip().splitlines() or ["it said nothing"]
-            raise MachineError(f"a measured command failed: {lines[-1]}", where=where, hint="run it by itself with -v")
-        return Finished(seconds, usage.ru_maxrss * KILOBYTE, out.read())
+    with tempfile.NamedTemporaryFile("r") as found:
+        command = [sys.executable, "-S", "-c", _BETWEEN, found.name, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        told = json.loads(found.read() or "{}")
+    if told.get("code") != 0:
+        lines = done.stderr.strip().splitlines() or ["it said nothing"]
+        said = next((line for line in lines if line.startswith("error: ")), lines[-1])
+        raise MachineError(f"a measured command failed: {said}", where=where, hint="run it by itself with -v")
+    return Finished(told["seconds"], told["peak"] * KILOBYTE, done.stdout)

@@ -6,6 +6,7 @@ Needs the standard library alone.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from muka_fast.markdown import markdown_table
 
 SCHEMA_VERSION = 1
 ALL, PIPELINE = "all at once", "transformers pipeline"
+MEASURED = ("start_seconds", "exponents", "ways")
+"""Settings of a suite that are figures themselves."""
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -38,15 +41,46 @@ def read_results(path: Path) -> dict[str, Any]:
     return found
 
 
-def compare(now: dict[str, Any], before: dict[str, Any]) -> list[tuple[str, str, float]]:
-    """Return (suite, row, time now over time before) of every row that both have, slowest first."""
+def compare(now: dict[str, Any], before: dict[str, Any], where: str) -> list[tuple[str, str, float]]:
+    """Return (suite, row, time now over time before) of every row that both have, slowest first.
+
+    Raises:
+        RecipeError: If the two did not measure the same, or have no row in common.
+    """
+    _require_same(now, before, ("device", "quick"), where)
     found = []
-    for suite, one in now["suites"].items():
-        earlier = before["suites"].get(suite, {}).get("rows", {})
-        for name, row in one["rows"].items():
-            if "seconds" in row and "seconds" in earlier.get(name, {}):
-                found.append((suite, name, row["seconds"] / earlier[name]["seconds"]))
+    for name, suite in now["suites"].items():
+        if name not in before["suites"]:
+            continue
+        earlier = before["suites"][name]
+        keys = [key for key in suite["settings"] if key not in MEASURED]
+        _require_same(suite["settings"], earlier["settings"], keys, f"{where}, suite {name}")
+        for row, figures in suite["rows"].items():
+            if "seconds" in figures and "seconds" in earlier["rows"].get(row, {}):
+                found.append((name, row, figures["seconds"] / earlier["rows"][row]["seconds"]))
+    if not found:
+        raise RecipeError("the baseline has no row of these suites", where=where, hint="measure the same suites")
     return sorted(found, key=lambda entry: -entry[2])
+
+
+def _require_same(now: dict[str, Any], before: dict[str, Any], keys: Sequence[str], where: str) -> None:
+    for key in keys:
+        if now.get(key) != before.get(key):
+            raise RecipeError(
+                f"the baseline was measured with {key.replace('_', ' ')} {before.get(key)}, now {now.get(key)}",
+                where=where,
+                hint="give the same options on the same kind of machine",
+            )
+
+
+def gone(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    """Return the rows that the baseline has and that could not be measured now."""
+    return [
+        f"{name}: {row}"
+        for name, suite in now["suites"].items()
+        for row, figures in before["suites"].get(name, {"rows": {}})["rows"].items()
+        if "seconds" in figures and "seconds" not in suite["rows"].get(row, {})
+    ]
 
 
 def require_no_slower(found: list[tuple[str, str, float]], factor: float, where: str) -> None:
@@ -54,10 +88,7 @@ def require_no_slower(found: list[tuple[str, str, float]], factor: float, where:
 
     Raises:
         CheckFailed: If there are any.
-        RecipeError: If there was nothing to compare.
     """
-    if not found:
-        raise RecipeError("the baseline has no row of these suites", where=where, hint="measure the same suites")
     slower = [f"{suite}: {name} {ratio:.2f}×" for suite, name, ratio in found if ratio > factor]
     if slower:
         raise CheckFailed(
@@ -69,10 +100,17 @@ def require_no_slower(found: list[tuple[str, str, float]], factor: float, where:
 
 def seconds_text(seconds: float) -> str:
     """Write a duration with three digits in the unit a person would."""
+    if seconds >= 100:
+        return f"{seconds:,.0f} s"
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= factor:
             return f"{seconds / factor:.3g} {unit}"
     return f"{seconds * 1e9:.3g} ns"
+
+
+def count_text(count: float | None) -> str:
+    """Write how many a second, with three digits or whole, or a dash."""
+    return "–" if count is None else f"{count:,.0f}" if count >= 100 else f"{count:.3g}"
 
 
 def bytes_text(count: float) -> str:
@@ -94,7 +132,7 @@ def suite_table(name: str, suite: dict[str, Any]) -> tuple[list[str], list[list[
 
 def _timed(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     against = [name for name in suite["against"] if "seconds" in suite["rows"].get(name, {})]
-    sampled = any(row.get("passes_per_second", 0) != row.get("per_second", 0) for row in suite["rows"].values())
+    sampled = any(row.get("passes_per_second", 0) > row.get("per_second", 0) for row in suite["rows"].values())
     header = ["way", f"time a {suite['unit']}", "quartiles", "a second", *(["passes a second"] if sampled else [])]
     header += [*(f"{name} / it" for name in against), "of floor", "bound by", "cold start"]
     rows = []
@@ -102,7 +140,8 @@ def _timed(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         if "missing" in row:
             continue
         cells = [name, seconds_text(row["seconds"]), "…".join(map(seconds_text, row["quartiles"]))]
-        cells += [f"{row['per_second']:,.4g}", *([f"{row['passes_per_second']:,.4g}"] if sampled else [])]
+        cells.append(count_text(row["per_second"]))
+        cells += [count_text(row.get("passes_per_second"))] if sampled else []
         cells += [f"{suite['rows'][other]['seconds'] / row['seconds']:.2f}×" for other in against]
         cells += [share_text(row.get("share_of_floor")), row.get("bound_by", "–"), seconds_text(row["cold_seconds"])]
         rows.append(cells)

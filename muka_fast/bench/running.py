@@ -13,6 +13,7 @@ from muka_fast.bench import end_to_end, kernels, pools, scaling, scoring, servin
 from muka_fast.bench.material import Material
 from muka_fast.bench.results import SCHEMA_VERSION
 from muka_fast.bench.timing import Ceilings, Suite, measure
+from muka_fast.bench.ways import AUTHORS_BATCH
 from muka_fast.environment import OPTIONAL, PACKAGES, device_name, versions
 from muka_fast.errors import RecipeError
 
@@ -35,6 +36,7 @@ def run_suites(
     seconds: float = 180.0,
     few: int = 500,
     say: Callable[[str], None] = _say,
+    keep: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Measure suites.
 
@@ -46,43 +48,20 @@ def run_suites(
         seconds: No further turn of a suite begins after this long.
         few: ``end-to-end``: how many texts the published pipeline runs on.
         say: Told what goes on.
+        keep: Given what there is after every suite.
 
     Raises:
         RecipeError: If there is no such suite, or the material lacks what it needs.
     """
-    unknown = [name for name in suites if name not in SUITES]
-    if unknown:
-        raise RecipeError(f"no suite is called {unknown[0]!r}", where="command line", hint=", ".join(SUITES))
+    for name in suites:
+        require(material, name)
     if quick:
         material = replace(material, count=min(material.count, QUICK_TEXTS), passes=min(material.passes, 4))
         repeats, seconds = min(repeats, 2), min(seconds, 5.0)
-    width, inner = (768, 3072) if list(suites) == ["kernels"] else material.layer
+    width, inner = material.layer
     ceilings = Ceilings.measure(width, inner, material.device)
     found: dict[str, Any] = {}
-
-    def timed(name: str, suite: Suite, tops: Ceilings = ceilings) -> None:
-        rows = measure(suite, tops, material.device, repeats=repeats, seconds=seconds, say=say)
-        found[name] = {
-            "unit": suite.unit, "against": list(suite.against), "settings": suite.settings, "rows": rows,
-        }  # fmt: skip
-
-    for name in suites:
-        say(f"suite {name}")
-        if name == "scoring":
-            timed(name, scoring.suite(material.model, material.workload(), few=4 if quick else 16))
-        elif name == "pools":
-            timed(name, pools.suite(material, forms=not quick))
-        elif name == "training":
-            timed(name, training.suite(material, batches=2 if quick else 8))
-        elif name == "kernels":
-            _time_kernels(timed, material, quick)
-        elif name == "serving":
-            found[name] = serving.of_material(material, quick=quick)
-        elif name == "scaling":
-            found[name] = scaling.of_material(material, repeats=repeats)
-        else:
-            found[name] = end_to_end.of_material(material, few=few)
-    return {
+    results: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": "bench",
         "device": device_name(material.device),
@@ -96,6 +75,72 @@ def run_suites(
         },
         "suites": found,
     }
+
+    def timed(name: str, suite: Suite, tops: Ceilings = ceilings) -> None:
+        rows = measure(suite, tops, material.device, repeats=repeats, seconds=seconds, say=say)
+        found[name] = {
+            "unit": suite.unit, "against": list(suite.against), "settings": suite.settings, "rows": rows,
+        }  # fmt: skip
+
+    for name in suites:
+        say(f"suite {name}")
+        if name == "scoring":
+            timed(name, scoring.suite(material.model, material.workload(), few=AUTHORS_BATCH))
+        elif name == "pools":
+            timed(name, pools.suite(material, forms=not quick))
+        elif name == "training":
+            timed(name, training.suite(material, batches=2 if quick else 8))
+        elif name == "kernels":
+            _time_kernels(timed, material, quick)
+        elif name == "serving":
+            found[name] = serving.of_material(material, quick=quick)
+        elif name == "scaling":
+            found[name] = scaling.of_material(material, repeats=repeats)
+        else:
+            found[name] = end_to_end.of_material(material, few=few)
+        keep(results)
+    return results
+
+
+def require(material: Material, suite: str) -> None:
+    """Refuse a suite that is not known, or whose models or texts are not there, before anything is measured.
+
+    Raises:
+        RecipeError: With what to add.
+    """
+    if suite not in SUITES:
+        raise RecipeError(f"no suite is called {suite!r}", where="command line", hint=", ".join(SUITES))
+    where, hint = f"suite {suite}", "give --run OUT of amalgamate, or -t TEACHER -t TEACHER -s STUDENT -d TEXTS"
+    teachers = len(material.teachers)
+    least = {"scoring": 0 if material.shape else 1, "training": 1, "pools": 2, "scaling": 2, "end-to-end": 2}
+    if teachers < least.get(suite, 0):
+        raise RecipeError(f"{least[suite]} teacher(s) are needed, {teachers} given", where=where, hint=hint)
+    if suite in ("training", "end-to-end") and material.student is None:
+        raise RecipeError("no student to train", where=where, hint=hint)
+    if suite == "serving" and material.trained is None:
+        raise RecipeError("no trained student to serve", where=where, hint="give --trained, or --run OUT of amalgamate")
+    if suite != "kernels" and not (suite == "scoring" and material.lengths):
+        if suite == "scoring" and not teachers:
+            raise RecipeError(
+                "texts need a teacher's tokenizer", where=where, hint="give -t TEACHER, or --lengths MEAN"
+            )
+        if material.corpus.pairs is not None and suite not in ("scoring", "pools"):
+            raise RecipeError("pairs of texts are not measured", where=where, hint="leave the suite out")
+
+
+def suites_for(material: Material, say: Callable[[str], None] = _say) -> list[str]:
+    """Return those of the default suites that the models are enough for; say what is left out."""
+    found = []
+    for name in QUICK:
+        try:
+            require(material, name)
+        except RecipeError as error:
+            if material.texts is None:
+                raise
+            say(f"{name} is left out: {error.what}")
+            continue
+        found.append(name)
+    return found
 
 
 def _time_kernels(timed: Callable[..., None], material: Material, quick: bool) -> None:

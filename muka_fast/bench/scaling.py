@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from muka_fast.bench import ways
 from muka_fast.bench.material import Material
@@ -58,7 +59,8 @@ def of_material(material: Material, *, repeats: int = 3, pools: Sequence[int] = 
         exponents[name] = exponent(list(costs), list(costs.values()))
         rows |= {f"{name} = {size:g}": {"seconds": cost, "curve": name, "size": size} for size, cost in costs.items()}
     processes, memory = _processes(material), _memory(material, pools)
-    exponents["processes"] = exponent(list(processes), [done.seconds for done in processes.values()])
+    if len(processes) > 1:
+        exponents["processes"] = exponent(list(processes), [done.seconds for done in processes.values()])
     exponents["memory, texts"] = exponent(list(memory), [done.peak_bytes for done in memory.values()])
     for name, found in (("processes", processes), ("memory, texts", memory)):
         for size, done in found.items():
@@ -115,7 +117,8 @@ def _texts(material: Material) -> dict[float, Run]:
 
 
 def _score(material: Material, corpus: Corpus, indices: range) -> Callable[[], None]:
-    room = Room(material.described, UncertaintySpec(passes=material.passes), 0, material.device)
+    settings = UncertaintySpec(passes=material.passes, inject_dropout=material.inject_dropout)
+    room = Room(material.described, settings, 0, material.device)
 
     def one() -> None:
         for index in indices:
@@ -126,7 +129,9 @@ def _score(material: Material, corpus: Corpus, indices: range) -> Callable[[], N
 
 
 def _processes(material: Material) -> dict[float, Finished]:
-    return {float(count): _store(material, material.corpus.texts, count, material.passes) for count in PROCESSES}
+    most = torch.cuda.device_count() if material.device.type == "cuda" else max(PROCESSES)
+    counts = [count for count in PROCESSES if count <= most]
+    return {float(count): _store(material, material.corpus.texts, count, material.passes) for count in counts}
 
 
 def _memory(material: Material, pools: Sequence[int]) -> dict[float, Finished]:
@@ -151,7 +156,8 @@ def _store(material: Material, texts: Sequence[str], processes: int, passes: int
             "student": student or str(material.described[0].checkpoint.folder),
             "data": {"texts": [str(work / "texts.jsonl")], "text_column": "text"},
             "output": str(work / "out"),
-            "uncertainty": {"passes": passes, "adaptive": False},
+            "labels": {"same_name": material.same_name},
+            "uncertainty": {"passes": passes, "adaptive": False, "inject_dropout": material.inject_dropout},
             "selection": {"method": "muka", "trust": "predictive-entropy"} if passes else {"method": "pool"},
             "device": material.device.type,
         }

@@ -15,7 +15,7 @@ Needs torch, transformers and numpy alone.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,27 +24,41 @@ import torch
 from muka_fast.bench import ways
 from muka_fast.bench.timing import Row, Run, Suite, Work
 from muka_fast.bench.ways import AUTHORS_BATCH, Workload
+from muka_fast.uncertainty.building import known_family
+from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.operations import TorchOperations
 
 SHAPES = {"bert-base": (768, 12, 12, 3072), "minilm": (384, 6, 12, 1536)}
 """Width, layers, heads and inner width of models that can be made up."""
 
 
-def sizes(config: Any) -> tuple[int, int, int]:
-    """Return width, inner width and layers of a configuration, whatever its family calls them."""
-    return (
-        getattr(config, "hidden_size", None) or config.dim,
-        getattr(config, "intermediate_size", None) or config.hidden_dim,
-        getattr(config, "num_hidden_layers", None) or config.n_layers,
+def sizes(config: Any) -> tuple[int, int, int] | None:
+    """Return width, inner width and layers of a configuration, whatever its family calls them; None if unknown."""
+    names = ("hidden_size", "dim"), ("intermediate_size", "hidden_dim"), ("num_hidden_layers", "n_layers")
+    width, inner, layers = (
+        next((value for name in one if isinstance(value := getattr(config, name, None), int)), None) for one in names
     )
+    return None if width is None or inner is None or layers is None else (width, inner, layers)
 
 
-def flops(workload: Workload, config: Any) -> float:
-    """Matrix products of one pass over the unpadded texts; of the last layer only what the read row needs."""
-    width, inner, layers = sizes(config)
+def flops(rows: Sequence[Any], config: Any, longest: int | None = None) -> float | None:
+    """Return the matrix products of one pass over unpadded texts; of the last layer only what the read row needs.
+
+    Args:
+        rows: Token ids.
+        config: The model's.
+        longest: Tokens read of a text, if fewer than it has.
+
+    Returns:
+        None if the model's sizes are not known.
+    """
+    found = sizes(config)
+    if found is None:
+        return None
+    width, inner, layers = found
     total = 0.0
-    for row in workload.rows:
-        n = len(row)
+    for row in rows:
+        n = len(row) if longest is None else min(len(row), longest)
         layer = 2 * n * (4 * width * width + 2 * width * inner) + 4 * n * n * width
         last = 2 * n * 2 * width * width + 2 * (2 * width * width + 2 * width * inner) + 4 * n * width
         total += (layers - 1) * layer + last
@@ -76,7 +90,8 @@ def suite(model: Any, workload: Workload, *, few: int = AUTHORS_BATCH) -> Suite:
         few: How many texts the slowest ways run on.
     """
     passes, device = workload.passes, workload.device
-    fewer = Workload(workload.rows[:: max(1, len(workload.rows) // few)], workload.budget, device, passes)
+    fewer = workload.some(few)
+    reads = ways.authors_length(model)
 
     def row(
         name: str,
@@ -87,13 +102,15 @@ def suite(model: Any, workload: Workload, *, few: int = AUTHORS_BATCH) -> Suite:
         exact: bool = True,
         precision: str = "fp32",
         peer: bool = False,
+        longest: int | None = None,
     ) -> Row:
-        work = Work(flops(on, model.config) * passes) if exact else None
+        least = flops(on.rows, model.config, longest)
+        work = Work(least * passes) if exact and least is not None else None
         return Row(name, set_up, len(on.rows), work, precision, passes, peer)
 
     rows = [
         row("deterministic", lambda: ways.deterministic(model, workload), passes=1),
-        row("authors", lambda: ways.authors(model, fewer), on=fewer),
+        row("authors", lambda: ways.authors(model, fewer), on=fewer, longest=reads),
         row("by hand", lambda: ways.by_hand(model, workload)),
         row("by hand, no dropout", lambda: ways.by_hand(ways.without_dropout(model), workload)),
         row("torch-uncertainty", lambda: ways.torch_uncertainty(model, workload), peer=True),
@@ -104,14 +121,20 @@ def suite(model: Any, workload: Workload, *, few: int = AUTHORS_BATCH) -> Suite:
         # Below these scopes the prefix is shared: less than K passes' products are needed.
         *(
             row(f"engine, {scope}", partial(ways.engine, model, workload, scope), exact=False)
-            for scope in ("last-2", "tail", "head")
+            for scope in scopes(model)
         ),
     ]
     if device.type == "cuda":
         half = copy.deepcopy(model).to(torch.bfloat16)
         compiled = "by hand, bf16, compiled"
         rows += [
-            row("authors, bf16", lambda: ways.autocast(ways.authors(model, fewer), device), on=fewer, precision="bf16"),
+            row(
+                "authors, bf16",
+                lambda: ways.autocast(ways.authors(model, fewer), device),
+                on=fewer,
+                precision="bf16",
+                longest=reads,
+            ),
             row("by hand, bf16", lambda: ways.autocast(ways.by_hand(model, workload), device), precision="bf16"),
             row(
                 compiled,
@@ -129,7 +152,12 @@ def suite(model: Any, workload: Workload, *, few: int = AUTHORS_BATCH) -> Suite:
             ),
             row("baal, bf16", lambda: ways.autocast(ways.baal(model, workload), device), precision="bf16", peer=True),
             row("engine, full, bf16", lambda: ways.engine(half, workload), precision="bf16"),
-            row("engine, tail, bf16", lambda: ways.engine(half, workload, "tail"), exact=False, precision="bf16"),
+            *(
+                row(
+                    f"engine, {scope}, bf16", partial(ways.engine, half, workload, scope), exact=False, precision="bf16"
+                )
+                for scope in scopes(model)[1:2]
+            ),
             row(
                 "engine, full, PyTorch operations",
                 lambda: ways.engine(model, fewer, operations=TorchOperations()),
@@ -139,13 +167,25 @@ def suite(model: Any, workload: Workload, *, few: int = AUTHORS_BATCH) -> Suite:
     return Suite("text", rows, ("authors", "by hand"), settings(model, workload))
 
 
+def scopes(model: Any) -> tuple[str, ...]:
+    """Return the scopes that a model can be measured with beside the full one: those that share a prefix."""
+    if not known_family(model):
+        return ()
+    try:
+        reads_first = FAMILIES[model.config.model_type](model).reads_first
+    except (ValueError, AttributeError, NotImplementedError):  # it runs as it is, whatever the scope
+        return ()
+    return ("last-2", "tail", "head") if reads_first else ("last-2", "head")
+
+
 def settings(model: Any, workload: Workload) -> dict[str, Any]:
     """Say what is measured."""
+    least = flops(workload.rows, model.config)
     return {
         "texts": len(workload.rows),
         "tokens": sum(len(row) for row in workload.rows) / len(workload.rows),
         "passes": workload.passes,
         "token_budget": workload.budget,
         "weights": sum(p.numel() for p in model.parameters()),
-        "gflop_a_text_and_pass": flops(workload, model.config) / len(workload.rows) / 1e9,
+        "gflop_a_text_and_pass": None if least is None else least / len(workload.rows) / 1e9,
     }

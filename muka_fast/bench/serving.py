@@ -9,6 +9,7 @@ spot and pass the same gate as ``muka-fast export``'s. What is not installed is 
 from __future__ import annotations
 
 import importlib
+import json
 import multiprocessing
 import statistics
 import subprocess
@@ -26,7 +27,8 @@ import torch
 from muka_fast.bench.material import Material
 from muka_fast.bench.results import PIPELINE, row_name
 from muka_fast.corpus import Corpus, read_corpus
-from muka_fast.errors import RecipeError
+from muka_fast.errors import MachineError, MukaError
+from muka_fast.evaluation import match_labels
 from muka_fast.export import OnnxClassifier, export
 
 Serve = Callable[[Sequence[str]], list[str]]
@@ -85,27 +87,45 @@ def _by_32(
 def ours(folder: Path, precision: str) -> Serve:
     """The exported classifier."""
     classifier = OnnxClassifier(folder, precision=precision, device="cpu")
-    return lambda texts: [str(prediction.label) for prediction in classifier.classify(texts)]
+    return lambda texts: [classifier.names[column] for column in classifier.probabilities(texts).argmax(1)]
 
 
-def ways(folder: Path, work: Path, sample: Corpus, *, quick: bool = False) -> dict[str, tuple[int, SetUp]]:
-    """Export the student; return the size of what each way loads, and how it is set up in a process of its own."""
-    graphs = export(str(folder), work / "fused", precisions=("fp32", "int8"), texts=sample).graphs
+def ways(folder: Path, work: Path, sample: Corpus, *, quick: bool = False) -> dict[str, tuple[int, SetUp] | str]:
+    """Export the student; return the size of what each way loads and how it is set up, or why there is no such way."""
+    fused, refused = _export(folder, work / "fused", ("fp32", "int8"), sample)
     weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    fused = graphs["fp32"].bytes
-    found: dict[str, tuple[int, SetUp]] = {
+
+    def exported(precision: str, set_up: SetUp) -> tuple[int, SetUp] | str:
+        return (fused[precision], set_up) if precision in fused else refused[precision]
+
+    found: dict[str, tuple[int, SetUp] | str] = {
         PIPELINE: (weights, partial(pipeline, folder)),
         "torch, eager": (weights, partial(eager, folder)),
     }
     if not quick:
-        plain = export(str(folder), work / "plain", fuse="none", texts=sample).graphs["fp32"].bytes
+        plain, no_plain = _export(folder, work / "plain", ("fp32",), sample, fuse="none")
         found["torch.compile"] = (weights, partial(eager, folder, compiled=True))
-        found["ONNX fp32, not fused"] = (plain, partial(ours, work / "plain", "fp32"))
-    found["ONNX fp32, fused"] = (fused, partial(ours, work / "fused", "fp32"))
-    found["ONNX int8"] = (graphs["int8"].bytes, partial(ours, work / "fused", "int8"))
-    found["Optimum, fused graph"] = (fused, partial(optimum, work / "fused"))
-    found["Optimum pipeline, fused graph"] = (fused, partial(optimum, work / "fused", in_pipeline=True))
+        unfused = partial(ours, work / "plain", "fp32")
+        found["ONNX fp32, not fused"] = (plain["fp32"], unfused) if plain else no_plain["fp32"]
+    found["ONNX fp32, fused"] = exported("fp32", partial(ours, work / "fused", "fp32"))
+    found["ONNX int8"] = exported("int8", partial(ours, work / "fused", "int8"))
+    found["Optimum, fused graph"] = exported("fp32", partial(optimum, work / "fused"))
+    found["Optimum pipeline, fused graph"] = exported("fp32", partial(optimum, work / "fused", in_pipeline=True))
     return found
+
+
+def _export(
+    folder: Path, out: Path, precisions: Sequence[str], sample: Corpus, fuse: str = "cpu"
+) -> tuple[dict[str, int], dict[str, str]]:
+    """Export a student; return the bytes of each graph, and why a precision has none."""
+    try:
+        graphs = export(str(folder), out, precisions=precisions, fuse=fuse, texts=sample).graphs
+    except MukaError as error:
+        if len(precisions) == 1:
+            return {}, {precisions[0]: error.what}
+        made, refused = _export(folder, out, precisions[:1], sample, fuse)
+        return made, refused | dict.fromkeys(precisions[1:], error.what)
+    return {precision: graph.bytes for precision, graph in graphs.items()}, {}
 
 
 def measure(
@@ -121,7 +141,7 @@ def measure(
 
     Args:
         folder: The student.
-        corpus: Texts to serve; with labels each way's accuracy is measured too.
+        corpus: Texts to serve; with labels each way's accuracy is measured too, over those of a class it knows.
         sample: Texts the exported graphs are compared on.
         quick: Fewer ways.
         turns: How often each way has its turn.
@@ -133,18 +153,17 @@ def measure(
     with tempfile.TemporaryDirectory() as place:
         work, servers, texts = Path(place), {}, corpus.texts
         plans = ways(folder, work, sample, quick=quick)
-        for name, (_, set_up) in plans.items():
-            server = Server(set_up)
-            if server.missing:
-                rows[name] = {"missing": server.missing}
+        for name, plan in plans.items():
+            server = None if isinstance(plan, str) else Server(plan[1], name)
+            if isinstance(plan, str) or server is None or server.missing:
+                rows[name] = {"missing": plan if server is None else server.missing}
                 continue
             for count in requests:  # warm up, compile
                 server.answer(texts[:count])
             servers[name] = server
-            said = np.array(server.answer(texts)[0])
-            accuracy = None if corpus.labels is None else float((said == np.array(corpus.labels)).mean())
+            accuracy = _accuracy(folder, server.answer(texts)[0], corpus)
             for count in (*requests, 0):
-                rows[row_name(name, count)] = {"bytes": plans[name][0], "accuracy": accuracy}
+                rows[row_name(name, count)] = {"bytes": plan[0], "accuracy": accuracy}
                 taken[name, count] = []
             say(f"  {name}: ready")
         random = np.random.default_rng(0)
@@ -156,7 +175,7 @@ def measure(
                     for start in places:
                         taken[name, count].append(server.answer(texts[start : start + count])[1])
                 taken[name, 0].append(server.answer(texts)[1])
-        starts = [start_seconds(work / "fused") for _ in range(turns)]
+        starts = [start_seconds(work / "fused") for _ in range(turns if (work / "fused").exists() else 0)]
     for (name, count), values in taken.items():
         size = count or len(texts)
         p50, p95, p99 = (1000 * float(np.quantile(values, share)) for share in (0.5, 0.95, 0.99))
@@ -176,7 +195,8 @@ def measure(
             "texts": len(texts),
             "ways": list(plans),
             "batches": list(requests),
-            "start_seconds": statistics.median(starts),
+            "device": "cpu",
+            "start_seconds": statistics.median(starts) if starts else None,
         },
         "rows": rows,
     }
@@ -184,37 +204,65 @@ def measure(
 
 def of_material(material: Material, *, quick: bool = False) -> dict[str, Any]:
     """Measure the student of a run on its labelled texts, or on its unlabelled ones."""
-    if material.trained is None:
-        raise RecipeError("no trained student to serve", where="suite serving", hint="give --run OUT of amalgamate")
+    assert material.trained is not None, "the caller has looked"
     if material.labelled is None:
         corpus = material.corpus
     else:
-        corpus = read_corpus(material.labelled, with_labels=True)
+        corpus = read_corpus(material.labelled, with_labels=True, distinct=False)
         corpus = corpus.take(np.arange(min(10 * material.count, len(corpus))))
     return measure(Path(material.trained), corpus, material.corpus, quick=quick, turns=2 if quick else TURNS)
 
 
-class Server:
-    """One way of serving in a process of its own, asked one request at a time."""
+def _accuracy(folder: Path, said: Sequence[str], corpus: Corpus) -> float | None:
+    """Return the share of the texts of known classes that are given theirs; None without labels."""
+    if corpus.labels is None:
+        return None
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    names = [str(config["id2label"][str(column)]) for column in range(len(config["id2label"]))]
+    truth, _ = match_labels(names, corpus.labels, where="the labelled texts")
+    hits = np.array([names.index(name) for name in said]) == truth
+    return float(hits[truth >= 0].mean())
 
-    def __init__(self, set_up: Callable[[], Serve]) -> None:
+
+class Server:
+    """One way of serving in a process of its own, asked one request at a time.
+
+    Attributes:
+        missing: Why it does not serve; empty if it does.
+    """
+
+    def __init__(self, set_up: SetUp, name: str) -> None:
+        self._name = name
         self._connection, theirs = SPAWNED.Pipe()
         SPAWNED.Process(target=_serve, args=(set_up, theirs), daemon=True).start()
         theirs.close()
-        self.missing: str = self._connection.recv()
+        self.missing: str = self._receive()
+
+    def _receive(self) -> Any:
+        try:
+            return self._connection.recv()
+        except EOFError:
+            raise MachineError(
+                f"the process that served by {self._name} died", where="suite serving", hint="look for lack of memory"
+            ) from None
 
     def answer(self, texts: Sequence[str]) -> tuple[list[str], float]:
-        """Return the class names and the seconds they took in that process."""
+        """Return the class names and the seconds they took in that process.
+
+        Raises:
+            MachineError: If the process has died.
+        """
         self._connection.send(list(texts))
-        said, seconds = self._connection.recv()
+        said, seconds = self._receive()
         return said, seconds
 
 
-def _serve(set_up: Callable[[], Serve], connection: Any) -> None:
+def _serve(set_up: SetUp, connection: Any) -> None:
     try:
         serve = set_up()
-    except ImportError as error:
-        connection.send(str(error))
+        serve(["a first text"])  # what is compiled at the first call may fail there
+    except Exception as error:  # noqa: BLE001 - whatever keeps it from serving is a row that says so
+        connection.send(f"{type(error).__name__}: {error}".splitlines()[0])
         return
     connection.send("")
     while True:

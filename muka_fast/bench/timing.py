@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from muka_fast.errors import MukaError
+
 Run = Callable[[], Any]
-NOT_THERE = (ImportError, AttributeError, RuntimeError)
-"""What a peer raises that is not installed, or does not get along with what is."""
+NOT_THERE = (ImportError, AttributeError, RuntimeError, MukaError)
+"""What a row raises that may be missing: it is not installed, or does not get along with what is."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class Row:
         units: How many of the suite's units one run does.
         work: The floor of one run; None if none is known.
         precision: Of its matrix products, ``fp32`` or ``bf16``.
-        passes: Dropout passes a unit takes; 1 for a deterministic one.
-        is_peer: Whether it is somebody else's, and may be missing.
+        passes: Passes a unit takes; None if that is not known before.
+        may_miss: Whether it may be missing: somebody else's, or one that needs what is optional.
     """
 
     name: str
@@ -53,8 +55,8 @@ class Row:
     units: float
     work: Work | None = None
     precision: str = "fp32"
-    passes: int = 1
-    is_peer: bool = False
+    passes: int | None = 1
+    may_miss: bool = False
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def measure(
             run = row.set_up()
             run()
         except NOT_THERE as error:
-            if not row.is_peer:
+            if not row.may_miss:
                 raise
             found[row.name] = {"missing": f"{type(error).__name__}: {error}".splitlines()[0]}
             continue
@@ -198,9 +200,10 @@ def figures(row: Row, taken: Sequence[float], ceilings: Ceilings) -> dict[str, A
         "quartiles": [float(value) for value in np.quantile(taken, [0.25, 0.75])],
         "repeats": len(taken),
         "per_second": 1 / middle,
-        "passes_per_second": row.passes / middle,
         "units": row.units,
     }
+    if row.passes is not None:
+        kept["passes_per_second"] = row.passes / middle
     if row.work is not None:
         least, binding = ceilings.floor(row.work, row.precision)
         kept |= {"share_of_floor": least / row.units / middle, "bound_by": binding}

@@ -17,32 +17,28 @@ import torch
 from muka_fast.bench.material import Material
 from muka_fast.bench.scoring import flops
 from muka_fast.bench.timing import Row, Run, Suite, Work
-from muka_fast.bench.ways import AUTHORS_LENGTH, Workload
+from muka_fast.bench.ways import AUTHORS_BATCH, AUTHORS_LENGTH
 from muka_fast.encoding import encode, padded
-from muka_fast.errors import RecipeError
 from muka_fast.objectives import distillation_loss
 from muka_fast.student import Student, load_student
 from muka_fast.teachers import load_teacher
 
-BATCH = 16
-
 
 def suite(material: Material, *, batches: int = 4) -> Suite:
     """Return the rows: ``batches`` optimiser steps a run."""
-    if material.student is None:
-        raise RecipeError("no student to train", where="suite training", hint="give -s STUDENT, or --run OUT")
+    assert material.student is not None, "the caller has looked"
     names = tuple(dict.fromkeys(name for teacher in material.described for name in teacher.labels))
     student = load_student(material.student, names, 0)
     model = student.model.to(material.device).train()
-    corpus = material.corpus.take(np.arange(min(batches * BATCH, len(material.corpus))))
+    corpus = material.corpus.take(np.arange(min(batches * AUTHORS_BATCH, len(material.corpus))))
     encoded = encode(student.tokenizer, corpus, student.max_length)
     order = np.argsort(-encoded.lengths, kind="stable")
-    picks = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+    picks = [order[start : start + AUTHORS_BATCH] for start in range(0, len(order), AUTHORS_BATCH)]
     few = picks[:: max(1, len(picks) // 2)]
 
-    def row(name: str, run: Callable[[], Run], on: list[np.ndarray]) -> Row:
-        rows = [encoded.rows[i]["input_ids"] for pick in on for i in pick]
-        return Row(name, run, len(on), Work(3 * flops(Workload(rows, 1, material.device, 1), model.config)))
+    def row(name: str, run: Callable[[], Run], on: list[np.ndarray], longest: int | None = None) -> Row:
+        least = flops([encoded.rows[i]["input_ids"] for pick in on for i in pick], model.config, longest)
+        return Row(name, run, len(on), None if least is None else Work(3 * least))
 
     def stored() -> Run:
         return _Steps(material, student, encoded.rows, picks)
@@ -58,10 +54,10 @@ def suite(material: Material, *, batches: int = 4) -> Suite:
         [
             row("stored targets", stored, picks),
             row("teachers in the loop, one pass", in_the_loop, picks),
-            row("authors", authors, few),
+            row("authors", authors, few, AUTHORS_LENGTH),
         ],
         ("authors",),
-        {"texts a step": BATCH, "tokens": float(encoded.lengths.mean()), "teachers": len(material.teachers)},
+        {"texts a step": AUTHORS_BATCH, "tokens": float(encoded.lengths.mean()), "teachers": len(material.teachers)},
     )
 
 
@@ -128,6 +124,8 @@ class _Steps:
 def _to_length(batch: dict[str, torch.Tensor], length: int, tokenizer: Any) -> dict[str, torch.Tensor]:
     fills = {"input_ids": tokenizer.pad_token_id or 0}
     return {
-        name: torch.nn.functional.pad(tensor, (0, max(0, length - tensor.shape[1])), value=fills.get(name, 0))
+        name: torch.nn.functional.pad(
+            tensor[:, :length], (0, max(0, length - tensor.shape[1])), value=fills.get(name, 0)
+        )
         for name, tensor in batch.items()
     }

@@ -35,6 +35,14 @@ class Workload:
         self.rows = sorted(self.rows, key=len, reverse=True)
         self.ids = np.random.default_rng(0).integers(0, 2**64, len(self.rows), dtype=np.uint64)
 
+    def some(self, count: int) -> Workload:
+        """Return ``count`` evenly spaced texts, a multiple of the authors' batch where there are that many."""
+        count = min(count, len(self.rows))
+        if count > AUTHORS_BATCH:
+            count -= count % AUTHORS_BATCH
+        places = np.linspace(0, len(self.rows) - 1, count).round().astype(int)
+        return Workload([self.rows[place] for place in places], self.budget, self.device, self.passes)
+
     def cut(self, budget: int) -> list[range]:
         """Cut the sorted texts into batches of at most ``budget`` padded tokens."""
         batches, start = [], 0
@@ -74,12 +82,17 @@ def deterministic(model: Any, workload: Workload) -> Callable[[], None]:
     return run
 
 
+def authors_length(model: Any) -> int:
+    """Return the tokens that the authors' way pads and cuts texts to: 128, or what the model can take."""
+    return min(AUTHORS_LENGTH, getattr(model.config, "max_position_embeddings", AUTHORS_LENGTH))
+
+
 def authors(model: Any, workload: Workload) -> Callable[[], None]:
     """K eager passes in training mode over texts padded to 128, in the order they come."""
     order = np.random.default_rng(1).permutation(len(workload.rows)).tolist()
     eager = copy.deepcopy(model)
     eager.set_attn_implementation("eager")
-    length = min(AUTHORS_LENGTH, getattr(model.config, "max_position_embeddings", AUTHORS_LENGTH))
+    length = authors_length(model)
 
     def run() -> None:
         eager.train()
@@ -125,9 +138,11 @@ def torch_uncertainty(model: Any, workload: Workload) -> Callable[[], None]:
     if package is None or not package.submodule_search_locations:
         raise ImportError("torch-uncertainty is not installed")
     file = Path(package.submodule_search_locations[0]) / "methods" / "mc_dropout.py"
+    if not file.is_file():
+        raise ImportError(f"this torch-uncertainty has no {file.name} in methods")
     spec = importlib.util.spec_from_file_location("torch_uncertainty_mc_dropout", file)
     if spec is None or spec.loader is None:
-        raise ImportError("torch-uncertainty has no mc_dropout.py")
+        raise ImportError(f"{file} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     wrapped = module.mc_dropout(Stacked(copy.deepcopy(model)), num_estimators=workload.passes, on_batch=True).eval()

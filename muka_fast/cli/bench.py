@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -62,11 +63,20 @@ def bench(
         one_of(shape, ("bert-base", "minilm"), "--shape")
     if plots and output is None:
         raise RecipeError("--plots needs a folder", where="command line", hint="add --output FOLDER")
-    from muka_fast.bench.results import compare, missing, read_results, require_no_slower, settings_line, suite_table
+    from muka_fast.bench.results import (
+        compare,
+        gone,
+        missing,
+        read_results,
+        require_no_slower,
+        settings_line,
+        suite_table,
+    )
 
     before = read_results(baseline) if baseline is not None else None
     from muka_fast.bench import running
     from muka_fast.bench.material import DEMO, Material, of_run
+    from muka_fast.bench.writing import prepare_output
     from muka_fast.planning import choose_device
     from muka_fast.recipe import StudentSpec, TeacherSpec
 
@@ -85,8 +95,7 @@ def bench(
         given["texts"] = data_from_flags(data, text_column)
     if test:
         given["labelled"] = data_from_flags(test, text_column, label_column, "test")
-    wanted = suites or list(running.QUICK)
-    if not (given["teachers"] or shape or set(wanted) <= {"serving", "kernels"}):
+    if not (given["teachers"] or shape or trained or suites == ["kernels"]):
         raise RecipeError(
             "no models to measure",
             where="command line",
@@ -100,11 +109,16 @@ def bench(
         lengths=None if lengths is None else _lengths(lengths),
         shape=shape,
     )
-    results = running.run_suites(material, wanted, quick=quick, repeats=repeats, seconds=seconds, few=few)
-    if output is not None:
-        from muka_fast.bench.writing import write
-
-        write(results, output, plots=plots)
+    keep = prepare_output(output, plots=plots)
+    results = running.run_suites(
+        material,
+        suites or running.suites_for(material),
+        quick=quick,
+        repeats=repeats,
+        seconds=seconds,
+        few=few,
+        keep=keep,
+    )
     if as_json:
         print_json("bench", **{key: value for key, value in results.items() if key not in ("schema_version", "kind")})
     else:
@@ -113,7 +127,9 @@ def bench(
             for line in missing(suite):
                 print(f"  {line}")
     if before is not None:
-        require_no_slower(compare(results, before), factor, str(baseline))
+        for line in gone(results, before):
+            print(f"in the baseline, not measured now: {line}", file=sys.stderr)
+        require_no_slower(compare(results, before, str(baseline)), factor, str(baseline))
 
 
 def _lengths(told: str) -> tuple[float, float]:

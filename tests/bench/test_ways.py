@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -44,8 +46,25 @@ def test_the_floor_by_hand():
     one = Workload([np.arange(5)], 40, CPU, 1)
     layer = 2 * 5 * (4 * 16 * 16 + 2 * 16 * 32) + 4 * 25 * 16
     last = 2 * 5 * 2 * 16 * 16 + 2 * (2 * 16 * 16 + 2 * 16 * 32) + 4 * 5 * 16
-    assert scoring.flops(one, config) == layer + last
-    assert scoring.flops(one, make_config("distilbert", ("a", "b"))) == layer + last
+    assert scoring.flops(one.rows, config) == layer + last
+    assert scoring.flops(one.rows, make_config("distilbert", ("a", "b"))) == layer + last
+    assert scoring.flops([np.arange(50)], config, longest=5) == layer + last
+    assert scoring.flops(one.rows, SimpleNamespace(n_embd=16)) is None
+
+
+def test_the_slowest_ways_have_whole_batches():
+    many = Workload([np.arange(4 + index % 7) for index in range(200)], 40, CPU, 1)
+    assert len(many.some(16).rows) == 16
+    assert len(many.some(40).rows) == 32
+    assert len(many.some(500).rows) == 192
+    assert len(workload().some(16).rows) == 6
+    assert {len(row) for row in many.some(16).rows} == set(range(4, 11))  # short and long ones
+
+
+@pytest.mark.parametrize(("family", "wanted"), [("bert", ("last-2", "tail", "head")), ("deberta-v2", ())])
+def test_scopes_are_those_the_family_has(family, wanted):
+    model = AutoModelForSequenceClassification.from_config(make_config(family, ("a", "b"))).eval()
+    assert scoring.scopes(model) == wanted
 
 
 TINY = kernels.Shape(texts=2, length=4, passes=2, width=32, heads=2, inner=64, classes=3)
