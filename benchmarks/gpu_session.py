@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from muka_fast.bench import kernels, scoring  # noqa: E402
-from muka_fast.bench.results import SCHEMA_VERSION, markdown  # noqa: E402
+from muka_fast.bench.results import SCHEMA_VERSION, ceilings_record, markdown  # noqa: E402
 from muka_fast.bench.timing import Ceilings, Suite, measure  # noqa: E402
 from muka_fast.bench.ways import Workload  # noqa: E402
 
@@ -94,11 +94,7 @@ def main() -> None:
             "transformers": transformers.__version__,
             "cuda": torch.version.cuda,
         },
-        "ceilings": {
-            "products_gflops": {name: value / 1e9 for name, value in ceilings.products.items()},
-            "copy_gigabytes": ceilings.copy / 1e9,
-            "shape": [shape.width, shape.inner],
-        },
+        "ceilings": ceilings_record(ceilings, (shape.width, shape.inner)),
         "suites": {},
     }
 
@@ -114,6 +110,7 @@ def main() -> None:
         rows = measure(suite, ceilings, device, repeats=5, seconds=seconds)
         found = {"unit": suite.unit, "against": list(suite.against), "settings": suite.settings, "rows": rows}
         record["suites"][name] = found
+        record["ceilings"] = ceilings_record(ceilings, (shape.width, shape.inner))
         keep()
 
     if not args.skip_tests:

@@ -41,6 +41,12 @@ def read_results(path: Path) -> dict[str, Any]:
     return found
 
 
+def ceilings_record(ceilings: Any, shape: Sequence[int]) -> dict[str, Any]:
+    """Return what is kept of a machine's :class:`muka_fast.bench.timing.Ceilings`, measured at a shape of product."""
+    products = {name: value / 1e9 for name, value in ceilings.products.items()}
+    return {"products_gflops": products, "copy_gigabytes": ceilings.copy / 1e9, "shape": list(shape)}
+
+
 def compare(now: dict[str, Any], before: dict[str, Any], where: str) -> list[tuple[str, str, float]]:
     """Return (suite, row, time now over time before) of every row that both have, slowest first.
 

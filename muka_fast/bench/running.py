@@ -11,7 +11,7 @@ import torch
 
 from muka_fast.bench import end_to_end, kernels, pools, scaling, scoring, serving, training
 from muka_fast.bench.material import Material
-from muka_fast.bench.results import SCHEMA_VERSION
+from muka_fast.bench.results import SCHEMA_VERSION, ceilings_record
 from muka_fast.bench.timing import Ceilings, Suite, measure
 from muka_fast.bench.ways import AUTHORS_BATCH
 from muka_fast.environment import OPTIONAL, PACKAGES, device_name, versions
@@ -68,11 +68,7 @@ def run_suites(
         "threads": torch.get_num_threads(),
         "versions": versions((*PACKAGES, *OPTIONAL, *PEERS)),
         "quick": quick,
-        "ceilings": {
-            "products_gflops": {name: value / 1e9 for name, value in ceilings.products.items()},
-            "copy_gigabytes": ceilings.copy / 1e9,
-            "shape": [width, inner],
-        },
+        "ceilings": ceilings_record(ceilings, (width, inner)),
         "suites": found,
     }
 
@@ -98,6 +94,7 @@ def run_suites(
             found[name] = scaling.of_material(material, repeats=repeats)
         else:
             found[name] = end_to_end.of_material(material, few=few)
+        results["ceilings"] = ceilings_record(ceilings, (width, inner))
         keep(results)
     return results
 

@@ -58,6 +58,15 @@ def test_no_turn_begins_after_the_time_is_up():
     assert found["slow"]["repeats"] == 1
 
 
+def test_a_ceiling_is_the_largest_of_all_turns():
+    speeds = iter([({"fp32": 150.0}, 5.0), ({"fp32": 120.0}, 20.0)])
+    tops = Ceilings({"fp32": 100.0}, 10.0, lambda: next(speeds))
+    row = Row("one", lambda: lambda: time.sleep(0.01), 1, Work(flops=1.0))
+    found = measure(Suite("call", [row], ()), tops, CPU, repeats=2, say=lambda _: None)
+    assert (tops.products["fp32"], tops.copy) == (150.0, 20.0)
+    assert found["one"]["share_of_floor"] == pytest.approx(1 / 150 / found["one"]["seconds"])
+
+
 def test_ceilings_are_measured():
     found = Ceilings.measure(32, 64, CPU, elements=1024)
     assert set(found.products) == ({"fp32"})
