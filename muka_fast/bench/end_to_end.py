@@ -1,9 +1,10 @@
 """Suite ``end-to-end``: a whole amalgamation, wall-clock and peak memory, against the published pipeline.
 
 Each is a process of its own, from start to end. The published pipeline (:mod:`muka_fast.bench.authors`) may run on
-fewer texts; the seconds of its loop are then multiplied, those of its start are not. All train one student for the same
-epochs with the same batch size and learning rate. It writes no student that could be measured: its accuracy is that of
-muka-fast's student of the same method, whose targets are the same but for the masks and the texts that stop early.
+fewer texts; the seconds of its loop are then multiplied, those of its start are not. All train one student for the
+same epochs with the same batch size and learning rate, and read 128 tokens of a text. It writes no student that could
+be measured: its accuracy is that of muka-fast's student of the same method, whose targets are the same but for the
+masks and the texts that stop early.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from muka_fast.bench.material import Material
 from muka_fast.bench.processes import run
-from muka_fast.bench.ways import AUTHORS_BATCH
+from muka_fast.bench.ways import AUTHORS_BATCH, AUTHORS_LENGTH
 from muka_fast.corpus import Corpus
 
 EPOCHS, LEARNING_RATE = 1.0, 5e-5
@@ -35,9 +36,19 @@ def of_material(
         learning_rate: Of training.
     """
     corpus, rows = material.corpus, {}
+    assert material.student is not None, "the caller has looked"
+    student = material.student.model_dump(mode="json", exclude_none=True)
+    student["max_length"] = min(AUTHORS_LENGTH, student.get("max_length", AUTHORS_LENGTH))  # all read as far
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
-        common = _arguments(material, corpus, work, epochs, learning_rate)
+        sections: dict[str, Any] = {
+            "student": student,
+            "training": {"epochs": epochs, "batch_size": AUTHORS_BATCH, "learning_rate": learning_rate},
+        }
+        if material.labelled is not None:
+            sections["test"] = material.labelled.model_dump(mode="json", exclude_none=True)
+        recipe = material.write_recipe(work, corpus.texts, **sections)
+        common = ["-m", "muka_fast", "amalgamate", str(recipe), "--json"]
         methods = {
             "muka-fast, pool": ["--method", "pool"],
             f"muka-fast, muka, K ≤ {material.passes}": ["--method", "muka", "--passes", str(material.passes)],
@@ -53,7 +64,7 @@ def of_material(
                 "stages": record["seconds"],
             }
         accuracy = rows[name]["accuracy"]
-        theirs = _authors(material, corpus, work, few, epochs, learning_rate) | {"accuracy": accuracy}
+        theirs = _authors(material, student, corpus, work, few, epochs, learning_rate) | {"accuracy": accuracy}
         rows[f"authors, K = {material.passes}"] = theirs
     return {
         "unit": "text",
@@ -69,33 +80,19 @@ def of_material(
     }
 
 
-def _arguments(material: Material, corpus: Corpus, work: Path, epochs: float, learning_rate: float) -> list[str]:
-    """Return the command that both of our rows share; texts and student go through files."""
-    lines = [json.dumps({"text": text}) for text in corpus.texts]
-    (work / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    recipe: dict[str, Any] = {
-        "teachers": [spec.model_dump(mode="json", exclude_none=True) for spec in material.teachers],
-        "student": (material.student.model_dump(mode="json", exclude_none=True) if material.student else {}),
-        "data": {"texts": [str(work / "texts.jsonl")], "text_column": "text"},
-        "output": str(work / "out"),
-        "device": material.device.type,
-        "labels": {"same_name": material.same_name},
-        "uncertainty": {} if material.inject_dropout is None else {"inject_dropout": material.inject_dropout},
-        "training": {"epochs": epochs, "batch_size": AUTHORS_BATCH, "learning_rate": learning_rate},
-    }
-    if material.labelled is not None:
-        recipe["test"] = material.labelled.model_dump(mode="json", exclude_none=True)
-    (work / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
-    return ["-m", "muka_fast", "amalgamate", str(work / "recipe.yaml"), "--json"]
-
-
 def _authors(
-    material: Material, corpus: Corpus, work: Path, few: int, epochs: float, learning_rate: float
+    material: Material,
+    student: dict[str, Any],
+    corpus: Corpus,
+    work: Path,
+    few: int,
+    epochs: float,
+    learning_rate: float,
 ) -> dict[str, Any]:
     part = corpus.take(np.arange(min(few, len(corpus))))
     spec = {
         "teachers": [spec.model_dump(mode="json", exclude_none=True) for spec in material.teachers],
-        "student": material.student.model_dump(mode="json", exclude_none=True) if material.student else {},
+        "student": student,
         "texts": list(part.texts),
         "device": material.device.type,
         "passes": material.passes,

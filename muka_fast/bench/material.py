@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -90,14 +92,27 @@ class Material:
             drawn = np.clip(random.normal(mean, deviation, self.count), 3, longest).astype(int)
             rows = [random.integers(1, self.model.config.vocab_size, length) for length in drawn]
         else:
-            if not self.teachers:
-                raise RecipeError(
-                    "texts need a teacher's tokenizer", where="--shape", hint="give -t TEACHER, or --lengths MEAN"
-                )
             tokenizer = load_teacher(self.described[0], torch.device("cpu"))[1]
             limit = min(longest, getattr(self.model.config, "max_position_embeddings", longest))
             rows = [row["input_ids"] for row in encode(tokenizer, self.corpus, limit).rows]
         return Workload(rows, budget, self.device, self.passes)
+
+    def write_recipe(self, work: Path, texts: Sequence[str], **sections: Any) -> Path:
+        """Write texts and a recipe of these teachers into a folder, for a process of its own; return the recipe."""
+        lines = [json.dumps({"text": text}) for text in texts]
+        (work / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        tree: dict[str, Any] = {
+            "teachers": [spec.model_dump(mode="json", exclude_none=True) for spec in self.teachers],
+            "data": {"texts": [str(work / "texts.jsonl")], "text_column": "text"},
+            "output": str(work / "out"),
+            "labels": {"same_name": self.same_name},
+            "device": self.device.type,
+        } | sections
+        if self.inject_dropout is not None:
+            tree["uncertainty"] = tree.get("uncertainty", {}) | {"inject_dropout": self.inject_dropout}
+        path = work / "recipe.yaml"
+        path.write_text(json.dumps(tree), encoding="utf-8")  # JSON is YAML
+        return path
 
     @property
     def layer(self) -> tuple[int, int]:

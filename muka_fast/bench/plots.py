@@ -87,7 +87,8 @@ def _curves(pyplot: Any, suite: dict[str, Any]) -> Any:
         place.set_xticks(sizes, [f"{size:g}" for size in sizes])
         place.minorticks_off()
         place.set_ylim(0, 1.15 * max(cost for _, cost in points))
-        place.set_title(f"{name}: exponent {suite['settings']['exponents'][name]:.2f}", fontsize=9)
+        slope = suite["settings"]["exponents"].get(name)
+        place.set_title(name if slope is None else f"{name}: exponent {slope:.2f}", fontsize=9)
         place.set_ylabel("MB" if name.startswith("memory") else "seconds", fontsize=8)
         _plain(place)
     for place in list(axes.flat)[len(curves) :]:

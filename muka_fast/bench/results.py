@@ -208,7 +208,8 @@ def _scaling(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         of_memory = curve.startswith("memory")
         costs = [bytes_text(row["peak_bytes"]) if of_memory else seconds_text(row["seconds"]) for row in found]
         told = ", ".join(f"{row['size']:g}: {cost}" for row, cost in zip(found, costs, strict=True))
-        rows.append([curve, told, f"{suite['settings']['exponents'][curve]:.2f}"])
+        slope = suite["settings"]["exponents"].get(curve)  # none of a single size
+        rows.append([curve, told, "–" if slope is None else f"{slope:.2f}"])
     return ["with", "size: cost", "exponent"], rows
 
 

@@ -6,7 +6,6 @@ grow.
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -148,21 +147,14 @@ def _store(material: Material, texts: Sequence[str], processes: int, passes: int
     """Run ``muka-fast score`` in processes of its own."""
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
-        lines = [json.dumps({"text": text}) for text in texts]
-        (work / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        student = material.student.model_dump(mode="json", exclude_none=True) if material.student else {}
-        recipe = {
-            "teachers": [spec.model_dump(mode="json", exclude_none=True) for spec in material.teachers],
-            "student": student or str(material.described[0].checkpoint.folder),
-            "data": {"texts": [str(work / "texts.jsonl")], "text_column": "text"},
-            "output": str(work / "out"),
-            "labels": {"same_name": material.same_name},
-            "uncertainty": {"passes": passes, "adaptive": False, "inject_dropout": material.inject_dropout},
-            "selection": {"method": "muka", "trust": "predictive-entropy"} if passes else {"method": "pool"},
-            "device": material.device.type,
-        }
-        (work / "recipe.yaml").write_text(json.dumps(recipe), encoding="utf-8")  # JSON is YAML
+        recipe = material.write_recipe(
+            work,
+            texts,
+            student=str(material.described[0].checkpoint.folder),  # not used
+            uncertainty={"passes": passes, "adaptive": False},
+            selection={"method": "muka", "trust": "predictive-entropy"} if passes else {"method": "pool"},
+        )
         started = ["-m", "muka_fast"]
         if processes > 1:
             started = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), *started]
-        return run([*started, "score", str(work / "recipe.yaml")], f"suite scaling, {processes} process(es)")
+        return run([*started, "score", str(recipe)], f"suite scaling, {processes} process(es)")

@@ -19,6 +19,7 @@ from muka_fast.bench.scoring import flops
 from muka_fast.bench.timing import Row, Run, Suite, Work
 from muka_fast.bench.ways import AUTHORS_BATCH, AUTHORS_LENGTH
 from muka_fast.encoding import encode, padded
+from muka_fast.labels import LabelSpace
 from muka_fast.objectives import distillation_loss
 from muka_fast.student import Student, load_student
 from muka_fast.teachers import load_teacher
@@ -27,8 +28,8 @@ from muka_fast.teachers import load_teacher
 def suite(material: Material, *, batches: int = 4) -> Suite:
     """Return the rows: ``batches`` optimiser steps a run."""
     assert material.student is not None, "the caller has looked"
-    names = tuple(dict.fromkeys(name for teacher in material.described for name in teacher.labels))
-    student = load_student(material.student, names, 0)
+    labels = {teacher.name: teacher.labels for teacher in material.described}
+    student = load_student(material.student, LabelSpace.union(labels, material.same_name).names, 0)
     model = student.model.to(material.device).train()
     corpus = material.corpus.take(np.arange(min(batches * AUTHORS_BATCH, len(material.corpus))))
     encoded = encode(student.tokenizer, corpus, student.max_length)
