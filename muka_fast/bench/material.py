@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from muka_fast.bench.scoring import SHAPES, made_up, sizes
+from muka_fast.bench.scoring import made_up
 from muka_fast.bench.ways import Workload
 from muka_fast.corpus import Corpus, read_corpus
 from muka_fast.encoding import encode
@@ -113,12 +113,6 @@ class Material:
         path = work / "recipe.yaml"
         path.write_text(json.dumps(tree), encoding="utf-8")  # JSON is YAML
         return path
-
-    @property
-    def layer(self) -> tuple[int, int]:
-        """Width and inner width of the first teacher's layers, BERT-base's if unknown: the ceiling's shape."""
-        found = sizes(self.model.config) if self.teachers or self.shape else None
-        return SHAPES["bert-base"][0:4:3] if found is None else found[:2]
 
 
 def of_run(folder: str | Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from muka_fast.markdown import markdown_table
 
 SCHEMA_VERSION = 1
 ALL, PIPELINE = "all at once", "transformers pipeline"
-MEASURED = ("start_seconds", "exponents", "ways")
+MEASURED = ("start_seconds", "exponents", "bytes_a_text", "ways")
 """Settings of a suite that are figures themselves."""
 
 
@@ -30,7 +30,7 @@ def read_results(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise RecipeError("cannot read the baseline", where=str(path), hint=hint) from None
-    if not isinstance(found, dict) or found.get("kind") != "bench" or not isinstance(found.get("suites"), dict):
+    if not isinstance(found, dict) or found.get("kind") != "bench":
         raise RecipeError("the baseline is no benchmark's result", where=str(path), hint=hint)
     if found.get("schema_version") != SCHEMA_VERSION:
         raise RecipeError(
@@ -38,13 +38,54 @@ def read_results(path: Path) -> dict[str, Any]:
             where=str(path),
             hint="measure it again with this version",
         )
+    suites = found.get("suites")
+    for name, suite in suites.items() if isinstance(suites, dict) else [("suites", None)]:
+        if not _is_suite(suite):
+            raise RecipeError(f"the baseline is damaged: {name}", where=str(path), hint=hint)
     return found
 
 
-def ceilings_record(ceilings: Any, shape: Sequence[int]) -> dict[str, Any]:
-    """Return what is kept of a machine's :class:`muka_fast.bench.timing.Ceilings`, measured at a shape of product."""
+def _is_suite(suite: Any) -> bool:
+    """Return whether this has what a comparison reads."""
+    if not isinstance(suite, dict) or not isinstance(suite.get("settings"), dict):
+        return False
+    rows = suite.get("rows")
+    return isinstance(rows, dict) and all(
+        isinstance(row, dict)
+        and ((isinstance(row.get("seconds"), float | int) and row["seconds"] > 0) or "missing" in row)
+        for row in rows.values()
+    )
+
+
+def settle(results: dict[str, Any], ceilings: Any, product: Sequence[int]) -> None:
+    """Write a machine's ceilings into the results, and by them each row's share of its floor.
+
+    Args:
+        results: As they are kept; changed.
+        ceilings: The machine's :class:`muka_fast.bench.timing.Ceilings`, the largest of the run so far.
+        product: Rows, width and inner width of the product they were measured with.
+    """
     products = {name: value / 1e9 for name, value in ceilings.products.items()}
-    return {"products_gflops": products, "copy_gigabytes": ceilings.copy / 1e9, "shape": list(shape)}
+    results["ceilings"] = {
+        "products_gflops": products,
+        "copy_gigabytes": ceilings.copy / 1e9,
+        "product": list(product),
+    }
+    for suite in results["suites"].values():
+        for row in suite["rows"].values():
+            if work := row.get("work"):
+                least, row["bound_by"] = floor(work, results["ceilings"])
+                row["share_of_floor"] = least / row["seconds"]
+
+
+def floor(work: dict[str, Any], ceilings: dict[str, Any]) -> tuple[float, str]:
+    """Return the least seconds that work can take, and which ceiling binds: products or bytes."""
+    bounds = {
+        "products": work["flops"] / (1e9 * ceilings["products_gflops"][work["precision"]]),
+        "bytes": work["bytes"] / (1e9 * ceilings["copy_gigabytes"]),
+    }
+    binding = max(bounds, key=lambda name: bounds[name])
+    return bounds[binding], binding
 
 
 def compare(now: dict[str, Any], before: dict[str, Any], where: str) -> list[tuple[str, str, float]]:
@@ -53,14 +94,14 @@ def compare(now: dict[str, Any], before: dict[str, Any], where: str) -> list[tup
     Raises:
         RecipeError: If the two did not measure the same, or have no row in common.
     """
-    _require_same(now, before, ("device", "quick"), where)
+    require_same(now, before, ("device", "quick"), where)
     found = []
     for name, suite in now["suites"].items():
         if name not in before["suites"]:
             continue
         earlier = before["suites"][name]
         keys = [key for key in suite["settings"] if key not in MEASURED]
-        _require_same(suite["settings"], earlier["settings"], keys, f"{where}, suite {name}")
+        require_same(suite["settings"], earlier["settings"], keys, f"{where}, suite {name}")
         for row, figures in suite["rows"].items():
             if "seconds" in figures and "seconds" in earlier["rows"].get(row, {}):
                 found.append((name, row, figures["seconds"] / earlier["rows"][row]["seconds"]))
@@ -69,7 +110,12 @@ def compare(now: dict[str, Any], before: dict[str, Any], where: str) -> list[tup
     return sorted(found, key=lambda entry: -entry[2])
 
 
-def _require_same(now: dict[str, Any], before: dict[str, Any], keys: Sequence[str], where: str) -> None:
+def require_same(now: dict[str, Any], before: dict[str, Any], keys: Sequence[str], where: str) -> None:
+    """Refuse a baseline that was measured otherwise.
+
+    Raises:
+        RecipeError: With the first key that differs.
+    """
     for key in keys:
         if now.get(key) != before.get(key):
             raise RecipeError(
@@ -80,13 +126,14 @@ def _require_same(now: dict[str, Any], before: dict[str, Any], keys: Sequence[st
 
 
 def gone(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
-    """Return the rows that the baseline has and that could not be measured now."""
-    return [
-        f"{name}: {row}"
-        for name, suite in now["suites"].items()
-        for row, figures in before["suites"].get(name, {"rows": {}})["rows"].items()
-        if "seconds" in figures and "seconds" not in suite["rows"].get(row, {})
-    ]
+    """Return the rows that the baseline has and that could not be measured now, with why."""
+    lost = []
+    for name, suite in now["suites"].items():
+        for row, figures in before["suites"].get(name, {"rows": {}})["rows"].items():
+            found = suite["rows"].get(row, {})
+            if "seconds" in figures and "seconds" not in found:
+                lost.append(f"{name}: {row}: {found.get('missing', 'no such row')}")
+    return lost
 
 
 def require_no_slower(found: list[tuple[str, str, float]], factor: float, where: str) -> None:
@@ -138,15 +185,22 @@ def suite_table(name: str, suite: dict[str, Any]) -> tuple[list[str], list[list[
 
 def _timed(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     against = [name for name in suite["against"] if "seconds" in suite["rows"].get(name, {})]
-    sampled = any(row.get("passes_per_second", 0) > row.get("per_second", 0) for row in suite["rows"].values())
-    header = ["way", f"time a {suite['unit']}", "quartiles", "a second", *(["passes a second"] if sampled else [])]
-    header += [*(f"{name} / it" for name in against), "of floor", "bound by", "cold start"]
+    there = {name: row for name, row in suite["rows"].items() if "missing" not in row}
+    sampled = any(row.get("passes_per_second", 0) > row["per_second"] for row in there.values())
+    turns = min((row["repeats"] for row in there.values()), default=0)
+    header = [
+        "way",
+        f"time a {suite['unit']}",
+        f"quartiles of {turns}" if turns > 2 else f"{turns} turn(s)",
+        "a second",
+    ]
+    header += [*(["passes a second"] if sampled else []), *(f"{name} / it" for name in against)]
+    header += ["of floor", "bound by", "cold start"]
     rows = []
-    for name, row in suite["rows"].items():
-        if "missing" in row:
-            continue
-        cells = [name, seconds_text(row["seconds"]), "…".join(map(seconds_text, row["quartiles"]))]
-        cells.append(count_text(row["per_second"]))
+    for name, row in there.items():
+        backend = f" ({row['backend']})" if "backend" in row else ""
+        quartiles = "…".join(map(seconds_text, row["quartiles"])) if turns > 2 else "–"
+        cells = [name + backend, seconds_text(row["seconds"]), quartiles, count_text(row["per_second"])]
         cells += [count_text(row.get("passes_per_second"))] if sampled else []
         cells += [f"{suite['rows'][other]['seconds'] / row['seconds']:.2f}×" for other in against]
         cells += [share_text(row.get("share_of_floor")), row.get("bound_by", "–"), seconds_text(row["cold_seconds"])]
@@ -192,10 +246,10 @@ def _end_to_end(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         passes = stages.get("scoring", stages.get("passes", 0.0))
         accuracy = "–" if row["accuracy"] is None else f"{row['accuracy']:.1%}"
         ratio = "–" if theirs is None else f"{theirs['seconds'] / row['seconds']:.1f}×"
-        scaled = row.get("measured_on")
-        remark = f"measured on {scaled} texts and scaled; accuracy of our student of its method" if scaled else ""
+        remarks = [f"measured on {scaled} texts and scaled"] if (scaled := row.get("measured_on")) else []
+        remarks += ["accuracy of our student of its method"] if name == other else []
         cells = [name, seconds_text(row["total_seconds"]), f"{passes:,.0f} s, {stages['training']:,.0f} s"]
-        rows.append([*cells, bytes_text(row["peak_bytes"]), accuracy, ratio, remark])
+        rows.append([*cells, bytes_text(row["peak_bytes"]), accuracy, ratio, "; ".join(remarks)])
     return header, rows
 
 
@@ -209,7 +263,8 @@ def _scaling(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         costs = [bytes_text(row["peak_bytes"]) if of_memory else seconds_text(row["seconds"]) for row in found]
         told = ", ".join(f"{row['size']:g}: {cost}" for row, cost in zip(found, costs, strict=True))
         slope = suite["settings"]["exponents"].get(curve)  # none of a single size
-        rows.append([curve, told, "–" if slope is None else f"{slope:.2f}"])
+        grows = "–" if slope is None else f"{slope:.2f}"
+        rows.append([curve, told, f"{suite['settings']['bytes_a_text']:,.0f} bytes a text" if of_memory else grows])
     return ["with", "size: cost", "exponent"], rows
 
 

@@ -11,8 +11,8 @@ import torch
 
 from muka_fast.bench import end_to_end, kernels, pools, scaling, scoring, serving, training
 from muka_fast.bench.material import Material
-from muka_fast.bench.results import SCHEMA_VERSION, ceilings_record
-from muka_fast.bench.timing import Ceilings, Suite, measure
+from muka_fast.bench.results import SCHEMA_VERSION, require_same, settle
+from muka_fast.bench.timing import LEAST_TURNS, PRODUCTS, Ceilings, Suite, measure
 from muka_fast.bench.ways import AUTHORS_BATCH
 from muka_fast.environment import OPTIONAL, PACKAGES, device_name, versions
 from muka_fast.errors import RecipeError
@@ -35,6 +35,7 @@ def run_suites(
     repeats: int = 5,
     seconds: float = 180.0,
     few: int = 500,
+    before: dict[str, Any] | None = None,
     say: Callable[[str], None] = _say,
     keep: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
@@ -45,21 +46,20 @@ def run_suites(
         suites: Names among ``SUITES``.
         quick: Fewer texts, passes, ways and turns: under a minute with small models.
         repeats: Turns of every row.
-        seconds: No further turn of a suite begins after this long.
+        seconds: No further turn of a suite begins after this long, but three there are.
         few: ``end-to-end``: how many texts the published pipeline runs on.
+        before: Results to be compared with, refused here if they cannot be.
         say: Told what goes on.
         keep: Given what there is after every suite.
 
     Raises:
-        RecipeError: If there is no such suite, or the material lacks what it needs.
+        RecipeError: If there is no such suite, the material lacks what it needs, or ``before`` is of another device.
     """
     for name in suites:
         require(material, name)
     if quick:
         material = replace(material, count=min(material.count, QUICK_TEXTS), passes=min(material.passes, 4))
         repeats, seconds = min(repeats, 2), min(seconds, 5.0)
-    width, inner = material.layer
-    ceilings = Ceilings.measure(width, inner, material.device)
     found: dict[str, Any] = {}
     results: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -68,20 +68,23 @@ def run_suites(
         "threads": torch.get_num_threads(),
         "versions": versions((*PACKAGES, *OPTIONAL, *PEERS)),
         "quick": quick,
-        "ceilings": ceilings_record(ceilings, (width, inner)),
         "suites": found,
     }
+    if before is not None:
+        require_same(results, before, ("device", "quick"), "baseline")
+    ceilings = Ceilings.measure(material.device)
 
-    def timed(name: str, suite: Suite, tops: Ceilings = ceilings) -> None:
-        rows = measure(suite, tops, material.device, repeats=repeats, seconds=seconds, say=say)
-        found[name] = {
-            "unit": suite.unit, "against": list(suite.against), "settings": suite.settings, "rows": rows,
-        }  # fmt: skip
+    def timed(name: str, suite: Suite) -> None:
+        least = 1 if quick else LEAST_TURNS
+        rows = measure(suite, ceilings, material.device, repeats=repeats, seconds=seconds, least=least, say=say)
+        found[name] = suite.record(rows)
 
     for name in suites:
         say(f"suite {name}")
         if name == "scoring":
-            timed(name, scoring.suite(material.model, material.workload(), few=AUTHORS_BATCH))
+            for precision in scoring.precisions(material.device):
+                title = name if precision == "fp32" else f"{name}, {precision}"
+                timed(title, scoring.suite(material.model, material.workload(), few=AUTHORS_BATCH, precision=precision))
         elif name == "pools":
             timed(name, pools.suite(material, forms=not quick))
         elif name == "training":
@@ -94,7 +97,7 @@ def run_suites(
             found[name] = scaling.of_material(material, repeats=repeats)
         else:
             found[name] = end_to_end.of_material(material, few=few)
-        results["ceilings"] = ceilings_record(ceilings, (width, inner))
+        settle(results, ceilings, PRODUCTS[material.device.type])
         keep(results)
     return results
 
@@ -146,7 +149,6 @@ def _time_kernels(timed: Callable[..., None], material: Material, quick: bool) -
     shape = kernels.Shape() if cuda else kernels.SMALL
     if quick:
         shape = replace(shape, texts=2, passes=2)
-    tops = Ceilings.measure(shape.width, shape.inner, material.device)
     for dtype in (torch.float32, torch.bfloat16) if cuda else (torch.float32,):
         name = "kernels" if dtype == torch.float32 else "kernels, bf16"
-        timed(name, kernels.suite(shape, dtype, material.device, compiled=not quick), tops)
+        timed(name, kernels.suite(shape, dtype, material.device, compiled=not quick))

@@ -1,11 +1,13 @@
 """Suite ``scaling``: how cost grows with passes, teachers, texts, their length and processes; memory against the pool.
 
-Every curve has its exponent: the slope of log cost over log size, 1 where cost is proportional, 0 where it does not
-grow.
+Every curve of time has its exponent: the slope of log cost over log size, 1 where cost is proportional, 0 where it does
+not grow. Memory, of which most is there before the first text, has its growth in bytes a text. ``processes`` is the
+time of ``muka-fast score`` without the start of Python; on a CPU they share its cores.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import tempfile
 import time
@@ -30,6 +32,8 @@ TOKENS = 2048
 """Of the made-up texts of each length."""
 POOLS = (1000, 4000, 16000)
 """Texts of the pools that memory is measured with."""
+MEMORY = "memory, texts"
+"""Name of their curve."""
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
@@ -59,14 +63,24 @@ def of_material(material: Material, *, repeats: int = 3, pools: Sequence[int] = 
         rows |= {f"{name} = {size:g}": {"seconds": cost, "curve": name, "size": size} for size, cost in costs.items()}
     processes, memory = _processes(material), _memory(material, pools)
     if len(processes) > 1:
-        exponents["processes"] = exponent(list(processes), [done.seconds for done in processes.values()])
-    exponents["memory, texts"] = exponent(list(memory), [done.peak_bytes for done in memory.values()])
-    for name, found in (("processes", processes), ("memory, texts", memory)):
+        exponents["processes"] = exponent(list(processes), [_seconds(done) for done in processes.values()])
+    for name, found in (("processes", processes), (MEMORY, memory)):
         for size, done in found.items():
-            kept = {"seconds": done.seconds, "peak_bytes": done.peak_bytes, "curve": name, "size": size}
+            kept = {"seconds": _seconds(done), "peak_bytes": done.peak_bytes, "curve": name, "size": size}
             rows[f"{name} = {size:g}"] = kept
-    settings = {"texts": len(material.corpus), "passes": material.passes, "exponents": exponents}
+    settings = {
+        "texts": len(material.corpus),
+        "passes": material.passes,
+        "exponents": exponents,
+        "bytes_a_text": float(np.polyfit(list(memory), [done.peak_bytes for done in memory.values()], 1)[0]),
+    }
     return {"unit": "run", "against": [], "settings": settings, "rows": rows}
+
+
+def _seconds(done: Finished) -> float:
+    """Return what ``muka-fast score`` says it took; with several processes, the launcher's output stands around it."""
+    line = next(line for line in done.output.splitlines() if line.startswith("{"))
+    return float(json.loads(line)["seconds"])
 
 
 def _timed(runs: dict[float, Run], repeats: int, material: Material) -> dict[float, float]:
@@ -83,9 +97,10 @@ def _timed(runs: dict[float, Run], repeats: int, material: Material) -> dict[flo
 
 
 def _passes(material: Material) -> dict[float, Run]:
-    whole, found = material.workload(), {}
+    whole = material.workload()
+    found: dict[float, Run] = {}
     for count in PASSES:
-        found[float(count)] = ways.engine(material.model, Workload(whole.rows, whole.budget, whole.device, count))
+        found[float(count)] = ways.EngineRun(material.model, Workload(whole.rows, whole.budget, whole.device, count))
     return found
 
 
@@ -100,7 +115,7 @@ def _lengths(material: Material) -> dict[float, Run]:
     budget = material.workload().budget
     for length in (length for length in LENGTHS if length <= longest):
         rows = [random.integers(1, model.config.vocab_size, length) for _ in range(max(1, TOKENS // length))]
-        found[float(length)] = ways.engine(model, Workload(rows, budget, material.device, 4))
+        found[float(length)] = ways.EngineRun(model, Workload(rows, budget, material.device, 4))
     return found
 
 
@@ -157,4 +172,4 @@ def _store(material: Material, texts: Sequence[str], processes: int, passes: int
         started = ["-m", "muka_fast"]
         if processes > 1:
             started = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), *started]
-        return run([*started, "score", str(recipe)], f"suite scaling, {processes} process(es)")
+        return run([*started, "score", str(recipe), "--json"], f"suite scaling, {processes} process(es)")

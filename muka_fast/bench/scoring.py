@@ -4,10 +4,11 @@
 16); ``by hand`` the best a user gets without new code (K in the batch dimension, sorted lengths, dynamic padding, SDPA,
 inference mode); torch-uncertainty's and baal's wrappers, made to take Hugging Face models, run as ``by hand`` does
 (they leave attention dropout off, which saves them work); ``deterministic`` is one Hugging Face pass. Every way starts
-from token ids and makes its own batches. On a GPU each also runs under bf16 autocast, ``by hand`` under
-``torch.compile``.
+from token ids and makes its own batches. On a GPU all run in fp32 and on bf16 weights, each in a suite of its own, and
+``by hand`` under ``torch.compile`` too.
 
-The floor: matrix products of the passes over the unpadded texts, the last layer's for the row that is read only.
+The floor: matrix products of the passes over the unpadded texts, the last layer's for the row that is read only, what
+lies below the scope once; or the weights read once.
 
 Needs torch, transformers and numpy alone.
 """
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 
 from muka_fast.bench import ways
-from muka_fast.bench.timing import Row, Run, Suite, Work
+from muka_fast.bench.timing import PEER, Row, Run, Suite, Work
 from muka_fast.bench.ways import AUTHORS_BATCH, Workload
 from muka_fast.uncertainty.building import known_family
 from muka_fast.uncertainty.encoders import FAMILIES
@@ -41,13 +42,17 @@ def sizes(config: Any) -> tuple[int, int, int] | None:
     return None if width is None or inner is None or layers is None else (width, inner, layers)
 
 
-def flops(rows: Sequence[Any], config: Any, longest: int | None = None) -> float | None:
-    """Return the matrix products of one pass over unpadded texts; of the last layer only what the read row needs.
+def flops(
+    rows: Sequence[Any], config: Any, longest: int | None = None, *, passes: int = 1, scope: str = "full"
+) -> float | None:
+    """Return the matrix products of passes over unpadded texts; of the last layer only what the read row needs.
 
     Args:
         rows: Token ids.
         config: The model's.
         longest: Tokens read of a text, if fewer than it has.
+        passes: K.
+        scope: Which dropout sites are live: what lies below them is computed once.
 
     Returns:
         None if the model's sizes are not known.
@@ -60,9 +65,24 @@ def flops(rows: Sequence[Any], config: Any, longest: int | None = None) -> float
     for row in rows:
         n = len(row) if longest is None else min(len(row), longest)
         layer = 2 * n * (4 * width * width + 2 * width * inner) + 4 * n * n * width
-        last = 2 * n * 2 * width * width + 2 * (2 * width * width + 2 * width * inner) + 4 * n * width
-        total += (layers - 1) * layer + last
+        # The last layer: keys and values of all rows, the query of the read one; then what only that one needs.
+        project, attend = (2 * n * 2 + 2) * width * width, 2 * (width * width + 2 * width * inner) + 4 * n * width
+        if scope in ("tail", "head"):
+            total += (layers - 1) * layer + project + (passes if scope == "tail" else 1) * attend
+        else:
+            live = layers if scope == "full" else int(scope.removeprefix("last-"))
+            total += (layers - live) * layer + passes * ((live - 1) * layer + project + attend)
     return total
+
+
+def parameter_bytes(model: Any) -> float:
+    """Return the bytes of the matrices that a pass reads whole: all but the embeddings."""
+    return float(sum(p.numel() * p.element_size() for name, p in model.named_parameters() if "embedding" not in name))
+
+
+def precisions(device: torch.device) -> tuple[str, ...]:
+    """Return the precisions that are measured on a device."""
+    return ("fp32", "bf16") if device.type == "cuda" else ("fp32",)
 
 
 def made_up(shape: str, device: torch.device) -> Any:
@@ -81,90 +101,58 @@ def made_up(shape: str, device: torch.device) -> Any:
     return BertForSequenceClassification(config).to(device).eval()
 
 
-def suite(model: Any, workload: Workload, *, few: int = AUTHORS_BATCH) -> Suite:
+def suite(model: Any, workload: Workload, *, few: int = AUTHORS_BATCH, precision: str = "fp32") -> Suite:
     """Return the rows of one teacher.
 
     Args:
         model: The Hugging Face model in eval mode.
         workload: The texts.
         few: How many texts the slowest ways run on.
+        precision: Of every way's weights, ``fp32`` or ``bf16``.
     """
-    passes, device = workload.passes, workload.device
-    fewer = workload.some(few)
-    reads = ways.authors_length(model)
+    if precision == "bf16":
+        model = copy.deepcopy(model).to(torch.bfloat16)
+    fewer, cuda = workload.some(few), workload.device.type == "cuda"
+    reads, weights = ways.authors_length(model), parameter_bytes(model)
 
     def row(
         name: str,
         set_up: Callable[[], Run],
         *,
-        passes: int = passes,
+        passes: int = workload.passes,
         on: Workload = workload,
-        exact: bool = True,
-        precision: str = "fp32",
-        peer: bool = False,
+        scope: str = "full",
         longest: int | None = None,
+        excused: tuple[type[Exception], ...] = (),
     ) -> Row:
-        least = flops(on.rows, model.config, longest)
-        work = Work(least * passes) if exact and least is not None else None
-        return Row(name, set_up, len(on.rows), work, precision, passes, peer)
+        least = flops(on.rows, model.config, longest, passes=passes, scope=scope)
+        work = None if least is None else Work(least, weights)
+        return Row(name, set_up, len(on.rows), work, precision, passes, excused)
+
+    def engine(name: str, model: Any = model, on: Workload = workload, scope: str = "full", **options: Any) -> Row:
+        passes = 1 if options.get("look") else workload.passes
+        set_up = partial(ways.EngineRun, model, on, scope, **options)
+        return row(f"engine, {name}", set_up, on=on, scope=scope, passes=passes)
 
     rows = [
         row("deterministic", lambda: ways.deterministic(model, workload), passes=1),
         row("authors", lambda: ways.authors(model, fewer), on=fewer, longest=reads),
         row("by hand", lambda: ways.by_hand(model, workload)),
         row("by hand, no dropout", lambda: ways.by_hand(ways.without_dropout(model), workload)),
-        row("torch-uncertainty", lambda: ways.torch_uncertainty(model, workload), peer=True),
-        row("baal", lambda: ways.baal(model, workload), peer=True),
-        row("engine, first look", lambda: ways.engine_look(model, workload), passes=1),
-        row("engine, full", lambda: ways.engine(model, workload)),
-        row("engine, full, no dropout", lambda: ways.engine(ways.without_dropout(model), workload)),
-        # Below these scopes the prefix is shared: less than K passes' products are needed.
-        *(
-            row(f"engine, {scope}", partial(ways.engine, model, workload, scope), exact=False)
-            for scope in scopes(model)
-        ),
+        row("torch-uncertainty", lambda: ways.torch_uncertainty(model, workload), excused=PEER),
+        row("baal", lambda: ways.baal(model, workload), excused=PEER),
+        engine("first look", look=True),
+        engine("full"),
+        engine("full, no dropout", ways.without_dropout(model)),
+        *(engine(scope, scope=scope) for scope in scopes(model)),
     ]
-    if device.type == "cuda":
-        half = copy.deepcopy(model).to(torch.bfloat16)
-        compiled = "by hand, bf16, compiled"
+    if cuda:
+        compiled = lambda: torch.compile(copy.deepcopy(model), dynamic=True)  # noqa: E731
         rows += [
-            row(
-                "authors, bf16",
-                lambda: ways.autocast(ways.authors(model, fewer), device),
-                on=fewer,
-                precision="bf16",
-                longest=reads,
-            ),
-            row("by hand, bf16", lambda: ways.autocast(ways.by_hand(model, workload), device), precision="bf16"),
-            row(
-                compiled,
-                lambda: ways.autocast(
-                    ways.by_hand(torch.compile(copy.deepcopy(model), dynamic=True), workload), device
-                ),
-                precision="bf16",
-                peer=True,
-            ),
-            row(
-                "torch-uncertainty, bf16",
-                lambda: ways.autocast(ways.torch_uncertainty(model, workload), device),
-                precision="bf16",
-                peer=True,
-            ),
-            row("baal, bf16", lambda: ways.autocast(ways.baal(model, workload), device), precision="bf16", peer=True),
-            row("engine, full, bf16", lambda: ways.engine(half, workload), precision="bf16"),
-            *(
-                row(
-                    f"engine, {scope}, bf16", partial(ways.engine, half, workload, scope), exact=False, precision="bf16"
-                )
-                for scope in scopes(model)[1:2]
-            ),
-            row(
-                "engine, full, PyTorch operations",
-                lambda: ways.engine(model, fewer, operations=TorchOperations()),
-                on=fewer,
-            ),
+            row("by hand, compiled", lambda: ways.by_hand(compiled(), workload), excused=PEER),
+            engine("full, PyTorch operations", on=fewer, operations=TorchOperations()),
         ]
-    return Suite("text", rows, ("authors", "by hand"), settings(model, workload))
+    return Suite("text", rows, ("authors", "by hand"), settings(model, workload) | {"precision": precision})
 
 
 def scopes(model: Any) -> tuple[str, ...]:

@@ -175,7 +175,8 @@ def measure(
                     for start in places:
                         taken[name, count].append(server.answer(texts[start : start + count])[1])
                 taken[name, 0].append(server.answer(texts)[1])
-        starts = [start_seconds(work / "fused") for _ in range(turns if (work / "fused").exists() else 0)]
+        served = "ONNX fp32, fused" in servers
+        starts = [start_seconds(work / "fused") for _ in range(turns if served else 0)]
     for (name, count), values in taken.items():
         size = count or len(texts)
         p50, p95, p99 = (1000 * float(np.quantile(values, share)) for share in (0.5, 0.95, 0.99))

@@ -1,4 +1,4 @@
-"""The registry's rows and how they are timed: set up apart, warmed up, taking turns; medians, share of floor.
+"""The registry's rows and how they are timed: set up apart, warmed up, taking turns; medians, and the floor.
 
 Needs torch and numpy alone.
 """
@@ -19,8 +19,13 @@ from torch import nn
 from muka_fast.errors import MukaError
 
 Run = Callable[[], Any]
-NOT_THERE = (ImportError, AttributeError, RuntimeError, MukaError)
-"""What a row raises that may be missing: it is not installed, or does not get along with what is."""
+"""What is timed; its attribute ``backend``, if it has one, is kept."""
+OPTIONAL = (ImportError, MukaError)
+"""What a row of this package's own may raise that needs what is optional."""
+PEER = (*OPTIONAL, AttributeError, RuntimeError)
+"""What somebody else's may raise: it is not installed, or does not get along with what is."""
+LEAST_TURNS = 3
+"""Fewer have no quartiles."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Row:
         work: The floor of one run; None if none is known.
         precision: Of its matrix products, ``fp32`` or ``bf16``.
         passes: Passes a unit takes; None if that is not known before.
-        may_miss: Whether it may be missing: somebody else's, or one that needs what is optional.
+        excused: Errors at which its row says why it is missing; others end the suite.
     """
 
     name: str
@@ -56,7 +61,7 @@ class Row:
     work: Work | None = None
     precision: str = "fp32"
     passes: int | None = 1
-    may_miss: bool = False
+    excused: tuple[type[Exception], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,10 @@ class Suite:
     against: Sequence[str]
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def record(self, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Return what is kept of the suite with its measured rows."""
+        return {"unit": self.unit, "against": list(self.against), "settings": self.settings, "rows": rows}
+
 
 @dataclass
 class Ceilings:
@@ -91,13 +100,21 @@ class Ceilings:
     again: Callable[[], tuple[dict[str, float], float]] | None = None
 
     @classmethod
-    def measure(cls, width: int, inner: int, device: torch.device, elements: int = 2**25) -> Ceilings:
-        """Time products of (4096, width) by (width, inner), a feed-forward layer's, and a copy of fp32 elements."""
-        dtypes = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if device.type == "cuda" else {})
+    def measure(cls, device: torch.device, *, product: Sequence[int] | None = None, elements: int = 0) -> Ceilings:
+        """Time products of BERT-base's feed-forward layer and copies, on CUDA of sizes that no cache holds.
+
+        Args:
+            device: Where.
+            product: Rows, width and inner width of the product; default by device.
+            elements: fp32 elements of the copy; default by device.
+        """
+        cuda = device.type == "cuda"
+        rows, width, inner = product or PRODUCTS[device.type]
+        dtypes = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if cuda else {})
 
         def again() -> tuple[dict[str, float], float]:
-            products = {name: product_speed(width, inner, device, dtype) for name, dtype in dtypes.items()}
-            return products, copy_speed(device, elements)
+            products = {name: product_speed(rows, width, inner, device, dtype) for name, dtype in dtypes.items()}
+            return products, copy_speed(device, elements or 2 ** (28 if cuda else 25))
 
         return cls(*again(), again)
 
@@ -109,11 +126,9 @@ class Ceilings:
         self.products = {name: max(value, products[name]) for name, value in self.products.items()}
         self.copy = max(self.copy, copy)
 
-    def floor(self, work: Work, precision: str) -> tuple[float, str]:
-        """Return the least seconds a run could take, and which ceiling binds: products or bytes."""
-        bounds = {"products": work.flops / self.products[precision], "bytes": work.bytes / self.copy}
-        binding = max(bounds, key=lambda name: bounds[name])
-        return bounds[binding], binding
+
+PRODUCTS = {"cpu": (4096, 768, 3072), "cuda": (65536, 768, 3072)}
+"""Rows, width and inner width of the product whose speed is the ceiling; rows as in the engine's batches."""
 
 
 def synchronise(device: torch.device) -> None:
@@ -122,7 +137,7 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def product_speed(width: int, inner: int, device: torch.device, dtype: torch.dtype, rows: int = 4096) -> float:
+def product_speed(rows: int, width: int, inner: int, device: torch.device, dtype: torch.dtype) -> float:
     """Return FLOP/s of the product (rows, width) by (width, inner)."""
     a = torch.randn(rows, width, device=device, dtype=dtype)
     b = torch.randn(inner, width, device=device, dtype=dtype)
@@ -155,58 +170,65 @@ def measure(
     *,
     repeats: int = 3,
     seconds: float = float("inf"),
+    least: int = LEAST_TURNS,
+    deadline: float = float("inf"),
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> dict[str, dict[str, Any]]:
-    """Time the rows, taking turns.
+    """Time the rows, taking turns; every row has its turn or none has.
 
     Args:
         suite: The rows.
         ceilings: Of this machine; measured again in every turn.
         device: Where they run.
         repeats: Turns.
-        seconds: No further turn begins after this long; every row has one.
+        seconds: No further turn begins after this long, set-up not counted, but ``least`` there are.
+        least: Turns there are in any case, if so many are asked for.
+        deadline: On ``time.perf_counter``'s clock: no row is set up and, after the first, no turn begins after it.
         say: Told when a row is ready.
 
     Returns:
-        By row: seconds a unit (median) and their quartiles, units a second, cold start, share of the floor and which
-        ceiling binds; or why it is missing.
+        By row: seconds a unit (median) and their quartiles, units a second, cold start, work; or why it is missing.
     """
-    started = time.perf_counter()
+    begun = time.perf_counter()
     runs: dict[str, Run] = {}
     found: dict[str, dict[str, Any]] = {}
     for row in suite.rows:
-        begun = time.perf_counter()
+        if (started := time.perf_counter()) > deadline:
+            found[row.name] = {"missing": "no time was left"}
+            continue
         try:
             run = row.set_up()
             run()
-        except NOT_THERE as error:
-            if not row.may_miss:
-                raise
+        except row.excused as error:
             found[row.name] = {"missing": f"{type(error).__name__}: {error}".splitlines()[0]}
             continue
         synchronise(device)
         runs[row.name] = run
-        found[row.name] = {"cold_seconds": time.perf_counter() - begun}
-        say(f"  {row.name}: ready after {time.perf_counter() - started:.0f} s")
+        found[row.name] = {"cold_seconds": time.perf_counter() - started}
+        say(f"  {row.name}: ready after {time.perf_counter() - begun:.0f} s")
     times: dict[str, list[float]] = {name: [] for name in runs}
     units = {row.name: row.units for row in suite.rows}
+    begun = time.perf_counter()
     for turn in range(repeats):
+        late = time.perf_counter() - begun > seconds and turn >= least
+        if late or (turn and time.perf_counter() > deadline):
+            break
         ceilings.look_again()
         for name, run in runs.items():
-            if turn and time.perf_counter() - started > seconds:
-                continue
             synchronise(device)
-            begun = time.perf_counter()
+            started = time.perf_counter()
             run()
             synchronise(device)
-            times[name].append((time.perf_counter() - begun) / units[name])
+            times[name].append((time.perf_counter() - started) / units[name])
     for row in suite.rows:
         if row.name in times:
-            found[row.name] |= figures(row, times[row.name], ceilings)
+            found[row.name] |= figures(row, times[row.name])
+            backend = getattr(runs[row.name], "backend", None)
+            found[row.name] |= {} if backend is None else {"backend": backend}
     return found
 
 
-def figures(row: Row, taken: Sequence[float], ceilings: Ceilings) -> dict[str, Any]:
+def figures(row: Row, taken: Sequence[float]) -> dict[str, Any]:
     """Return what is kept of a row's seconds a unit."""
     middle = statistics.median(taken)
     kept: dict[str, Any] = {
@@ -219,6 +241,6 @@ def figures(row: Row, taken: Sequence[float], ceilings: Ceilings) -> dict[str, A
     if row.passes is not None:
         kept["passes_per_second"] = row.passes / middle
     if row.work is not None:
-        least, binding = ceilings.floor(row.work, row.precision)
-        kept |= {"share_of_floor": least / row.units / middle, "bound_by": binding}
+        work = {"flops": row.work.flops / row.units, "bytes": row.work.bytes / row.units}
+        kept["work"] = work | {"precision": row.precision}
     return kept

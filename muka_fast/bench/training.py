@@ -3,7 +3,7 @@
 ``stored targets`` is what ``amalgamate`` does: batches of texts of similar length, padded to their longest. ``teachers
 in the loop`` asks every teacher once a step. ``authors`` is the published pipeline: all texts padded to 128, every
 teacher's K passes and its deterministic one at every step. The floor: three times a forward pass's matrix products over
-the unpadded texts.
+the unpadded texts, or the weights read once a step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from muka_fast.bench.material import Material
-from muka_fast.bench.scoring import flops
+from muka_fast.bench.scoring import flops, parameter_bytes
 from muka_fast.bench.timing import Row, Run, Suite, Work
 from muka_fast.bench.ways import AUTHORS_BATCH, AUTHORS_LENGTH
 from muka_fast.encoding import encode, padded
@@ -36,10 +36,11 @@ def suite(material: Material, *, batches: int = 4) -> Suite:
     order = np.argsort(-encoded.lengths, kind="stable")
     picks = [order[start : start + AUTHORS_BATCH] for start in range(0, len(order), AUTHORS_BATCH)]
     few = picks[:: max(1, len(picks) // 2)]
+    weights = parameter_bytes(model)
 
     def row(name: str, run: Callable[[], Run], on: list[np.ndarray], longest: int | None = None) -> Row:
         least = flops([encoded.rows[i]["input_ids"] for pick in on for i in pick], model.config, longest)
-        return Row(name, run, len(on), None if least is None else Work(3 * least))
+        return Row(name, run, len(on), None if least is None else Work(3 * least, weights * len(on)))
 
     def stored() -> Run:
         return _Steps(material, student, encoded.rows, picks)

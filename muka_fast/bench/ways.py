@@ -170,26 +170,29 @@ def baal(model: Any, workload: Workload) -> Callable[[], None]:
     return run
 
 
-def engine(model: Any, workload: Workload, scope: str = "full", operations: Any = None) -> Callable[[], None]:
-    """The engine: first look and K passes, down to the signals."""
-    built = build_engine(model, 1, where="benchmark", scope=scope, budget=workload.budget, operations=operations)
+class EngineRun:
+    """The engine: first look and K passes, down to the signals; or the first look alone.
 
-    def run() -> None:
-        for batch in workload.packed():
-            built.score(batch, workload.passes)
+    Attributes:
+        backend: What computes: ``triton``, ``torch``, or ``plain`` where the engine runs the model as it is.
+    """
 
-    return run
+    def __init__(
+        self, model: Any, workload: Workload, scope: str = "full", operations: Any = None, *, look: bool = False
+    ) -> None:
+        self.workload, self.look = workload, look
+        self.engine = build_engine(
+            model, 1, where="benchmark", scope=scope, budget=workload.budget, operations=operations
+        )
+        self.backend: str = self.engine.backend
 
-
-def engine_look(model: Any, workload: Workload) -> Callable[[], None]:
-    """The engine's deterministic pass alone."""
-    built = build_engine(model, 1, where="benchmark", budget=workload.budget)
-
-    def run() -> None:
-        for batch in workload.packed():
-            built.first_look(batch)
-
-    return run
+    def __call__(self) -> None:
+        """Score the texts once."""
+        for batch in self.workload.packed():
+            if self.look:
+                self.engine.first_look(batch)
+            else:
+                self.engine.score(batch, self.workload.passes)
 
 
 def without_dropout(model: Any) -> Any:
@@ -198,13 +201,3 @@ def without_dropout(model: Any) -> Any:
     for site in find_sites(plain):
         site.p = 0.0
     return plain
-
-
-def autocast(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Run something under bf16 autocast."""
-
-    def cast() -> None:
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            run()
-
-    return cast

@@ -117,6 +117,7 @@ def bench(
         repeats=repeats,
         seconds=seconds,
         few=few,
+        before=before,
         keep=keep,
     )
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -163,11 +164,14 @@ def score(
     built = recipe_from_flags(**recipe_options(locals()))
     from muka_fast.pipeline import score as run
 
+    started = time.perf_counter()
     folder, scores = run(built)
+    seconds = time.perf_counter() - started
     if int(os.environ.get("RANK", "0")):
         return
     if as_json:
         means = [float(signals.predictive_entropy.mean()) for signals in scores.signals]
-        print_json("score", scores=str(folder), texts=len(scores.signals[0]), mean_predictive_entropy=means)
+        told = {"scores": str(folder), "texts": len(scores.signals[0]), "seconds": round(seconds, 3)}
+        print_json("score", **told, mean_predictive_entropy=means)
     else:
         print(folder)

@@ -3,28 +3,39 @@ import time
 import pytest
 import torch
 
-from muka_fast.bench.timing import Ceilings, Row, Suite, Work, figures, measure
+from muka_fast.bench import results
+from muka_fast.bench.timing import PEER, Ceilings, Row, Suite, Work, figures, measure
 
 CPU = torch.device("cpu")
 TOPS = Ceilings({"fp32": 100.0, "bf16": 400.0}, 10.0)
 
 
+def settled(rows, tops=TOPS):
+    record = {"suites": {"scoring": {"rows": rows}}}
+    results.settle(record, tops, (1, 2, 3))
+    return record
+
+
 def test_the_floor_is_the_larger_of_two_bounds():
-    assert TOPS.floor(Work(flops=200, bytes=10), "fp32") == (2.0, "products")
-    assert TOPS.floor(Work(flops=200, bytes=10), "bf16") == (1.0, "bytes")
+    tops = settled({})["ceilings"]
+    work = {"flops": 200.0, "bytes": 10.0}
+    assert results.floor(work | {"precision": "fp32"}, tops) == (2.0, "products")
+    assert results.floor(work | {"precision": "bf16"}, tops) == (1.0, "bytes")
 
 
 def test_figures_by_hand():
     row = Row("one", lambda: lambda: None, units=4, work=Work(flops=400), passes=16)
-    found = figures(row, [1.0, 2.0, 4.0], TOPS)
+    found = figures(row, [1.0, 2.0, 4.0])
+    settled({"one": found})
     assert found["seconds"] == 2.0
     assert found["quartiles"] == [1.5, 3.0]
     assert found["per_second"] == 0.5
     assert found["passes_per_second"] == 8
     # 400 operations at 100 a second are 4 s, 1 s a unit; it took 2.
     assert (found["share_of_floor"], found["bound_by"]) == (0.5, "products")
-    plain = figures(Row("two", lambda: lambda: None, 1, passes=None), [1.0], TOPS)
-    assert not {"share_of_floor", "passes_per_second"} & set(plain)
+    plain = figures(Row("two", lambda: lambda: None, 1, passes=None), [1.0])
+    settled({"two": plain, "three": {"missing": "no"}})
+    assert not {"work", "share_of_floor", "passes_per_second"} & set(plain)
 
 
 def test_rows_take_turns_and_a_missing_peer_says_so():
@@ -36,7 +47,7 @@ def test_rows_take_turns_and_a_missing_peer_says_so():
     def absent():
         raise ImportError("no module named peer\nmore")
 
-    rows = [Row("a", recording("a"), 1), Row("b", recording("b"), 1), Row("peer", absent, 1, may_miss=True)]
+    rows = [Row("a", recording("a"), 1), Row("b", recording("b"), 1), Row("peer", absent, 1, excused=PEER)]
     found = measure(Suite("call", rows, ()), TOPS, CPU, repeats=2, say=lambda _: None)
     assert told == ["a", "b", "a", "b", "a", "b"]  # once to warm up, then in turns
     assert found["peer"] == {"missing": "ImportError: no module named peer"}
@@ -53,9 +64,27 @@ def test_an_error_of_our_own_is_not_hidden():
 
 
 def test_no_turn_begins_after_the_time_is_up():
-    slow = Row("slow", lambda: lambda: time.sleep(0.02), 1)
-    found = measure(Suite("call", [slow], ()), TOPS, CPU, repeats=50, seconds=0.01, say=lambda _: None)
-    assert found["slow"]["repeats"] == 1
+    slow = [Row(name, lambda: lambda: time.sleep(0.02), 1) for name in ("one", "two")]
+
+    def turns(**limits):
+        found = measure(Suite("call", slow, ()), TOPS, CPU, repeats=50, say=lambda _: None, **limits)
+        return {name: row.get("repeats", row.get("missing")) for name, row in found.items()}
+
+    assert turns(seconds=0.01) == {"one": 3, "two": 3}  # enough for quartiles
+    assert turns(seconds=0.01, least=1) == {"one": 1, "two": 1}
+    assert turns(deadline=time.perf_counter() - 1) == dict.fromkeys(("one", "two"), "no time was left")
+    ends_in_set_up = turns(deadline=time.perf_counter() + 0.01)
+    assert ends_in_set_up == {"one": 1, "two": "no time was left"}
+
+
+def test_set_up_does_not_count_as_time():
+    def set_up():
+        time.sleep(0.1)
+        return lambda: None
+
+    found = measure(Suite("call", [Row("one", set_up, 1)], ()), TOPS, CPU, repeats=5, seconds=0.05, say=lambda _: None)
+    assert found["one"]["repeats"] == 5
+    assert found["one"]["cold_seconds"] > 0.1
 
 
 def test_a_ceiling_is_the_largest_of_all_turns():
@@ -64,10 +93,11 @@ def test_a_ceiling_is_the_largest_of_all_turns():
     row = Row("one", lambda: lambda: time.sleep(0.01), 1, Work(flops=1.0))
     found = measure(Suite("call", [row], ()), tops, CPU, repeats=2, say=lambda _: None)
     assert (tops.products["fp32"], tops.copy) == (150.0, 20.0)
+    settled(found, tops)
     assert found["one"]["share_of_floor"] == pytest.approx(1 / 150 / found["one"]["seconds"])
 
 
 def test_ceilings_are_measured():
-    found = Ceilings.measure(32, 64, CPU, elements=1024)
+    found = Ceilings.measure(CPU, product=(8, 32, 64), elements=1024)
     assert set(found.products) == ({"fp32"})
     assert min(found.products["fp32"], found.copy) > 0

@@ -37,8 +37,10 @@ def test_every_way_is_timed_or_says_why_not(family):
         assert "missing" in row or row["seconds"] > 0, name
     assert found["authors"]["units"] == 3
     assert found["engine, full"]["passes_per_second"] == pytest.approx(2 * found["engine, full"]["per_second"])
-    assert "share_of_floor" in found["engine, full"]
-    assert "share_of_floor" not in found["engine, tail"]
+    assert found["engine, full"]["backend"] == "torch"
+    work = {name: row["work"]["flops"] for name, row in found.items() if "work" in row}
+    assert work["engine, full"] == 2 * work["deterministic"] > work["engine, tail"] > work["engine, head"]
+    assert work["engine, head"] == work["deterministic"] == work["engine, first look"]
 
 
 def test_the_floor_by_hand():
@@ -50,6 +52,26 @@ def test_the_floor_by_hand():
     assert scoring.flops(one.rows, make_config("distilbert", ("a", "b"))) == layer + last
     assert scoring.flops([np.arange(50)], config, longest=5) == layer + last
     assert scoring.flops(one.rows, SimpleNamespace(n_embd=16)) is None
+    attend = 2 * (16 * 16 + 2 * 16 * 32) + 4 * 5 * 16  # of the last layer, what the passes do not share below it
+    shared = {"full": 0.0, "last-2": 0.0, "last-1": layer, "tail": layer + last - attend, "head": layer + last}
+    for scope, once in shared.items():
+        by_hand = once + 3 * (layer + last - once)
+        assert scoring.flops(one.rows, config, passes=3, scope=scope) == by_hand, scope
+
+
+def test_the_weights_that_a_pass_reads_whole():
+    model = AutoModelForSequenceClassification.from_config(make_config("bert", ("a", "b")))  # width 16, inner 32
+    layer = 4 * (16 * 16 + 16) + 2 * 16 * 32 + 32 + 16 + 4 * 16
+    pooler, classifier = 16 * 16 + 16, 16 * 2 + 2
+    assert scoring.parameter_bytes(model) == 4 * (2 * layer + pooler + classifier)
+
+
+def test_rows_in_half_precision_are_of_half_the_bytes():
+    model = AutoModelForSequenceClassification.from_config(make_config("bert", ("a", "b"))).eval()
+    full, half = (scoring.suite(model, workload(), few=3, precision=one) for one in ("fp32", "bf16"))
+    assert [row.name for row in full.rows] == [row.name for row in half.rows]
+    assert {row.precision for row in half.rows} == {"bf16"}
+    assert half.rows[0].work.bytes == full.rows[0].work.bytes / 2
 
 
 def test_the_slowest_ways_have_whole_batches():
