@@ -125,11 +125,11 @@ class Run:
         return Pool(scores.signals, self.plan.space, corpus.ids, self._embeddings(corpus, texts))
 
     def _embeddings(self, corpus: Corpus, texts: str) -> np.ndarray:
-        told = f"{self.base} {self.max_length} {texts_fingerprint(corpus.ids)} {list(corpus.ids)}"
+        told = f"token means {self.base} {self.max_length} {texts_fingerprint(corpus.ids)} {list(corpus.ids)}"
         kept = self.folder / f"embeddings-{Path(texts).stem}-{hashlib.sha256(told.encode()).hexdigest()[:12]}.npy"
         if not kept.exists():
             found = io.BytesIO()
-            np.save(found, embed(self.plan.recipe.student, corpus, CPU))
+            np.save(found, embed(self.plan.recipe.student, corpus))
             write_atomically(kept, found.getvalue())
         return np.load(kept)
 

@@ -130,12 +130,12 @@ def summary(frame: pd.DataFrame) -> str:
         three = [rows[name].set_index("seed")["accuracy"] for name in ("muka", "pool", "oracle")]
         paper, ours, best = pd.concat(three, axis=1, join="inner").mean().tolist()
         gap = "–"
-        if best > paper:  # not if a method is missing: the mean of nothing is no number
+        if best == best:  # the mean of nothing, where a method is missing, is no number
             gains, gaps = [*gains, ours - paper], [*gaps, best - paper]
-            gap = f"{gains[-1] / gaps[-1]:.0%}"
+            gap = f"{gains[-1] / gaps[-1]:.0%}" if best > paper else "–"
         chosen = ", ".join(spread(rows[name]["chosen"]) for name in ("muka", "pool"))
         lines.append(f"| {setting} | {chosen} | {' | '.join(cells)} | {gap} |")
-    if gaps:
+    if sum(gaps) > 0:
         lines.append(f"\nGap closed over all settings: {sum(gains) / sum(gaps):.0%}.")
     return "\n".join(lines)
 

@@ -18,8 +18,10 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray, importance: np.ndar
     Args:
         logits: (N, C).
         targets: Distributions, (N, C).
-        importance: (N,).
+        importance: (N,); if all of it is zero the temperature is 1.
     """
+    if not importance.any():
+        return 1.0
 
     def loss(temperature: float) -> float:
         scaled = logits.astype(np.float64) / temperature

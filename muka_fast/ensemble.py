@@ -105,7 +105,7 @@ class Ensemble:
             loaded = room.teacher(index)
             signals.append(loaded.score(corpus, loaded.encode(corpus), settings.passes, advance))
             del loaded  # so that the room can let go of it before it loads the next
-        embeddings = embed(self.recipe.student, corpus, self.device)
+        embeddings = embed(self.recipe.student, corpus)
         return Pool(tuple(signals), self.space, corpus.ids, embeddings)
 
     def logits(

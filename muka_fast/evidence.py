@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 SHRINKAGE = 0.1
+ROWS_AT_ONCE = 65_536
+LEAST_ENTROPY = 1e-4
+"""In nats: surer is as sure."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,20 @@ class Scale:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Scale:
-        """Measure the columns of (N, D) values, or (N,) of them."""
-        return cls(values.mean(0), values.std(0) + 1e-9)
+        """Measure the columns of (N, D) values, or (N,) of them; in parts, so that a pool is not copied."""
+        mean = values.mean(0, dtype=np.float64)
+        squares = sum(((values[rows] - mean) ** 2).sum(0) for rows in parts(len(values)))
+        return cls(mean, np.sqrt(squares / len(values)) + 1e-9)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return the values less the mean, over the spread."""
         return (values - self.mean) / self.spread
+
+
+def parts(count: int) -> Iterator[slice]:
+    """Cut so many rows into parts small enough to be copied."""
+    for start in range(0, count, ROWS_AT_ONCE):
+        yield slice(start, start + ROWS_AT_ONCE)
 
 
 @dataclass(frozen=True)
@@ -150,13 +161,20 @@ class TeacherFit:
     Attributes:
         scale: Of its features over the pool; None without features.
         classes: Where its classes lie among the scaled features; None without features.
-        normals: Own and foreign texts by energy and, with features, closeness.
+        background: Where all texts of the pool lie, as one class; None if closeness is not relative to it.
+        sureness: Whether it is one of the numbers.
+        normals: Own and foreign texts by those numbers.
     """
 
-    ARRAYS: ClassVar[tuple[str, ...]] = ("slope", "middle", "mean", "spread", "whiten", "centres")
+    ARRAYS: ClassVar[tuple[str, ...]] = (
+        "slope", "middle", "sureness", "mean", "spread",
+        "whiten", "centres", "background_whiten", "background_centres",
+    )  # fmt: skip
 
     scale: Scale | None
     classes: ClassMeans | None
+    background: ClassMeans | None
+    sureness: bool
     normals: TwoNormals
 
     def features(self, view: TeacherView) -> np.ndarray | None:
@@ -165,12 +183,15 @@ class TeacherFit:
 
     def ratio(self, view: TeacherView) -> np.ndarray:
         """Return λ of N texts, (N,)."""
-        return self.normals.ratio(numbers(view.energy, self.features(view), self.classes))
+        said = numbers(view, self.features(view), self.classes, self.background, sureness=self.sureness)
+        return self.normals.ratio(said)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the fit as arrays by the names of ``ARRAYS``."""
-        found = vars(self.normals) | (vars(self.scale) if self.scale else {})
-        return found | (vars(self.classes) if self.classes else {})
+        found = vars(self.normals) | {"sureness": np.array(self.sureness)} | (vars(self.scale) if self.scale else {})
+        found |= vars(self.classes) if self.classes else {}
+        behind = vars(self.background) if self.background else {}
+        return found | {f"background_{name}": value for name, value in behind.items()}
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray | None]) -> TeacherFit:
@@ -179,17 +200,36 @@ class TeacherFit:
         Raises:
             ValueError: If something is missing.
         """
-        slope, middle, mean, spread, whiten, centres = (arrays[name] for name in cls.ARRAYS)
-        if slope is None or middle is None:
+        slope, middle, sureness, mean, spread, *means = (arrays[name] for name in cls.ARRAYS)
+        if slope is None or middle is None or sureness is None:
             raise ValueError("a teacher's fit is incomplete")
         scale = None if mean is None or spread is None else Scale(mean, spread)
-        classes = None if whiten is None or centres is None else ClassMeans(whiten, centres)
-        return cls(scale, classes, TwoNormals(slope, middle))
+        classes, background = (
+            None if whiten is None or centres is None else ClassMeans(whiten, centres)
+            for whiten, centres in (means[:2], means[2:])
+        )
+        return cls(scale, classes, background, bool(sureness), TwoNormals(slope, middle))
 
 
-def numbers(energy: np.ndarray, features: np.ndarray | None, classes: ClassMeans | None) -> np.ndarray:
-    """Return a teacher's energy and, if it has features, closeness: minus the log of the distance, (N, M)."""
-    columns = [energy.astype(np.float64)]
+def numbers(
+    view: TeacherView,
+    features: np.ndarray | None,
+    classes: ClassMeans | None,
+    background: ClassMeans | None,
+    *,
+    sureness: bool,
+) -> np.ndarray:
+    """Return what a teacher's ratio is of, (N, M).
+
+    Energy, if asked for sureness (minus the log of the entropy) and, if it has features, closeness: minus the log of
+    the distance to the nearest class, plus that of the distance to the background if there is one (Ren et al. 2021).
+    """
+    columns = [view.energy.astype(np.float64)]
+    if sureness:
+        p = view.probabilities.astype(np.float64)
+        entropy = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(1)
+        columns.append(-np.log(np.maximum(entropy, LEAST_ENTROPY)))
     if features is not None and classes is not None:
-        columns.append(-np.log(classes.nearest(features)))
+        behind = 0.0 if background is None else np.log(background.nearest(features))
+        columns.append(behind - np.log(classes.nearest(features)))
     return np.stack(columns, axis=1)

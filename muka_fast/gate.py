@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from muka_fast.evidence import Scale
+from muka_fast.evidence import Scale, parts
 
 FOLDS = 5
 FIT_ON = 20_000
@@ -28,12 +29,19 @@ class GateModel:
     scale: Scale
     weights: torch.Tensor
 
-    def inputs(self, vectors: np.ndarray) -> torch.Tensor:
-        """Return standardised vectors of about length 10 and a one, (N, D + 1) fp32."""
-        scaled = 10 * self.scale.apply(vectors) / np.sqrt(vectors.shape[1])
-        return torch.from_numpy(np.concatenate([scaled, np.ones((len(scaled), 1))], axis=1).astype(np.float32))
+    def inputs(self, vectors: Sequence[np.ndarray]) -> torch.Tensor:
+        """Return standardised vectors, side by side, of about length 10 and a one, (N, D + 1) fp32."""
+        count, width, place = len(vectors[0]), len(self.scale.mean), 0
+        result = torch.ones(count, width + 1)
+        for block in vectors:
+            columns = slice(place, place := place + block.shape[1])
+            scale = Scale(self.scale.mean[columns], self.scale.spread[columns])
+            for rows in parts(count):
+                scaled = 10 * scale.apply(block[rows]) / np.sqrt(width)
+                result[rows, columns] = torch.from_numpy(scaled.astype(np.float32))
+        return result
 
-    def apply(self, vectors: np.ndarray) -> np.ndarray:
+    def apply(self, vectors: Sequence[np.ndarray]) -> np.ndarray:
         """Return log-probabilities of the owners, (N, owners): the folds' mean, normalised."""
         logits = torch.einsum("nd,fdo->fno", self.inputs(vectors), self.weights).double()
         return logits.log_softmax(-1).mean(0).log_softmax(-1).numpy()
@@ -43,13 +51,15 @@ class Gate:
     """Multinomial logistic regression from vectors to owners, L2-regularised, warm-started.
 
     Args:
-        vectors: (N, D); each column is standardised.
+        vectors: What is known of each text, (N, D₁), (N, D₂) …; each column is standardised.
         ids: Text ids, (N,), uint64; they deal the texts to folds.
         owners: How many may own a text.
     """
 
-    def __init__(self, vectors: np.ndarray, ids: np.ndarray, owners: int) -> None:
-        self.model = GateModel(Scale.of(vectors), torch.zeros(FOLDS, vectors.shape[1] + 1, owners))
+    def __init__(self, vectors: Sequence[np.ndarray], ids: np.ndarray, owners: int) -> None:
+        scales = [Scale.of(block) for block in vectors]
+        scale = Scale(*(np.concatenate([getattr(one, name) for one in scales]) for name in ("mean", "spread")))
+        self.model = GateModel(scale, torch.zeros(FOLDS, len(scale.mean) + 1, owners))
         self.inputs = self.model.inputs(vectors)
         self.folds = (ids % FOLDS).astype(np.int64)
         self.order = np.argsort(ids, kind="stable")

@@ -1,11 +1,11 @@
 """Whose text is this? Ownership judged over the whole pool by expectation–maximisation, without a label.
 
 Every text is taken to belong to one hidden owner, one of the T teachers or nobody. Two views speak of it. The teachers'
-view: for each teacher, how far the text's features lie from the teacher's own classes, and its energy; own and foreign
-texts are modelled as two normal distributions with a common covariance, the own one nearer and of higher energy, whose
-log-likelihood ratio λ_t puts all teachers on one scale whatever the size of their label sets; to nobody, λ = 0. The
-text's view: a gate, logistic regression from the text's vector to the
-owner, always applied to texts it was not fitted on.
+view: for each teacher, how far the text's features lie from the teacher's own classes, and its energy (of three or more
+teachers also how sure each is, and distances are relative to the pool's middle); own and foreign texts are modelled as
+two normal distributions with a common covariance, the own one nearer, of higher energy and surer, whose log-likelihood
+ratio λ_t puts all teachers on one scale whatever the size of their label sets; to nobody, λ = 0. The text's view: a
+gate, logistic regression from the text's vector to the owner, always applied to texts it was not fitted on.
 
 Expectation–maximisation finds a local optimum, and pools in which one teacher owns most texts have several: so the
 teachers' view alone is fitted from several starts, with shares of the pool as prior, and the start is kept whose owners
@@ -35,12 +35,16 @@ from muka_fast.scores import write_atomically
 ROUNDS_ALONE, ROUNDS_TOGETHER = 12, 6
 FLOOR = 1e-3
 LEAST_SHARE = 0.01
+MANY = 3
+"""Teachers from which on closeness is relative to the background, sureness counts, and no start leans."""
 OWNERSHIP = "ownership.npz"
 """Name of an :class:`OwnershipModel` beside the student."""
 NOBODY = 0.05
 """Share of foreign texts to start from."""
 SLIGHT = 0.2
 """Cohen's kappa up to which agreement is called slight (Landis and Koch 1977)."""
+ONE_SIDED = 1.645
+"""Standard errors to a one-sided bound of 95 % confidence."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class Ownership:
         gate: Log-probabilities of the text's view, (N, T); constant if there is neither embedding nor feature.
         agreement: Cohen's kappa of the owners by the teachers' view alone and by a gate that knows the embeddings
             alone, on texts it was not fitted on: 1 if they always agree, 0 if no more than by chance; None without
-            embeddings.
+            embeddings. Who owns a text if anybody does is asked, so nobody is left out.
+        bound: What the agreement is above with 95 % confidence, given how many texts there are.
     """
 
     posterior: np.ndarray
@@ -62,18 +67,27 @@ class Ownership:
     evidence: np.ndarray
     gate: np.ndarray
     agreement: float | None = None
+    bound: float = 1.0
 
     @property
     def is_unsure(self) -> bool:
-        """Whether the two views agree but slightly."""
-        return self.agreement is not None and self.agreement <= SLIGHT
+        """Whether the two views may agree but slightly."""
+        return self.agreement is not None and self.bound <= SLIGHT
 
 
-def kappa(first: np.ndarray, second: np.ndarray) -> float:
-    """Cohen's kappa of two labellings, (N,) each; 0 if both give all texts one label."""
-    labels = np.union1d(first, second)
+def kappa(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Cohen's kappa of two labellings, (N,) each, and the bound that it is above with 95 % confidence.
+
+    The bound is Wilson's for the share of equal labels, chance held fixed. Both are 0 if all texts have one label.
+    """
+    labels, count, same = np.union1d(first, second), len(first), float((first == second).mean())
     chance = sum(float((first == label).mean() * (second == label).mean()) for label in labels)
-    return (float((first == second).mean()) - chance) / (1 - chance) if chance < 1 else 0.0
+    if chance >= 1:
+        return 0.0, 0.0
+    square = ONE_SIDED**2 / count
+    spread = ONE_SIDED * np.sqrt(same * (1 - same) / count + square / (4 * count))
+    least = float((same + square / 2 - spread) / (1 + square))
+    return (same - chance) / (1 - chance), (least - chance) / (1 - chance)
 
 
 def _softmax(values: np.ndarray) -> np.ndarray:
@@ -90,19 +104,27 @@ class _TeachersView:
             None if scale is None or view.features is None else scale.apply(view.features)
             for scale, view in zip(self.scales, views, strict=True)
         ]
+        # Among three or more, most texts are foreign to a teacher: its classes, as far as its own texts are not known,
+        # lie among the others' texts, which then seem the closer ones.
+        self.many = len(views) >= MANY
+        self.backgrounds = [
+            None if one is None or not self.many else ClassMeans.fit(one, np.ones((len(one), 1)), np.ones(len(one)))
+            for one in self.features
+        ]
 
     def fit_one(self, teacher: int, belief: np.ndarray) -> tuple[TeacherFit, np.ndarray, np.ndarray]:
         """Fit a teacher's view to the belief that it owns each text; return it, λ and the gain, (N,) each."""
         classes, evidence = self._evidence(teacher, belief)
         normals, gain = TwoNormals.fit(evidence, belief)
-        return TeacherFit(self.scales[teacher], classes, normals), normals.ratio(evidence), gain
+        fit = TeacherFit(self.scales[teacher], classes, self.backgrounds[teacher], self.many, normals)
+        return fit, normals.ratio(evidence), gain
 
     def _evidence(self, teacher: int, weight: np.ndarray) -> tuple[ClassMeans | None, np.ndarray]:
         view, features = self.views[teacher], self.features[teacher]
         classes = None
         if features is not None:
             classes = ClassMeans.fit(features, view.probabilities.astype(np.float64), weight)
-        return classes, numbers(view.energy, features, classes)
+        return classes, numbers(view, features, classes, self.backgrounds[teacher], sureness=self.many)
 
     def fit(self, posterior: np.ndarray) -> tuple[tuple[TeacherFit, ...], np.ndarray, np.ndarray]:
         """Return the fits, λ with nobody's zeros last, (N, T + 1), and the sum over teachers of the gains, (N,)."""
@@ -121,21 +143,23 @@ class _TeachersView:
     def starts(self) -> list[np.ndarray]:
         """Return posteriors to start from, (N, T + 1).
 
-        By standardised evidence; by the same, leaning to each teacher; by confidence; and by evidence against nobody's.
+        By standardised evidence; by confidence; by evidence against nobody's; of two teachers, by standardised evidence
+        leaning to each, for pools that are nearly all one teacher's.
         """
         everyone = np.ones(len(self.views[0].energy))
         said = [self._evidence(teacher, everyone)[1] for teacher in range(len(self.views))]
         evidence = np.stack([Scale.of(one).apply(one).sum(1) for one in said], axis=1)
         standard = Scale.of(evidence).apply(evidence)
         doubt = [np.log(np.maximum(1 - view.probabilities.max(1), 1e-6)) for view in self.views]
+        leaning = () if self.many else np.eye(len(self.views))
         of_teachers = [
             standard,
-            *(2 * standard + 2.5 * towards for towards in np.eye(len(self.views))),
             -np.stack(doubt, axis=1).astype(np.float64),
+            *(2 * standard + 2.5 * towards for towards in leaning),
         ]
         few = np.full((len(everyone), 1), NOBODY)
         belief = [np.concatenate([(1 - NOBODY) * _softmax(start), few], axis=1) for start in of_teachers]
-        return [*belief, _softmax(2 * _and_nobody(evidence))]
+        return [*belief[:2], _softmax(2 * _and_nobody(evidence)), *belief[2:]]
 
 
 def _and_nobody(ratio: np.ndarray) -> np.ndarray:
@@ -157,18 +181,20 @@ class OwnershipModel:
         gate: From embedding and features to the owner; None if there was neither.
         shares: Log of the owners' shares of the pool, nobody last, (T + 1,): the prior where there is no gate.
         agreement: As :class:`Ownership`.
+        bound: As :class:`Ownership`.
     """
 
     teachers: tuple[TeacherFit, ...]
     gate: GateModel | None
     shares: np.ndarray
     agreement: float | None
+    bound: float = 1.0
 
     def save(self, path: Path) -> None:
         """Write the model as arrays, without pickled objects."""
         arrays: dict[str, np.ndarray] = {"shares": self.shares}
         if self.agreement is not None:
-            arrays["agreement"] = np.array(self.agreement)
+            arrays["agreement"] = np.array([self.agreement, self.bound])
         for index, fit in enumerate(self.teachers):
             arrays |= {f"teacher-{index}.{name}": value for name, value in fit.arrays().items()}
         if self.gate is not None:
@@ -188,7 +214,8 @@ class OwnershipModel:
         try:
             with np.load(path, allow_pickle=False) as found:
                 arrays = dict(found)
-            shares, agreement = arrays["shares"], arrays.get("agreement")
+            shares = arrays["shares"]
+            agreement, bound = map(float, arrays["agreement"]) if "agreement" in arrays else (None, 1.0)
             fits = tuple(
                 TeacherFit.of({name: arrays.get(f"teacher-{index}.{name}") for name in TeacherFit.ARRAYS})
                 for index in range(len(shares) - 1)
@@ -203,7 +230,7 @@ class OwnershipModel:
                 where=str(path),
                 hint="amalgamate again",
             ) from None
-        return cls(fits, gate, shares, None if agreement is None else float(agreement))
+        return cls(fits, gate, shares, agreement, bound)
 
     def judge(self, views: Sequence[TeacherView], embeddings: np.ndarray | None) -> Ownership:
         """Estimate who owns each of N texts; arguments as :func:`judge_ownership`."""
@@ -211,8 +238,8 @@ class OwnershipModel:
         prior = np.broadcast_to(self.shares, ratio.shape)
         if self.gate is not None:
             scaled = [fit.features(view) for fit, view in zip(self.teachers, views, strict=True)]
-            prior = self.gate.apply(_side_by_side(embeddings, scaled))
-        return _verdict(_softmax(prior + ratio), ratio, prior, self.agreement)
+            prior = self.gate.apply(_known(embeddings, scaled))
+        return _verdict(_softmax(prior + ratio), ratio, prior, self.agreement, self.bound)
 
 
 def judge_ownership(
@@ -231,39 +258,42 @@ def judge_ownership(
     # Ids are hashes, so the first texts in their order are a random sample.
     sample = np.sort(np.argsort(ids, kind="stable")[:FIT_ON])
     part = None if embeddings is None else embeddings[sample]
-    start, agreement = _best_start([view.take(sample) for view in views], part, ids[sample])
+    start, agreement, bound = _best_start([view.take(sample) for view in views], part, ids[sample])
     told = _TeachersView(views)
     posterior, ratio, _ = told.alone(told.starts()[start])
     fits = told.fit(posterior)[0]
     prior, gate = np.zeros_like(posterior), None
     if embeddings is not None or any(one is not None for one in told.features):
-        gate = Gate(_side_by_side(embeddings, told.features), ids, len(views) + 1)
+        gate = Gate(_known(embeddings, told.features), ids, len(views) + 1)
         for _ in range(ROUNDS_TOGETHER):
             (fits, ratio, _), prior = told.fit(posterior), gate.predict(posterior)
             posterior = _softmax(prior + ratio)
-    model = OwnershipModel(fits, None if gate is None else gate.model, _log_shares(posterior), agreement)
-    return _verdict(posterior, ratio, prior, agreement), model
+    model = OwnershipModel(fits, None if gate is None else gate.model, _log_shares(posterior), agreement, bound)
+    return _verdict(posterior, ratio, prior, agreement, bound), model
 
 
-def _side_by_side(embeddings: np.ndarray | None, features: Sequence[np.ndarray | None]) -> np.ndarray:
-    return np.concatenate([one for one in (embeddings, *features) if one is not None], axis=1)
+def _known(embeddings: np.ndarray | None, features: Sequence[np.ndarray | None]) -> list[np.ndarray]:
+    return [one for one in (embeddings, *features) if one is not None]
 
 
-def _verdict(posterior: np.ndarray, ratio: np.ndarray, prior: np.ndarray, agreement: float | None) -> Ownership:
+def _verdict(
+    posterior: np.ndarray, ratio: np.ndarray, prior: np.ndarray, agreement: float | None, bound: float
+) -> Ownership:
     owned = np.maximum(posterior[:, :-1], np.finfo(np.float64).tiny)
-    return Ownership(owned / owned.sum(1, keepdims=True), posterior[:, -1], ratio[:, :-1], prior[:, :-1], agreement)
+    shares = owned / owned.sum(1, keepdims=True)
+    return Ownership(shares, posterior[:, -1], ratio[:, :-1], prior[:, :-1], agreement, bound)
 
 
 def _best_start(
     views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray
-) -> tuple[int, float | None]:
-    """Return the most likely start's index, and how far a gate on the embeddings agrees with what it leads to."""
+) -> tuple[int, float | None, float]:
+    """Return the most likely start's index, how far a gate on the embeddings agrees with it, and how sure that is."""
     told = _TeachersView(views)
     gate = None
     if embeddings is not None or any(one is not None for one in told.features):
-        known = embeddings if embeddings is not None else _side_by_side(None, told.features)
+        known = [embeddings] if embeddings is not None else _known(None, told.features)
         gate = Gate(known, ids, len(views) + 1)
-    best, index, agreement = -np.inf, 0, None
+    best, index, agreement, bound = -np.inf, 0, None, 1.0
     for number, start in enumerate(told.starts()):
         found, ratio, gain = told.alone(start)
         prior = _log_shares(found)[None] if gate is None else gate.anew().predict(found)
@@ -271,5 +301,5 @@ def _best_start(
         if number == 0 or likelihood > best:
             best, index = likelihood, number
             if embeddings is not None:
-                agreement = kappa(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
-    return index, agreement
+                agreement, bound = kappa(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
+    return index, agreement, bound

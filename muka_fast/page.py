@@ -209,8 +209,9 @@ def _side_by_side(selection: dict[str, Any]) -> str:
         parts += [
             _note(
                 f"Ownership has two views: the teachers' (features and energy) and the text's (the gate on its "
-                f"embedding). They agree for {percent(_agreeing(views['counts']))} of the texts; before they were "
-                f"fitted to each other, with Cohen's kappa {views['agreement']:.3f} (0: by chance, 1: always). "
+                f"embedding and the features). They agree for {percent(_agreeing(views['counts']))} of the texts; "
+                f"before they were fitted to each other, the gate on the embedding alone, with Cohen's kappa "
+                f"{views['agreement']:.3f} (0: by chance, 1: always). "
                 + ("That is too little: trust was judged text by text. " if views["unsure"] else "")
                 + f"Estimated share of texts that belong to no teacher: {percent(views['nobody'])}."
             ),
@@ -254,11 +255,9 @@ def _test(test: dict[str, Any]) -> str:
 
 
 def _least_certain(selection: dict[str, Any]) -> str:
-    """Write the texts of the smallest margins; with hard targets no margin tells texts apart."""
-    rows, items = selection["least_certain"], ""
-    if all(row["margin"] == 1 for row in rows):
-        return ""
-    for row in rows:
+    """Write the texts of the smallest margins."""
+    items = ""
+    for row in selection["least_certain"]:
         votes = sorted(zip(selection["teachers"], row["teachers"], strict=True), key=lambda vote: -vote[1]["weight"])
         chips = "".join(
             f"<li><b>{escape(name)} {percent(vote['weight'])}</b> {escape(vote['class'])} "

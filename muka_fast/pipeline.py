@@ -21,6 +21,7 @@ from muka_fast.environment import device_name, versions
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
 from muka_fast.export.classifier import OnnxClassifier
 from muka_fast.finished import FinishedRun, method_of
+from muka_fast.memory import release
 from muka_fast.methods import lesson, require_alone
 from muka_fast.opening import open_classifier
 from muka_fast.output import RunFolder
@@ -151,9 +152,11 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
         classifier = Ensemble(recipe, plan.teachers, plan.space, trust.model, plan.device, confidence)
         training = None
     else:
+        release()
         with progress.stage("training"):
             classifier, training = _train(plan, pool, trust, run, progress)
             group.wait()  # until all have read the best checkpoint
+        release()
     record = _record(plan, scores, trust, training, group)
     record["selection"] = summarise_selection(pool, trust, plan.corpus)
     if plan.test is not None:
@@ -173,7 +176,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
 
 def _pool(plan: Plan, corpus: Corpus, scores: PoolScores) -> Pool:
     wanted = plan.recipe.selection.method in BY_POOL
-    embeddings = embed(plan.recipe.student, corpus, plan.device) if wanted else None
+    embeddings = embed(plan.recipe.student, corpus) if wanted else None
     return Pool(scores.signals, plan.space, corpus.ids, embeddings)
 
 

@@ -19,10 +19,12 @@ from pydantic import (
 from muka_fast.uncertainty.adaptive import Rule
 
 TrustName = Literal[
-    "predictive-entropy", "mutual-information", "single-pass-entropy", "energy", "standard-energy", "mc-energy",
-    "max-probability", "relative-mahalanobis",
+    "predictive-entropy", "mutual-information", "single-pass-entropy", "tempered-entropy", "energy", "standard-energy",
+    "mc-energy", "max-probability", "relative-mahalanobis",
 ]  # fmt: skip
-SINGLE_PASS = ("single-pass-entropy", "energy", "standard-energy", "max-probability", "relative-mahalanobis")
+SINGLE_PASS = (
+    "single-pass-entropy", "tempered-entropy", "energy", "standard-energy", "max-probability", "relative-mahalanobis",
+)  # fmt: skip
 Device = Literal["auto", "cpu", "cuda"]
 
 

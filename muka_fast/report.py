@@ -12,6 +12,9 @@ from muka_fast.labels import LabelSpace
 from muka_fast.markdown import markdown_table
 from muka_fast.recipe import Recipe
 
+SHARES = (0.5, 0.8, 1.0)
+"""Of the texts, the surest first."""
+
 
 def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
     """Return a table for a terminal, the first column to the left, the others to the right."""
@@ -47,6 +50,16 @@ def result_rows(test: dict[str, Any]) -> list[tuple[str, str, str]]:
     who, remark = test.get("classifier", "student"), f"macro-F1: {percent(student['macro_f1'])}"
     rows.append((who, percent(student["accuracy"]), remark))
     return rows
+
+
+def confidence_line(test: dict[str, Any]) -> str:
+    """Say how far the confidence can be believed, from ``run.json``'s ``test``."""
+    told = f"expected calibration error {percent(test['calibration_error'])}"
+    points = [next(risk for covered, risk in test["risk_coverage"] if covered >= share - 1e-9) for share in SHARES]
+    shares, risks = (
+        ", ".join(f"{100 * value:.{digits}f}" for value in values) for values, digits in ((SHARES, 0), (points, 1))
+    )
+    return f"{told}; errors among the surest {shares} % of the texts: {risks} %"
 
 
 def model_card(recipe: Recipe, space: LabelSpace, record: dict[str, Any]) -> str:
@@ -87,6 +100,7 @@ def model_card(recipe: Recipe, space: LabelSpace, record: dict[str, Any]) -> str
         parts += [
             f"## Measured on {test['student']['count']} labelled texts",
             markdown_table(["", "accuracy", ""], result_rows(test)),
+            f"Confidence: {confidence_line(test)}.",
         ]
         if test["foreign"]:
             parts.append(f"{sum(test['foreign'].values())} texts with labels outside the label space are left out.")

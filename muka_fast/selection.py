@@ -28,7 +28,7 @@ class Pool:
         signals: Every teacher's.
         space: How the teachers' columns lie in the label space.
         ids: Text ids, (N,).
-        embeddings: By the frozen student encoder, (N, D); None if it has none or the method does not use them.
+        embeddings: From :func:`muka_fast.embeddings.embed`, (N, D); None if the method does not use them.
     """
 
     signals: tuple[Signals, ...]
@@ -48,6 +48,7 @@ class Trust:
         scores: Trust scores, (N, T).
         weights: Share of each teacher in the target, (N, T), rows summing to one.
         importance: Weight of each text in the student's loss, (N,).
+        belief: What the weights were before hard targets took the largest, (N, T); None if they are still that.
         ownership: What the pool said, if it was asked.
         model: What the pool taught, for texts outside it.
     """
@@ -55,6 +56,7 @@ class Trust:
     scores: np.ndarray
     weights: np.ndarray
     importance: np.ndarray
+    belief: np.ndarray | None = None
     ownership: Ownership | None = None
     model: OwnershipModel | None = None
 
@@ -100,6 +102,29 @@ def _standard_energy(signals: Signals) -> np.ndarray:
     return (energy - middle) / (MAD_TO_DEVIATION * np.median(np.abs(energy - middle)) + 1e-6)
 
 
+def _tempered_entropy(signals: Signals) -> np.ndarray:
+    logits = torch.from_numpy(signals.logits).double()
+    return 1 - normalised(entropy((logits / level_temperature(logits)).softmax(-1)).numpy(), logits.shape[1])
+
+
+def level_temperature(logits: torch.Tensor) -> float:
+    """Return the temperature at which a teacher is as often sure as unsure over a pool.
+
+    That is where the mean entropy of softmax(logits / T) is half of what it can be, so that teachers with few classes
+    or large logits are not the surer ones; the entropy grows with T, found by bisection between 1/1024 and 1024.
+
+    Args:
+        logits: (N, C), C ≥ 2.
+    """
+    some = logits[:: max(1, len(logits) // FITTED_ON)]
+    low, high = -10.0, 10.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        level = normalised(entropy((some / 2**middle).softmax(-1)).numpy(), logits.shape[1]).mean()
+        low, high = (middle, high) if level < 0.5 else (low, middle)
+    return float(2**middle)
+
+
 def _relative_mahalanobis(signals: Signals) -> np.ndarray:
     features, everyone = signals.features.astype(np.float64), np.ones(len(signals))
     if not features.shape[1]:
@@ -115,6 +140,8 @@ def _relative_mahalanobis(signals: Signals) -> np.ndarray:
     return background - own
 
 
+FITTED_ON = 20_000
+"""Texts that a temperature is fitted on, about."""
 MAD_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 
@@ -123,6 +150,9 @@ TRUST_SCORES: dict[str, Callable[[Signals], np.ndarray]] = {
     "predictive-entropy": _predictive_entropy,
     # The same of the one deterministic pass.
     "single-pass-entropy": _single_pass_entropy,
+    # The same at a temperature a teacher at which all teachers are equally sure over the pool (the softmax's
+    # temperature of Guo et al. 2017, fitted without labels).
+    "tempered-entropy": _tempered_entropy,
     # logsumexp of the deterministic logits (Liu et al. 2020), unscaled: teachers differ in its level.
     "energy": _energy,
     # The same, averaged over the passes.
@@ -141,15 +171,11 @@ TRUST_SCORES: dict[str, Callable[[Signals], np.ndarray]] = {
 def muka(pool: Pool, settings: SelectionSpec) -> Trust:
     """The paper's rule, one text at a time: hard argmax or softmax(score / temperature), margin as importance."""
     scores = np.stack([TRUST_SCORES[settings.trust](signals) for signals in pool.signals], axis=1).astype(np.float64)
-    if settings.targets == "hard":
-        weights = np.eye(scores.shape[1])[scores.argmax(1)]
-    else:
-        weights = torch.from_numpy(scores / settings.temperature).softmax(-1).numpy()
-    trust = Trust(scores, weights, np.ones(len(scores)))
-    if settings.margin_weighting:
-        # Not renormalised, as the authors do it: the effective learning rate shrinks with the mean margin.
-        trust = Trust(scores, weights, trust.margin + 1e-6)
-    return trust
+    belief = torch.from_numpy(scores / settings.temperature).softmax(-1).numpy()
+    weights = np.eye(scores.shape[1])[scores.argmax(1)] if settings.targets == "hard" else belief
+    trust = Trust(scores, weights, np.ones(len(scores)), belief)
+    # Not renormalised, as the authors do it: the effective learning rate shrinks with the mean margin.
+    return replace(trust, importance=trust.margin + 1e-6) if settings.margin_weighting else trust
 
 
 def views(pool: Pool) -> list[TeacherView]:
@@ -184,7 +210,7 @@ def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | 
         return replace(muka(pool, paper), ownership=ownership, model=model)
     posterior = ownership.posterior
     weights = np.eye(posterior.shape[1])[posterior.argmax(1)] if settings.targets == "hard" else posterior
-    return Trust(posterior, weights, 1 - ownership.nobody, ownership, model)
+    return Trust(posterior, weights, 1 - ownership.nobody, posterior, ownership, model)
 
 
 BY_POOL = ("pool", "ensemble")

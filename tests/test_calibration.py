@@ -18,6 +18,7 @@ def test_texts_count_by_importance():
     targets = np.array([[softer, 1 - softer], [sharper, 1 - sharper]])
     assert fit_temperature(logits, targets, np.array([1.0, 0.0])) == pytest.approx(4.0, rel=0.02)
     assert fit_temperature(logits, targets, np.array([0.0, 1.0])) == pytest.approx(0.5, rel=0.02)
+    assert fit_temperature(logits, targets, np.zeros(2)) == 1  # nobody's texts alone say nothing
 
 
 def test_calibration_error_by_hand():

@@ -48,7 +48,7 @@ def test_teachers_answer_together_without_a_student(ensemble):
 def test_an_unsure_pool_taught_the_papers_rule(agreement, ensemble):
     """Both rules answer, whichever the pool of this test would have led to."""
     found = Ensemble.load(ensemble, torch.device("cpu"))
-    found = replace(found, model=replace(found.model, agreement=agreement))
+    found = replace(found, model=replace(found.model, agreement=agreement, bound=agreement))
     some = texts(9, 300)
     pool = found._pool(build_corpus(some), lambda _: None)
     owners = found.model.judge(selection_views(pool), pool.embeddings)

@@ -74,6 +74,25 @@ def test_discrepancy_by_hand():
     assert squared_discrepancy(torch.ones(4, 2), torch.ones(4, 2)).isfinite()
 
 
+def test_cfl_by_hand():
+    # One common dimension: the student's 2 and the teacher's 3 are coded as 2 and 3, decoded as 6: error (6 − 3)².
+    objective = CommonFeatures(classes=2, widths=[1], student_width=1, temperature=1.0)
+    set_linear(objective.student_encoder[0], [[1.0]])
+    set_linear(objective.encoders[0][0], [[1.0]])
+    for layer in (objective.extractor[0], objective.extractor[2], objective.decoders[0][0]):
+        set_linear(layer, [[1.0]])
+    set_linear(objective.decoders[0][2], [[2.0]])
+    targets = torch.tensor([[0.5, 0.5, 3.0]])
+    # Of length one both codes are 1: no discrepancy.
+    assert objective(logs(1, 1), torch.tensor([[2.0]]), targets, ONE).item() == pytest.approx(9)
+    # Turned round, the teacher's code is −1: squared distance 4, mean over pairs 2, kernels exp(−4 / 4s); decoded as 0.
+    set_linear(objective.extractor[2], [[1.0]])
+    set_linear(objective.encoders[0][0], [[-1.0]], bias=4.0)  # 3 becomes 1
+    set_linear(objective.extractor[2], [[2.0]], bias=-3.0)  # student 2 → 1, teacher 1 → −1
+    by_hand = sum(2 - 2 * math.exp(-1 / scale) for scale in (0.25, 0.5, 1, 2, 4)) + 9
+    assert objective(logs(1, 1), torch.tensor([[2.0]]), targets, ONE).item() == pytest.approx(by_hand, rel=1e-5)
+
+
 def test_cfl_learns_to_bring_features_together():
     torch.manual_seed(0)
     objective = CommonFeatures(classes=2, widths=[3, 5], student_width=8, temperature=1.0)

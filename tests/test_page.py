@@ -100,6 +100,7 @@ def record() -> dict:
                 "chosen": 0.981,
             },
             "foreign": {"other": 17},
+            "calibration_error": 0.0437,
             "risk_coverage": [[0.5, 0.01], [1.0, 0.088]],
             "block_confusion": {"blocks": ["bank", "both"], "counts": [[1101, 44], [33, 1167]]},
         },
@@ -176,11 +177,15 @@ def test_charts_and_notes_hold_the_figures_of_the_record():
     assert {"50: 1", "100: 8.8", "210: 0.4321", "100: 1.5"} <= set(words)
     notes = " ".join(page.text["p"])
     assert "for 93.5 % of the texts" in notes  # (901 + 253) / 1234
-    assert "for 88.4 % of the texts; before they were fitted to each other, with Cohen's kappa 0.679" in notes
+    assert (
+        "for 88.4 % of the texts; before they were fitted to each other, the gate on the embedding alone, with" in notes
+    )
+    assert "with Cohen's kappa 0.679 (0: by chance" in notes
     assert "belong to no teacher: 3.1 %" in notes
     assert "too little" not in notes
     assert "for 3 of 40 audited texts" in notes
     assert "17 texts with labels outside" in notes
+    assert "Expected calibration error of the student's confidence: 4.4 %." in notes
     assert "210 steps; best validation loss 0.4321" in notes
     votes = [item for item in page.text["li"] if "51.0 %" in item]
     assert f"{HOSTILE} 51.0 % {HOSTILE} 58.7 %" in votes
@@ -239,12 +244,6 @@ def test_without_two_views_the_score_stands_beside_the_selection():
     page = Page(report_page(alone, RECIPE))
     assert page.text["h2"][2] == "Score and selection side by side"
     assert "kappa" not in report_page(alone, RECIPE)
-
-
-def test_hard_targets_leave_no_text_less_certain():
-    hard = record()
-    hard["selection"]["least_certain"][0]["margin"] = 1.0
-    assert "Least certain texts" not in Page(report_page(hard, RECIPE)).text["h2"]
 
 
 @pytest.mark.parametrize(("count", "folded"), [(30, False), (31, True)])

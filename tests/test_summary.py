@@ -57,6 +57,11 @@ def test_who_is_trusted_and_how_clearly():
     assert SUMMARY["margin"] == bins(b16=1, b4=1, b2=1, b12=1)  # .82 .22 .12 .62
 
 
+def test_hard_targets_keep_the_margins_that_they_were_chosen_by():
+    hard = replace(judged(WEIGHTS), weights=np.eye(2)[WEIGHTS.argmax(1)], belief=WEIGHTS)
+    assert summarise_selection(POOL, hard, CORPUS) == SUMMARY
+
+
 def test_the_margin_is_between_the_two_most_trusted_of_three():
     space = LabelSpace.union({"a": ["x", "y"], "b": ["y", "z", "w", "v"], "c": ["x", "u"]})
     weights = np.array([[0.6, 0.01, 0.39], [0.2, 0.53, 0.27], [0.1, 0.1, 0.8], [0.2, 0.5, 0.3]])

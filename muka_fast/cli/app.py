@@ -101,10 +101,11 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 def print_results(test: dict[str, Any]) -> None:
     """Print the figures of an evaluation."""
-    from muka_fast.report import percent, result_rows
+    from muka_fast.report import confidence_line, percent, result_rows
 
     rows = [[name, accuracy, remark] for name, accuracy, remark in result_rows(test)]
     print_table(f"{test['student']['count']} labelled texts", ["", "accuracy", ""], rows)
+    print(confidence_line(test))
     if test["foreign"]:
         count = sum(test["foreign"].values())
         print(f"left out: {count} texts of {len(test['foreign'])} label(s) outside the label space")

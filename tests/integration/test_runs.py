@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -21,8 +22,10 @@ from typer.testing import CliRunner
 
 import muka_fast
 from muka_fast.cli import app
+from muka_fast.evaluation import match_labels
 from muka_fast.export import OnnxClassifier
 from muka_fast.page import report_page
+from muka_fast.report import confidence_line
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -99,6 +102,25 @@ def test_methods_that_train_on_all_teachers_leave_an_ordinary_student(method, pr
     assert record["training"]["history"][-1]["step"] == 3
 
 
+def check_confidence_figures(project, found):
+    """Compare the calibration error and the curve of a run with those of what the student says."""
+    frame = pd.read_csv(project / "test.csv")
+    probabilities = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).probabilities(
+        list(frame["text"])
+    )
+    names = json.loads((project / "out" / "run.json").read_text())["labels"]
+    truth, _ = match_labels(names, list(frame["label"]), where="test.csv")
+    confidence, right = probabilities.max(1)[truth >= 0], (probabilities.argmax(1) == truth)[truth >= 0]
+    bins, error = (15 * confidence).astype(int).clip(max=14), 0.0
+    for number in set(bins):
+        error += (bins == number).mean() * abs(confidence[bins == number].mean() - right[bins == number].mean())
+    assert found["calibration_error"] == pytest.approx(error, abs=1e-6)
+    assert found["risk_coverage"][-1] == [1.0, pytest.approx(1 - right.mean())]
+    surest = confidence >= np.sort(confidence)[-len(confidence) // 2]
+    half = next(risk for covered, risk in found["risk_coverage"] if covered >= surest.mean() - 1e-9)
+    assert half == pytest.approx(1 - right[surest].mean())
+
+
 def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatch):
     monkeypatch.chdir(project)
     monkeypatch.setattr(muka_fast.pipeline, "ENOUGH", 10)
@@ -110,7 +132,9 @@ def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatc
     confidence = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).confidence
     assert confidence._asdict() == record["confidence"]
     assert confidence.temperature != 1
-    assert 0 <= record["test"]["calibration_error"] <= 1
+    check_confidence_figures(project, record["test"])
+    shown = CliRunner().invoke(app, ["evaluate", "out", "-d", "test.csv", "--no-teachers"])
+    assert confidence_line(record["test"]) in shown.stdout
     label, probability = CliRunner().invoke(app, ["predict", "out", "play some jazz"]).stdout.split("\t")[:2]
     assert label == "–"
     said = CliRunner().invoke(app, ["predict", "out", "play some jazz", "--abstain-below", "0"]).stdout.split("\t")
