@@ -14,5 +14,10 @@ def release() -> None:
     gc.collect()  # a Trainer and its optimiser are a cycle
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    with contextlib.suppress(OSError, AttributeError):  # glibc alone has it
+    trim()
+
+
+def trim() -> None:
+    """Give back the free pages of the heap, which batches of many lengths leave in pieces; glibc's alone."""
+    with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from muka_fast.charts import Axis, bars, histogram, line
+from muka_fast.ownership import SLIGHT
 from muka_fast.report import duration, percent, result_rows
 from muka_fast.uncertainty.adaptive import Audit
 
@@ -208,11 +209,11 @@ def _side_by_side(selection: dict[str, Any]) -> str:
     if views := selection.get("views"):
         parts += [
             _note(
-                f"Ownership has two views: the teachers' (features and energy) and the text's (the gate on its "
+                f"Ownership has two views: the teachers' (what it says of it) and the text's (the gate on its "
                 f"embedding and the features). They agree for {percent(_agreeing(views['counts']))} of the texts; "
                 f"before they were fitted to each other, the gate on the embedding alone, with Cohen's kappa "
-                f"{views['agreement']:.3f} (0: by chance, 1: always). "
-                + ("That is too little: trust was judged text by text. " if views["unsure"] else "")
+                f"{views['agreement']:.3f} (0: by chance, 1: always), with 95 % confidence above {views['bound']:.3f}. "
+                + (f"{SLIGHT} is needed: trust was judged text by text. " if views["unsure"] else "")
                 + f"Estimated share of texts that belong to no teacher: {percent(views['nobody'])}."
             ),
             _cross_table("Teachers' view and gate", "teachers' view ↓ / gate →", teachers, views["counts"]),

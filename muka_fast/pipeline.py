@@ -144,7 +144,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
         pool = _pool(plan, plan.corpus, scores)
         trust = judge(pool, recipe.selection)
         if trust.ownership is not None and trust.ownership.is_unsure:
-            progress.say("the pool does not tell whose text is whose (its views hardly agree): judged text by text")
+            progress.say("whose text is whose is unsure (two views hardly agree, or few texts): judged text by text")
 
     classifier: Classifier | Ensemble
     if recipe.selection.method == "ensemble" and trust.model is not None:

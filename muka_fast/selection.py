@@ -48,7 +48,7 @@ class Trust:
         scores: Trust scores, (N, T).
         weights: Share of each teacher in the target, (N, T), rows summing to one.
         importance: Weight of each text in the student's loss, (N,).
-        belief: What the weights were before hard targets took the largest, (N, T); None if they are still that.
+        belief: What the weights were before hard targets took the largest, (N, T); None of methods that choose nobody.
         ownership: What the pool said, if it was asked.
         model: What the pool taught, for texts outside it.
     """

@@ -70,6 +70,7 @@ def _views(trust: Trust, teachers: int) -> dict[str, Any] | None:
     return {
         "counts": _cross_table(ownership.evidence.argmax(1), ownership.gate.argmax(1), teachers),
         "agreement": ownership.agreement,
+        "bound": ownership.bound,
         "unsure": ownership.is_unsure,
         "nobody": float(ownership.nobody.mean()),
     }
@@ -93,9 +94,10 @@ def summarise_selection(pool: Pool, trust: Trust, corpus: Corpus) -> dict[str, A
         ``passes``, distinct numbers of passes with how many texts used them (all teachers run the same passes of a
         text); ``score_and_choice``, T × T counts, row the teacher of the largest ``predictive-entropy`` score, column
         the chosen one; ``views``, None or the same ``counts`` for the teachers' (row) and the text's view (column) of
-        ownership, their ``agreement`` before they were fitted to each other (Cohen's kappa), whether that left the
-        verdict ``unsure``, and the mean probability that ``nobody`` owns a text; ``least_certain``, the 20 texts of
-        the smallest margin with each teacher's weight by that and the most likely class of its deterministic pass.
+        ownership, their ``agreement`` before they were fitted to each other (Cohen's kappa) and the ``bound`` it is
+        above with 95 % confidence, whether that left the verdict ``unsure``, and the mean probability that ``nobody``
+        owns a text; ``least_certain``, the 20 texts of the smallest margin with each teacher's weight by that and the
+        most likely class of its deterministic pass.
     """
     teachers, chosen = len(pool.signals), trust.chosen
     ranked = np.sort(trust.weights if trust.belief is None else trust.belief, axis=1)

@@ -86,7 +86,6 @@ def test_cfl_by_hand():
     # Of length one both codes are 1: no discrepancy.
     assert objective(logs(1, 1), torch.tensor([[2.0]]), targets, ONE).item() == pytest.approx(9)
     # Turned round, the teacher's code is −1: squared distance 4, mean over pairs 2, kernels exp(−4 / 4s); decoded as 0.
-    set_linear(objective.extractor[2], [[1.0]])
     set_linear(objective.encoders[0][0], [[-1.0]], bias=4.0)  # 3 becomes 1
     set_linear(objective.extractor[2], [[2.0]], bias=-3.0)  # student 2 → 1, teacher 1 → −1
     by_hand = sum(2 - 2 * math.exp(-1 / scale) for scale in (0.25, 0.5, 1, 2, 4)) + 9

@@ -3,7 +3,7 @@ import pytest
 
 from muka_fast.errors import ModelError
 from muka_fast.evidence import TeacherView
-from muka_fast.ownership import Ownership, OwnershipModel, judge_ownership, kappa
+from muka_fast.ownership import Ownership, OwnershipModel, _TeachersView, judge_ownership, kappa
 
 
 def test_kappa_by_hand():
@@ -31,9 +31,12 @@ def test_few_texts_leave_a_pool_unsure():
 def pool(count=600, sizes=(2, 6), share=0.3, seed=0, foreign=0):
     """Texts with planted owners; the second teacher is surer of itself on everything, as on AG News."""
     random = np.random.default_rng(seed)
+    teachers = len(sizes)
     owner = (random.random(count) > share).astype(int)
-    owner[:foreign] = 2
-    embeddings = random.normal(size=(count, 8)) + 1.5 * np.eye(3, 8)[owner]
+    if teachers > 2:
+        owner = random.integers(0, teachers, count)
+    owner[:foreign] = teachers
+    embeddings = random.normal(size=(count, 8)) + 1.5 * np.eye(teachers + 1, 8)[owner]
     views = []
     for teacher, classes in enumerate(sizes):
         own = owner == teacher
@@ -48,7 +51,7 @@ def pool(count=600, sizes=(2, 6), share=0.3, seed=0, foreign=0):
 
 
 def right(result: Ownership, owner: np.ndarray) -> float:
-    return float((result.posterior.argmax(1) == owner)[owner < 2].mean())
+    return float((result.posterior.argmax(1) == owner)[owner < result.posterior.shape[1]].mean())
 
 
 def test_planted_owners_are_found_where_energy_alone_fails():
@@ -63,6 +66,24 @@ def test_planted_owners_are_found_where_energy_alone_fails():
     without = [TeacherView(view.probabilities, view.energy, None) for view in views]
     assert right(judge_ownership(views, None, ids)[0], owner) > 0.9
     assert right(judge_ownership(without, embeddings, ids)[0], owner) > 0.85
+
+
+@pytest.mark.parametrize("teachers", [3, 5])
+def test_most_texts_are_foreign_to_each_of_many(teachers):
+    """Classes lie among the foreign texts: the plain distance to them, of everybody's texts, is the wrong way round."""
+    random = np.random.default_rng(teachers)
+    views, embeddings, ids, owner = pool(1500, sizes=(4,) * teachers)
+    spread = []
+    for teacher, view in enumerate(views):
+        own = owner == teacher
+        features = np.where(own[:, None], 0.5 * view.features, 0.3 * random.normal(size=view.features.shape))
+        spread.append(TeacherView(view.probabilities, view.energy, features))
+    result, model = judge_ownership(spread, embeddings, ids)
+    assert (result.posterior.argmax(1) == owner).mean() > 0.95
+    assert not result.is_unsure
+    assert all(fit.background is not None and fit.sureness for fit in model.teachers)
+    assert len(_TeachersView(spread).starts()) == 3
+    assert len(_TeachersView(spread[:2]).starts()) == 5
 
 
 @pytest.mark.parametrize("share", [0.1, 0.9])
@@ -107,18 +128,18 @@ def test_three_teachers_and_degenerate_evidence_stay_finite():
     assert np.isfinite(judge_ownership(tiny, embeddings[:2], ids[:2])[0].posterior).all()
 
 
-def halves():
-    views, embeddings, ids, owner = pool(1200)
+def halves(sizes):
+    views, embeddings, ids, owner = pool(1200, sizes=sizes)
     first, second = np.arange(600), np.arange(600, 1200)
     return views, embeddings, ids, owner, first, second
 
 
-@pytest.mark.parametrize("known", ["embeddings and features", "features", "energy"])
+@pytest.mark.parametrize("known", ["embeddings and features", "features", "energy", "three teachers"])
 def test_what_a_pool_taught_holds_for_other_texts_and_survives_saving(known, tmp_path):
-    views, embeddings, ids, owner, first, second = halves()
+    views, embeddings, ids, owner, first, second = halves((2, 6, 3) if known == "three teachers" else (2, 6))
     if known == "energy":
         views = [TeacherView(view.probabilities, view.energy, None) for view in views]
-    if known != "embeddings and features":
+    if known in ("energy", "features"):
         embeddings = None
 
     def part(pick):

@@ -77,7 +77,13 @@ def record() -> dict:
             ],
             "passes": [[0, 1000], [16, 234]],
             "score_and_choice": [[901, 55], [25, 253]],
-            "views": {"counts": [[880, 77], [66, 211]], "agreement": 0.6789, "unsure": False, "nobody": 0.0312},
+            "views": {
+                "counts": [[880, 77], [66, 211]],
+                "agreement": 0.6789,
+                "bound": 0.6123,
+                "unsure": False,
+                "nobody": 0.0312,
+            },
             "least_certain": [
                 {
                     "id": "00000000000000ff",
@@ -180,9 +186,9 @@ def test_charts_and_notes_hold_the_figures_of_the_record():
     assert (
         "for 88.4 % of the texts; before they were fitted to each other, the gate on the embedding alone, with" in notes
     )
-    assert "with Cohen's kappa 0.679 (0: by chance" in notes
+    assert "with Cohen's kappa 0.679 (0: by chance, 1: always), with 95 % confidence above 0.612." in notes
     assert "belong to no teacher: 3.1 %" in notes
-    assert "too little" not in notes
+    assert "is needed" not in notes
     assert "for 3 of 40 audited texts" in notes
     assert "17 texts with labels outside" in notes
     assert "Expected calibration error of the student's confidence: 4.4 %." in notes

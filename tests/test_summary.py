@@ -114,9 +114,9 @@ def test_views_of_ownership():
     evidence = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     gate = -np.array([[0.0, 1], [1, 0], [1, 0], [1, 0]])
     nobody = np.array([0.0, 0.5, 0.5, 0.0])
-    trust = replace(judged(WEIGHTS), ownership=Ownership(WEIGHTS, nobody, evidence, gate, 0.5))
+    trust = replace(judged(WEIGHTS), ownership=Ownership(WEIGHTS, nobody, evidence, gate, 0.5, 0.4))
     views = summarise_selection(POOL, trust, CORPUS)["views"]
-    assert views == {"counts": [[1, 1], [0, 2]], "agreement": 0.5, "unsure": False, "nobody": 0.25}
+    assert views == {"counts": [[1, 1], [0, 2]], "agreement": 0.5, "bound": 0.4, "unsure": False, "nobody": 0.25}
     without = replace(judged(WEIGHTS), ownership=Ownership(WEIGHTS, nobody, evidence, gate, None))
     assert summarise_selection(POOL, without, CORPUS)["views"] is None
     assert SUMMARY["views"] is None

@@ -230,8 +230,12 @@ def _serving(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         cells = [way, bytes_text(found[0]["bytes"]), "–" if accuracy is None else f"{accuracy:.2%}"]
         cells += [f"{row['p50_ms']:.1f}, {row['p95_ms']:.1f}, {row['p99_ms']:.1f}" for row in found[:-1]]
         cells.append(f"{found[-1]['per_second']:,.0f}")
-        theirs = [suite["rows"][row_name(PIPELINE, count)]["seconds"] for count in (*batches, 0)]
-        cells.append(", ".join(f"{other / row['seconds']:.2f}×" for other, row in zip(theirs, found, strict=True)))
+        theirs = [suite["rows"].get(row_name(PIPELINE, count)) for count in (*batches, 0)]
+        ratios = (
+            f"{other['seconds'] / row['seconds']:.2f}×" if other else "–"
+            for other, row in zip(theirs, found, strict=True)
+        )
+        cells.append(", ".join(ratios))
         rows.append(cells)
     return header, rows
 

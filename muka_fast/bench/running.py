@@ -46,7 +46,7 @@ def run_suites(
         suites: Names among ``SUITES``.
         quick: Fewer texts, passes, ways and turns: under a minute with small models.
         repeats: Turns of every row.
-        seconds: No further turn of a suite begins after this long, but three there are.
+        seconds: No further turn of a suite begins after this long, but three there are (``quick``: one).
         few: ``end-to-end``: how many texts the published pipeline runs on.
         before: Results to be compared with, refused here if they cannot be.
         say: Told what goes on.

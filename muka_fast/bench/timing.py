@@ -24,6 +24,7 @@ OPTIONAL = (ImportError, MukaError)
 """What a row of this package's own may raise that needs what is optional."""
 PEER = (*OPTIONAL, AttributeError, RuntimeError)
 """What somebody else's may raise: it is not installed, or does not get along with what is."""
+NO_TIME = "no time was left"
 LEAST_TURNS = 3
 """Fewer have no quartiles."""
 
@@ -194,7 +195,7 @@ def measure(
     found: dict[str, dict[str, Any]] = {}
     for row in suite.rows:
         if (started := time.perf_counter()) > deadline:
-            found[row.name] = {"missing": "no time was left"}
+            found[row.name] = {"missing": NO_TIME}
             continue
         try:
             run = row.set_up()

@@ -42,7 +42,9 @@ def bench(
     passes: Annotated[int, typer.Option("--passes", min=1, help="K.")] = 16,
     texts: Annotated[int, typer.Option("--texts", min=2, help="How many texts.")] = 200,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Turns of every row.")] = 5,
-    seconds: Annotated[float, typer.Option("--seconds", help="No further turn of a suite begins after this.")] = 180.0,
+    seconds: Annotated[
+        float, typer.Option("--seconds", help="Three turns done, no further one begins after this.")
+    ] = 180.0,
     few: Annotated[int, typer.Option("--few", min=16, help="end-to-end: texts the authors' pipeline runs on.")] = 500,
     quick: Annotated[bool, typer.Option("--quick", help="Few texts, passes, ways and turns.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
