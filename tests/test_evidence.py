@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from muka_fast.evidence import ClassMeans, TwoNormals, numbers
+from muka_fast.evidence import ClassMeans, TeacherView, TwoNormals, numbers
 
 
 def test_two_normals_by_hand():
@@ -37,8 +37,15 @@ def test_distance_to_the_nearest_class_by_hand():
     assert classes.nearest(features) == pytest.approx([2] * 8 + [25], abs=1e-6)
     assert classes.nearest(np.array([[10.0, 7.0]])) == pytest.approx([49], abs=1e-6)
     energy = np.array([1.0, 2, 3, 4, 5, 6, 7, 8, 9])
-    assert numbers(energy, features, classes)[8] == pytest.approx([9, -math.log(25)], abs=1e-6)
-    assert numbers(energy, None, None)[8] == pytest.approx([9])
+    view = TeacherView(np.array([[0.5, 0.5]] * 8 + [[1.0, 0.0]]), energy, features)
+    assert numbers(view, features, classes, None, sureness=False)[8] == pytest.approx([9, -math.log(25)], abs=1e-6)
+    assert numbers(view, None, None, None, sureness=False)[8] == pytest.approx([9])
+    # Entropies ln 2 and 0, which counts as 1e-4; all texts as one class: its distance is added.
+    said = numbers(view, features, classes, classes, sureness=True)
+    assert said[0] == pytest.approx([1, -math.log(math.log(2)), 0])
+    assert said[8] == pytest.approx([9, -math.log(1e-4), 0])
+    background = ClassMeans(np.eye(2), np.array([[3.0, 0.0]]))
+    assert numbers(view, features, classes, background, sureness=True)[8, 2] == pytest.approx(math.log(16 / 25))
 
 
 def test_what_is_not_larger_for_own_texts_says_nothing():
