@@ -152,7 +152,7 @@ def copy_speed(device: torch.device, elements: int) -> float:
     return 2 * source.numel() * 4 / _median_seconds(lambda: target.copy_(source), device)
 
 
-def _median_seconds(run: Run, device: torch.device, turns: int = 12) -> float:
+def _median_seconds(run: Run, device: torch.device, turns: int = 6) -> float:
     times, repeats = [], 20 if device.type == "cuda" else 1
     for _ in range(turns):
         synchronise(device)
