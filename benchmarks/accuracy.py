@@ -201,7 +201,7 @@ def selection_shares(run: Run, trust: Trust) -> dict[str, float | None]:
     known = np.flatnonzero(run.truth >= 0)
     signals = tuple(one.take(known) for one in run.looks.signals)
     part = replace(run.looks, signals=signals, ids=run.looks.ids[known], embeddings=None)
-    found = selection_figures(part, replace(trust, weights=trust.weights[known]), run.truth[known])
+    found = selection_figures(part, replace(trust, belief=trust.belief[known]), run.truth[known])
     return {"chosen": found.chosen, "pseudo": found.selection} | telling_foreign(run, trust)
 
 

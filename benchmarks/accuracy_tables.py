@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def summary(frame: pd.DataFrame) -> str:
         three = [rows[name].set_index("seed")["accuracy"] for name in ("muka", "pool", "oracle")]
         paper, ours, best = pd.concat(three, axis=1, join="inner").mean().tolist()
         gap = "–"
-        if best == best:  # the mean of nothing, where a method is missing, is no number
+        if not math.isnan(best):  # the mean of nothing, where a method is missing
             gains, gaps = [*gains, ours - paper], [*gaps, best - paper]
             gap = f"{gains[-1] / gaps[-1]:.0%}" if best > paper else "–"
         chosen = ", ".join(spread(rows[name]["chosen"]) for name in ("muka", "pool"))

@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 from muka_fast.bench import kernels, scoring  # noqa: E402
 from muka_fast.bench.results import SCHEMA_VERSION, markdown, settle  # noqa: E402
-from muka_fast.bench.timing import NO_TIME, PRODUCTS, Ceilings, Suite, measure  # noqa: E402
+from muka_fast.bench.timing import NO_TIME, Ceilings, Suite, measure  # noqa: E402
 from muka_fast.bench.ways import Workload  # noqa: E402
 
 TESTS = (
@@ -108,7 +108,7 @@ def main() -> None:
 
     def keep() -> None:
         record["seconds"] = time.perf_counter() - started
-        settle(record, ceilings, PRODUCTS["cuda"])
+        settle(record, ceilings)
         args.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         tests = record.get("tests", {"exit": "not run", "tail": ""})
         failed = "".join(f"{name} failed: {why}\n" for name, why in record["failed"].items())

@@ -22,6 +22,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -47,6 +48,18 @@ ONE_SIDED = 1.645
 """Standard errors to a one-sided bound of 95 % confidence."""
 
 
+class Agreement(NamedTuple):
+    """How far two labellings agree: 1 if always, 0 if no more than by chance.
+
+    Attributes:
+        kappa: Cohen's.
+        bound: What it is above with 95 % confidence, given how many texts there are.
+    """
+
+    kappa: float
+    bound: float
+
+
 @dataclass(frozen=True)
 class Ownership:
     """The verdict on N texts and T teachers.
@@ -56,38 +69,35 @@ class Ownership:
         nobody: Probability that nobody does, (N,).
         evidence: Log-likelihood ratios of the teachers' view, (N, T).
         gate: Log-probabilities of the text's view, (N, T); constant if there is neither embedding nor feature.
-        agreement: Cohen's kappa of the owners by the teachers' view alone and by a gate that knows the embeddings
-            alone, on texts it was not fitted on: 1 if they always agree, 0 if no more than by chance; None without
-            embeddings. Who owns a text if anybody does is asked, so nobody is left out.
-        bound: What the agreement is above with 95 % confidence, given how many texts there are.
+        agreement: Of the owners by the teachers' view alone and by a gate that knows the embeddings alone, on texts it
+            was not fitted on; None without embeddings. Who owns a text if anybody does is asked, so nobody is left out.
     """
 
     posterior: np.ndarray
     nobody: np.ndarray
     evidence: np.ndarray
     gate: np.ndarray
-    agreement: float | None = None
-    bound: float = 1.0
+    agreement: Agreement | None = None
 
     @property
     def is_unsure(self) -> bool:
         """Whether the two views may agree but slightly."""
-        return self.agreement is not None and self.bound <= SLIGHT
+        return self.agreement is not None and self.agreement.bound <= SLIGHT
 
 
-def kappa(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Cohen's kappa of two labellings, (N,) each, and the bound that it is above with 95 % confidence.
+def agree(first: np.ndarray, second: np.ndarray) -> Agreement:
+    """Compare two labellings, (N,) each.
 
     The bound is Wilson's for the share of equal labels, chance held fixed. Both are 0 if all texts have one label.
     """
     labels, count, same = np.union1d(first, second), len(first), float((first == second).mean())
     chance = sum(float((first == label).mean() * (second == label).mean()) for label in labels)
     if chance >= 1:
-        return 0.0, 0.0
+        return Agreement(0.0, 0.0)
     square = ONE_SIDED**2 / count
     spread = ONE_SIDED * np.sqrt(same * (1 - same) / count + square / (4 * count))
     least = float((same + square / 2 - spread) / (1 + square))
-    return (same - chance) / (1 - chance), (least - chance) / (1 - chance)
+    return Agreement((same - chance) / (1 - chance), (least - chance) / (1 - chance))
 
 
 def _softmax(values: np.ndarray) -> np.ndarray:
@@ -143,8 +153,8 @@ class _TeachersView:
     def starts(self) -> list[np.ndarray]:
         """Return posteriors to start from, (N, T + 1).
 
-        By standardised evidence; by confidence; by evidence against nobody's; of two teachers, by standardised evidence
-        leaning to each, for pools that are nearly all one teacher's.
+        By standardised evidence; of two teachers, by the same leaning to each, for pools that are nearly all one
+        teacher's; by confidence; and by evidence against nobody's.
         """
         everyone = np.ones(len(self.views[0].energy))
         said = [self._evidence(teacher, everyone)[1] for teacher in range(len(self.views))]
@@ -154,12 +164,12 @@ class _TeachersView:
         leaning = () if self.many else np.eye(len(self.views))
         of_teachers = [
             standard,
-            -np.stack(doubt, axis=1).astype(np.float64),
             *(2 * standard + 2.5 * towards for towards in leaning),
+            -np.stack(doubt, axis=1).astype(np.float64),
         ]
         few = np.full((len(everyone), 1), NOBODY)
         belief = [np.concatenate([(1 - NOBODY) * _softmax(start), few], axis=1) for start in of_teachers]
-        return [*belief[:2], _softmax(2 * _and_nobody(evidence)), *belief[2:]]
+        return [*belief, _softmax(2 * _and_nobody(evidence))]
 
 
 def _and_nobody(ratio: np.ndarray) -> np.ndarray:
@@ -181,20 +191,18 @@ class OwnershipModel:
         gate: From embedding and features to the owner; None if there was neither.
         shares: Log of the owners' shares of the pool, nobody last, (T + 1,): the prior where there is no gate.
         agreement: As :class:`Ownership`.
-        bound: As :class:`Ownership`.
     """
 
     teachers: tuple[TeacherFit, ...]
     gate: GateModel | None
     shares: np.ndarray
-    agreement: float | None
-    bound: float = 1.0
+    agreement: Agreement | None
 
     def save(self, path: Path) -> None:
         """Write the model as arrays, without pickled objects."""
         arrays: dict[str, np.ndarray] = {"shares": self.shares}
         if self.agreement is not None:
-            arrays["agreement"] = np.array([self.agreement, self.bound])
+            arrays["agreement"] = np.array(self.agreement)
         for index, fit in enumerate(self.teachers):
             arrays |= {f"teacher-{index}.{name}": value for name, value in fit.arrays().items()}
         if self.gate is not None:
@@ -215,7 +223,7 @@ class OwnershipModel:
             with np.load(path, allow_pickle=False) as found:
                 arrays = dict(found)
             shares = arrays["shares"]
-            agreement, bound = map(float, arrays["agreement"]) if "agreement" in arrays else (None, 1.0)
+            agreement = Agreement(*map(float, arrays["agreement"])) if "agreement" in arrays else None
             fits = tuple(
                 TeacherFit.of({name: arrays.get(f"teacher-{index}.{name}") for name in TeacherFit.ARRAYS})
                 for index in range(len(shares) - 1)
@@ -230,7 +238,7 @@ class OwnershipModel:
                 where=str(path),
                 hint="amalgamate again",
             ) from None
-        return cls(fits, gate, shares, agreement, bound)
+        return cls(fits, gate, shares, agreement)
 
     def judge(self, views: Sequence[TeacherView], embeddings: np.ndarray | None) -> Ownership:
         """Estimate who owns each of N texts; arguments as :func:`judge_ownership`."""
@@ -239,7 +247,7 @@ class OwnershipModel:
         if self.gate is not None:
             scaled = [fit.features(view) for fit, view in zip(self.teachers, views, strict=True)]
             prior = self.gate.apply(_known(embeddings, scaled))
-        return _verdict(_softmax(prior + ratio), ratio, prior, self.agreement, self.bound)
+        return _verdict(_softmax(prior + ratio), ratio, prior, self.agreement)
 
 
 def judge_ownership(
@@ -258,7 +266,7 @@ def judge_ownership(
     # Ids are hashes, so the first texts in their order are a random sample.
     sample = np.sort(np.argsort(ids, kind="stable")[:FIT_ON])
     part = None if embeddings is None else embeddings[sample]
-    start, agreement, bound = _best_start([view.take(sample) for view in views], part, ids[sample])
+    start, agreement = _best_start([view.take(sample) for view in views], part, ids[sample])
     told = _TeachersView(views)
     posterior, ratio, _ = told.alone(told.starts()[start])
     fits = told.fit(posterior)[0]
@@ -268,32 +276,29 @@ def judge_ownership(
         for _ in range(ROUNDS_TOGETHER):
             (fits, ratio, _), prior = told.fit(posterior), gate.predict(posterior)
             posterior = _softmax(prior + ratio)
-    model = OwnershipModel(fits, None if gate is None else gate.model, _log_shares(posterior), agreement, bound)
-    return _verdict(posterior, ratio, prior, agreement, bound), model
+    model = OwnershipModel(fits, None if gate is None else gate.model, _log_shares(posterior), agreement)
+    return _verdict(posterior, ratio, prior, agreement), model
 
 
 def _known(embeddings: np.ndarray | None, features: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     return [one for one in (embeddings, *features) if one is not None]
 
 
-def _verdict(
-    posterior: np.ndarray, ratio: np.ndarray, prior: np.ndarray, agreement: float | None, bound: float
-) -> Ownership:
+def _verdict(posterior: np.ndarray, ratio: np.ndarray, prior: np.ndarray, agreement: Agreement | None) -> Ownership:
     owned = np.maximum(posterior[:, :-1], np.finfo(np.float64).tiny)
-    shares = owned / owned.sum(1, keepdims=True)
-    return Ownership(shares, posterior[:, -1], ratio[:, :-1], prior[:, :-1], agreement, bound)
+    return Ownership(owned / owned.sum(1, keepdims=True), posterior[:, -1], ratio[:, :-1], prior[:, :-1], agreement)
 
 
 def _best_start(
     views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray
-) -> tuple[int, float | None, float]:
-    """Return the most likely start's index, how far a gate on the embeddings agrees with it, and how sure that is."""
+) -> tuple[int, Agreement | None]:
+    """Return the most likely start's index, and how far a gate on the embeddings agrees with what it leads to."""
     told = _TeachersView(views)
     gate = None
     if embeddings is not None or any(one is not None for one in told.features):
         known = [embeddings] if embeddings is not None else _known(None, told.features)
         gate = Gate(known, ids, len(views) + 1)
-    best, index, agreement, bound = -np.inf, 0, None, 1.0
+    best, index, agreement = -np.inf, 0, None
     for number, start in enumerate(told.starts()):
         found, ratio, gain = told.alone(start)
         prior = _log_shares(found)[None] if gate is None else gate.anew().predict(found)
@@ -301,5 +306,5 @@ def _best_start(
         if number == 0 or likelihood > best:
             best, index = likelihood, number
             if embeddings is not None:
-                agreement, bound = kappa(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
-    return index, agreement, bound
+                agreement = agree(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
+    return index, agreement

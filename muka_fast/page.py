@@ -209,7 +209,7 @@ def _side_by_side(selection: dict[str, Any]) -> str:
     if views := selection.get("views"):
         parts += [
             _note(
-                f"Ownership has two views: the teachers' (what it says of it) and the text's (the gate on its "
+                f"Ownership has two views: the teachers' (features and energies) and the text's (the gate on its "
                 f"embedding and the features). They agree for {percent(_agreeing(views['counts']))} of the texts; "
                 f"before they were fitted to each other, the gate on the embedding alone, with Cohen's kappa "
                 f"{views['agreement']:.3f} (0: by chance, 1: always), with 95 % confidence above {views['bound']:.3f}. "

@@ -46,24 +46,29 @@ class Trust:
 
     Attributes:
         scores: Trust scores, (N, T).
-        weights: Share of each teacher in the target, (N, T), rows summing to one.
+        belief: In each teacher, (N, T), rows summing to one.
         importance: Weight of each text in the student's loss, (N,).
-        belief: What the weights were before hard targets took the largest, (N, T); None of methods that choose nobody.
+        hard: Whether the most trusted teacher alone makes the target.
         ownership: What the pool said, if it was asked.
         model: What the pool taught, for texts outside it.
     """
 
     scores: np.ndarray
-    weights: np.ndarray
+    belief: np.ndarray
     importance: np.ndarray
-    belief: np.ndarray | None = None
+    hard: bool = False
     ownership: Ownership | None = None
     model: OwnershipModel | None = None
 
     @property
     def chosen(self) -> np.ndarray:
         """The most trusted teacher of each text, (N,)."""
-        return self.weights.argmax(1)
+        return self.belief.argmax(1)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Share of each teacher in the target, (N, T), rows summing to one."""
+        return np.eye(self.belief.shape[1])[self.chosen] if self.hard else self.belief
 
     @property
     def margin(self) -> np.ndarray:
@@ -172,8 +177,7 @@ def muka(pool: Pool, settings: SelectionSpec) -> Trust:
     """The paper's rule, one text at a time: hard argmax or softmax(score / temperature), margin as importance."""
     scores = np.stack([TRUST_SCORES[settings.trust](signals) for signals in pool.signals], axis=1).astype(np.float64)
     belief = torch.from_numpy(scores / settings.temperature).softmax(-1).numpy()
-    weights = np.eye(scores.shape[1])[scores.argmax(1)] if settings.targets == "hard" else belief
-    trust = Trust(scores, weights, np.ones(len(scores)), belief)
+    trust = Trust(scores, belief, np.ones(len(scores)), settings.targets == "hard")
     # Not renormalised, as the authors do it: the effective learning rate shrinks with the mean margin.
     return replace(trust, importance=trust.margin + 1e-6) if settings.margin_weighting else trust
 
@@ -209,8 +213,7 @@ def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | 
         paper = settings.model_copy(update={"trust": "predictive-entropy"})
         return replace(muka(pool, paper), ownership=ownership, model=model)
     posterior = ownership.posterior
-    weights = np.eye(posterior.shape[1])[posterior.argmax(1)] if settings.targets == "hard" else posterior
-    return Trust(posterior, weights, 1 - ownership.nobody, posterior, ownership, model)
+    return Trust(posterior, posterior, 1 - ownership.nobody, settings.targets == "hard", ownership, model)
 
 
 BY_POOL = ("pool", "ensemble")

@@ -38,7 +38,6 @@ def _one_line(corpus: Corpus, index: int) -> str:
 
 def _least_certain(pool: Pool, trust: Trust, corpus: Corpus, margin: np.ndarray) -> list[dict[str, Any]]:
     rows = []
-    belief = trust.weights if trust.belief is None else trust.belief
     for index in np.lexsort((pool.ids, margin))[:LEAST_CERTAIN]:
         teachers = []
         for teacher, signals in enumerate(pool.signals):
@@ -46,7 +45,7 @@ def _least_certain(pool: Pool, trust: Trust, corpus: Corpus, margin: np.ndarray)
             best = int(probabilities.argmax())
             teachers.append(
                 {
-                    "weight": float(belief[index, teacher]),
+                    "weight": float(trust.belief[index, teacher]),
                     "class": pool.space.names[pool.space.columns[teacher][best]],
                     "probability": float(probabilities[best]),
                 }
@@ -69,8 +68,8 @@ def _views(trust: Trust, teachers: int) -> dict[str, Any] | None:
         return None
     return {
         "counts": _cross_table(ownership.evidence.argmax(1), ownership.gate.argmax(1), teachers),
-        "agreement": ownership.agreement,
-        "bound": ownership.bound,
+        "agreement": ownership.agreement.kappa,
+        "bound": ownership.agreement.bound,
         "unsure": ownership.is_unsure,
         "nobody": float(ownership.nobody.mean()),
     }
@@ -89,18 +88,18 @@ def summarise_selection(pool: Pool, trust: Trust, corpus: Corpus) -> dict[str, A
     Returns:
         For JSON, numbers finite: ``teachers``; ``known_to``, for each class the indices of the teachers that know it;
         ``chosen`` and ``chosen_share``, texts each teacher is most trusted for; ``margin``, histogram of the largest
-        minus the second largest weight, before hard targets took the largest; ``entropy``, for each teacher the
-        histogram of the predictive entropy over ln C, of texts it is ``chosen`` for and of all ``other`` ones;
-        ``passes``, distinct numbers of passes with how many texts used them (all teachers run the same passes of a
-        text); ``score_and_choice``, T × T counts, row the teacher of the largest ``predictive-entropy`` score, column
-        the chosen one; ``views``, None or the same ``counts`` for the teachers' (row) and the text's view (column) of
-        ownership, their ``agreement`` before they were fitted to each other (Cohen's kappa) and the ``bound`` it is
-        above with 95 % confidence, whether that left the verdict ``unsure``, and the mean probability that ``nobody``
-        owns a text; ``least_certain``, the 20 texts of the smallest margin with each teacher's weight by that and the
-        most likely class of its deterministic pass.
+        minus the second largest belief; ``entropy``, for each teacher the histogram of the predictive entropy over ln
+        C, of texts it is ``chosen`` for and of all ``other`` ones; ``passes``, distinct numbers of passes with how
+        many texts used them (all teachers run the same passes of a text); ``score_and_choice``, T × T counts, row the
+        teacher of the largest ``predictive-entropy`` score, column the chosen one; ``views``, None or the same
+        ``counts`` for the teachers' (row) and the text's view (column) of ownership, their ``agreement`` before they
+        were fitted to each other (Cohen's kappa) and the ``bound`` it is above with 95 % confidence, whether that
+        left the verdict ``unsure``, and the mean probability that ``nobody`` owns a text; ``least_certain``, the 20
+        texts of the smallest margin with the belief in each teacher, its ``weight``, and the most likely class of its
+        deterministic pass.
     """
     teachers, chosen = len(pool.signals), trust.chosen
-    ranked = np.sort(trust.weights if trust.belief is None else trust.belief, axis=1)
+    ranked = np.sort(trust.belief, axis=1)
     margin = ranked[:, -1] - ranked[:, -2]
     counts = np.bincount(chosen, minlength=teachers)
     entropies = [normalised(signals.predictive_entropy, signals.logits.shape[1]) for signals in pool.signals]

@@ -94,7 +94,7 @@ class _Advance(TrainerCallback):
 
 
 class _Trim(TrainerCallback):
-    """Trim the heap now and then: steps of many lengths would let it grow by a fifth; oftener costs time."""
+    """Trim the heap now and then: batches of many lengths leave it in pieces; after every step it costs time."""
 
     def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Trim after every fourth step."""

@@ -14,6 +14,7 @@ from muka_fast.ensemble import Ensemble, is_ensemble
 from muka_fast.errors import CorpusError, ModelError
 from muka_fast.finished import method_of
 from muka_fast.opening import open_classifier
+from muka_fast.ownership import Agreement
 from muka_fast.recipe import SelectionSpec
 from muka_fast.selection import judge, targets
 from muka_fast.selection import views as selection_views
@@ -48,7 +49,7 @@ def test_teachers_answer_together_without_a_student(ensemble):
 def test_an_unsure_pool_taught_the_papers_rule(agreement, ensemble):
     """Both rules answer, whichever the pool of this test would have led to."""
     found = Ensemble.load(ensemble, torch.device("cpu"))
-    found = replace(found, model=replace(found.model, agreement=agreement, bound=agreement))
+    found = replace(found, model=replace(found.model, agreement=Agreement(agreement, agreement)))
     some = texts(9, 300)
     pool = found._pool(build_corpus(some), lambda _: None)
     owners = found.model.judge(selection_views(pool), pool.embeddings)

@@ -9,7 +9,7 @@ import pytest
 
 from muka_fast.corpus import Corpus, build_corpus
 from muka_fast.labels import LabelSpace
-from muka_fast.ownership import Ownership
+from muka_fast.ownership import Agreement, Ownership
 from muka_fast.selection import Pool, Trust
 from muka_fast.summary import block_confusion, risk_coverage, summarise_selection
 from muka_fast.uncertainty.signals import Signals
@@ -58,7 +58,8 @@ def test_who_is_trusted_and_how_clearly():
 
 
 def test_hard_targets_keep_the_margins_that_they_were_chosen_by():
-    hard = replace(judged(WEIGHTS), weights=np.eye(2)[WEIGHTS.argmax(1)], belief=WEIGHTS)
+    hard = replace(judged(WEIGHTS), hard=True)
+    assert hard.weights.tolist() == [[1, 0], [0, 1], [0, 1], [0, 1]]
     assert summarise_selection(POOL, hard, CORPUS) == SUMMARY
 
 
@@ -114,7 +115,7 @@ def test_views_of_ownership():
     evidence = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     gate = -np.array([[0.0, 1], [1, 0], [1, 0], [1, 0]])
     nobody = np.array([0.0, 0.5, 0.5, 0.0])
-    trust = replace(judged(WEIGHTS), ownership=Ownership(WEIGHTS, nobody, evidence, gate, 0.5, 0.4))
+    trust = replace(judged(WEIGHTS), ownership=Ownership(WEIGHTS, nobody, evidence, gate, Agreement(0.5, 0.4)))
     views = summarise_selection(POOL, trust, CORPUS)["views"]
     assert views == {"counts": [[1, 1], [0, 2]], "agreement": 0.5, "bound": 0.4, "unsure": False, "nobody": 0.25}
     without = replace(judged(WEIGHTS), ownership=Ownership(WEIGHTS, nobody, evidence, gate, None))

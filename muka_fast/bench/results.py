@@ -57,19 +57,18 @@ def _is_suite(suite: Any) -> bool:
     )
 
 
-def settle(results: dict[str, Any], ceilings: Any, product: Sequence[int]) -> None:
+def settle(results: dict[str, Any], ceilings: Any) -> None:
     """Write a machine's ceilings into the results, and by them each row's share of its floor.
 
     Args:
         results: As they are kept; changed.
         ceilings: The machine's :class:`muka_fast.bench.timing.Ceilings`, the largest of the run so far.
-        product: Rows, width and inner width of the product they were measured with.
     """
     products = {name: value / 1e9 for name, value in ceilings.products.items()}
     results["ceilings"] = {
         "products_gflops": products,
         "copy_gigabytes": ceilings.copy / 1e9,
-        "product": list(product),
+        "product": list(ceilings.product),
     }
     for suite in results["suites"].values():
         for row in suite["rows"].values():
@@ -91,10 +90,11 @@ def floor(work: dict[str, Any], ceilings: dict[str, Any]) -> tuple[float, str]:
 def compare(now: dict[str, Any], before: dict[str, Any], where: str) -> list[tuple[str, str, float]]:
     """Return (suite, row, time now over time before) of every row that both have, slowest first.
 
+    Devices are compared before anything is measured, by :func:`require_same`.
+
     Raises:
         RecipeError: If the two did not measure the same, or have no row in common.
     """
-    require_same(now, before, ("device", "quick"), where)
     found = []
     for name, suite in now["suites"].items():
         if name not in before["suites"]:
@@ -274,8 +274,12 @@ def _scaling(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def markdown(results: dict[str, Any]) -> str:
     """Return all suites as Markdown, for people."""
-    tops = ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in results["ceilings"]["products_gflops"].items())
-    parts = [f"{results['device']}; ceilings: products {tops}, copy {results['ceilings']['copy_gigabytes']:.0f} GB/s."]
+    told = results["device"]
+    if any("work" in row for suite in results["suites"].values() for row in suite["rows"].values()):
+        ceilings = results["ceilings"]
+        tops = ", ".join(f"{name} {value:,.0f} GFLOP/s" for name, value in ceilings["products_gflops"].items())
+        told += f"; ceilings: products {tops}, copy {ceilings['copy_gigabytes']:.0f} GB/s"
+    parts = [f"{told}."]
     for name, suite in results["suites"].items():
         parts += [f"### {name}", settings_line(suite), markdown_table(*suite_table(name, suite)), *missing(suite)]
     return "\n\n".join(parts) + "\n"

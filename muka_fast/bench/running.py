@@ -12,7 +12,7 @@ import torch
 from muka_fast.bench import end_to_end, kernels, pools, scaling, scoring, serving, training
 from muka_fast.bench.material import Material
 from muka_fast.bench.results import SCHEMA_VERSION, require_same, settle
-from muka_fast.bench.timing import LEAST_TURNS, PRODUCTS, Ceilings, Suite, measure
+from muka_fast.bench.timing import LEAST_TURNS, Ceilings, Suite, measure
 from muka_fast.bench.ways import AUTHORS_BATCH
 from muka_fast.environment import OPTIONAL, PACKAGES, device_name, versions
 from muka_fast.errors import RecipeError
@@ -97,7 +97,7 @@ def run_suites(
             found[name] = scaling.of_material(material, repeats=repeats)
         else:
             found[name] = end_to_end.of_material(material, few=few)
-        settle(results, ceilings, PRODUCTS[material.device.type])
+        settle(results, ceilings)
         keep(results)
     return results
 

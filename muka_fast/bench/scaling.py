@@ -32,6 +32,8 @@ TOKENS = 2048
 """Of the made-up texts of each length."""
 POOLS = (1000, 4000, 16000)
 """Texts of the pools that memory is measured with."""
+SHARDS = 2
+"""Of a teacher, for each process."""
 MEMORY = "memory, texts"
 """Name of their curve."""
 
@@ -145,7 +147,8 @@ def _score(material: Material, corpus: Corpus, indices: range) -> Callable[[], N
 def _processes(material: Material) -> dict[float, Finished]:
     most = torch.cuda.device_count() if material.device.type == "cuda" else max(PROCESSES)
     counts = [count for count in PROCESSES if count <= most]
-    return {float(count): _store(material, material.corpus.texts, count, material.passes) for count in counts}
+    size = max(1, len(material.corpus) // (SHARDS * max(counts)))  # processes share shards
+    return {float(count): _store(material, material.corpus.texts, count, material.passes, size) for count in counts}
 
 
 def _memory(material: Material, pools: Sequence[int]) -> dict[float, Finished]:
@@ -154,11 +157,11 @@ def _memory(material: Material, pools: Sequence[int]) -> dict[float, Finished]:
     found = {}
     for size in pools:
         texts = [f"{some[index % len(some)]} {index}" for index in range(size)]
-        found[float(size)] = _store(material, texts, 1, 0)
+        found[float(size)] = _store(material, texts, 1, 0, UncertaintySpec().shard_size)
     return found
 
 
-def _store(material: Material, texts: Sequence[str], processes: int, passes: int) -> Finished:
+def _store(material: Material, texts: Sequence[str], processes: int, passes: int, shard_size: int) -> Finished:
     """Run ``muka-fast score`` in processes of its own."""
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
@@ -166,7 +169,7 @@ def _store(material: Material, texts: Sequence[str], processes: int, passes: int
             work,
             texts,
             student=str(material.described[0].checkpoint.folder),  # not used
-            uncertainty={"passes": passes, "adaptive": False},
+            uncertainty={"passes": passes, "adaptive": False, "shard_size": shard_size},
             selection={"method": "muka", "trust": "predictive-entropy"} if passes else {"method": "pool"},
         )
         started = ["-m", "muka_fast"]

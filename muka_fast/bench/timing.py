@@ -93,31 +93,27 @@ class Ceilings:
     Attributes:
         products: FLOP/s of a plain matrix product, by precision.
         copy: Bytes a second of a large copy, reads and writes together.
+        product: Rows, width and inner width of that product.
         again: Measures anew; None if there is nothing to measure with.
     """
 
     products: dict[str, float]
     copy: float
+    product: tuple[int, int, int]
     again: Callable[[], tuple[dict[str, float], float]] | None = None
 
     @classmethod
-    def measure(cls, device: torch.device, *, product: Sequence[int] | None = None, elements: int = 0) -> Ceilings:
-        """Time products of BERT-base's feed-forward layer and copies, on CUDA of sizes that no cache holds.
-
-        Args:
-            device: Where.
-            product: Rows, width and inner width of the product; default by device.
-            elements: fp32 elements of the copy; default by device.
-        """
+    def measure(cls, device: torch.device) -> Ceilings:
+        """Time products of BERT-base's feed-forward layer and copies, on CUDA of sizes that no cache holds."""
         cuda = device.type == "cuda"
-        rows, width, inner = product or PRODUCTS[device.type]
+        product, elements = PRODUCTS[device.type], COPIES[device.type]
         dtypes = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if cuda else {})
 
         def again() -> tuple[dict[str, float], float]:
-            products = {name: product_speed(rows, width, inner, device, dtype) for name, dtype in dtypes.items()}
-            return products, copy_speed(device, elements or 2 ** (28 if cuda else 25))
+            products = {name: product_speed(*product, device, dtype) for name, dtype in dtypes.items()}
+            return products, copy_speed(device, elements)
 
-        return cls(*again(), again)
+        return cls(*again(), product, again)
 
     def look_again(self) -> None:
         """Measure anew: a machine shared with others may have been slow before."""
@@ -130,6 +126,8 @@ class Ceilings:
 
 PRODUCTS = {"cpu": (4096, 768, 3072), "cuda": (65536, 768, 3072)}
 """Rows, width and inner width of the product whose speed is the ceiling; rows as in the engine's batches."""
+COPIES = {"cpu": 2**25, "cuda": 2**28}
+"""fp32 elements of the copy whose speed is the other."""
 
 
 def synchronise(device: torch.device) -> None:

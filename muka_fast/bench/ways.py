@@ -174,7 +174,7 @@ class EngineRun:
     """The engine: first look and K passes, down to the signals; or the first look alone.
 
     Attributes:
-        backend: What computes: ``triton``, ``torch``, or ``plain`` where the engine runs the model as it is.
+        backend: What computes: ``triton``, ``torch``, or ``transformers`` where the engine runs the model as it is.
     """
 
     def __init__(

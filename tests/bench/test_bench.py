@@ -150,7 +150,7 @@ def test_the_start_of_processes_is_not_counted(monkeypatch):
     material = Material((), None, None, None, None, CPU)
     monkeypatch.setattr(Material, "write_recipe", lambda self, work, texts, **sections: work / "recipe.yaml")
     monkeypatch.setattr(Material, "described", [SimpleNamespace(checkpoint=SimpleNamespace(folder="x"))])
-    assert scaling._seconds(scaling._store(material, ["a"], 2, 4)) == 2.5
+    assert scaling._seconds(scaling._store(material, ["a"], 2, 4, 1)) == 2.5
 
 
 def test_exponents_by_hand():
@@ -213,7 +213,7 @@ def test_only_what_both_have_is_compared():
     assert found == [("a", "x", 1.5)]
     assert results.gone(now, before) == ["a: y: no"]
     with pytest.raises(RecipeError, match="measured with device gpu, now cpu"):
-        results.compare(now, before | {"device": "gpu"}, "there")
+        results.require_same(now, before | {"device": "gpu"}, ("device",), "there")
     with pytest.raises(RecipeError, match="measured with texts 8, now 9"):
         results.compare(now, before | {"suites": {"a": earlier | {"settings": {"texts": 8}}}}, "there")
     results.require_no_slower(found, 1.5, "there")

@@ -3,16 +3,16 @@ import time
 import pytest
 import torch
 
-from muka_fast.bench import results
+from muka_fast.bench import results, timing
 from muka_fast.bench.timing import PEER, Ceilings, Row, Suite, Work, figures, measure
 
 CPU = torch.device("cpu")
-TOPS = Ceilings({"fp32": 100.0, "bf16": 400.0}, 10.0)
+TOPS = Ceilings({"fp32": 100.0, "bf16": 400.0}, 10.0, (1, 2, 3))
 
 
 def settled(rows, tops=TOPS):
     record = {"suites": {"scoring": {"rows": rows}}}
-    results.settle(record, tops, (1, 2, 3))
+    results.settle(record, tops)
     return record
 
 
@@ -89,7 +89,7 @@ def test_set_up_does_not_count_as_time():
 
 def test_a_ceiling_is_the_largest_of_all_turns():
     speeds = iter([({"fp32": 150.0}, 5.0), ({"fp32": 120.0}, 20.0)])
-    tops = Ceilings({"fp32": 100.0}, 10.0, lambda: next(speeds))
+    tops = Ceilings({"fp32": 100.0}, 10.0, (1, 2, 3), lambda: next(speeds))
     row = Row("one", lambda: lambda: time.sleep(0.01), 1, Work(flops=1.0))
     found = measure(Suite("call", [row], ()), tops, CPU, repeats=2, say=lambda _: None)
     assert (tops.products["fp32"], tops.copy) == (150.0, 20.0)
@@ -97,7 +97,10 @@ def test_a_ceiling_is_the_largest_of_all_turns():
     assert found["one"]["share_of_floor"] == pytest.approx(1 / 150 / found["one"]["seconds"])
 
 
-def test_ceilings_are_measured():
-    found = Ceilings.measure(CPU, product=(8, 32, 64), elements=1024)
+def test_ceilings_are_measured(monkeypatch):
+    monkeypatch.setitem(timing.PRODUCTS, "cpu", (8, 32, 64))
+    monkeypatch.setitem(timing.COPIES, "cpu", 1024)
+    found = Ceilings.measure(CPU)
+    assert found.product == (8, 32, 64)
     assert set(found.products) == ({"fp32"})
     assert min(found.products["fp32"], found.copy) > 0

@@ -11,7 +11,7 @@ from muka_fast.bench.timing import Ceilings, measure
 from muka_fast.bench.ways import Workload
 
 CPU = torch.device("cpu")
-TOPS = Ceilings({"fp32": 1e9}, 1e9)
+TOPS = Ceilings({"fp32": 1e9}, 1e9, (1, 2, 3))
 
 
 def workload(passes=2):
