@@ -48,16 +48,18 @@ def attention_reference(
     return torch.cat(outputs, 1).flatten(0, 1)
 
 
-@triton.jit(do_not_specialize=["rows", "query_blocks", "bias_side", "window", "first_pass", "site", "threshold"])
+@triton.jit(
+    do_not_specialize=["first_text", "rows", "query_blocks", "bias_side", "window", "first_pass", "site", "threshold"]
+)
 def _attention_kernel(
     qkv_ptr, bias_ptr, y_ptr, key_ptr, text_ids_ptr, starts_ptr,
-    rows, query_blocks, bias_side, window, scale, first_pass, site, threshold, drop_scale,
+    first_text, rows, query_blocks, bias_side, window, scale, first_pass, site, threshold, drop_scale,
     HEADS: tl.constexpr, SIZE: tl.constexpr, BIAS: tl.constexpr, WINDOW: tl.constexpr, DROP: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     first_query = tl.program_id(0) % query_blocks * QUERIES
     head = tl.program_id(0) // query_blocks % HEADS
-    text = tl.program_id(0) // query_blocks // HEADS
+    text = first_text + tl.program_id(0) // query_blocks // HEADS
     number = tl.program_id(1)
     start = tl.load(starts_ptr + text)
     length = tl.load(starts_ptr + text + 1) - start
@@ -149,17 +151,19 @@ def attention(
     if width != 3 * heads * size or size not in (16, 32, 64, 128):
         raise ValueError(f"qkv must be 3 · {heads} heads of size 16, 32, 64 or 128 wide: {tuple(qkv.shape)}")
     check_bias(bias, heads, layout)
-    options = configurations.attention(configurations.architecture(qkv), qkv, size)
-    query_blocks = triton.cdiv(layout.longest, options["QUERIES"])
+    architecture = configurations.architecture(qkv)
     y = qkv.new_empty(rows, heads * size)
     with torch.cuda.device_of(qkv):
-        _attention_kernel[(query_blocks * heads * layout.texts, passes)](
-            qkv, bias, y, layout.key, layout.text_ids, layout.starts,
-            layout.rows, query_blocks, 0 if bias is None else bias.shape[1], window or 0, scale,
-            first_pass, *drop_arguments(drop),
-            HEADS=heads, SIZE=size, BIAS=bias is not None, WINDOW=window is not None, DROP=drop is not None,
-            OPERAND=configurations.operand(qkv), PRECISION=configurations.precision(qkv), **options,
-        )  # fmt: skip
+        for span in layout.spans:
+            options = configurations.attention(architecture, qkv, size, span.longest)
+            query_blocks = triton.cdiv(span.longest, options["QUERIES"])
+            _attention_kernel[(query_blocks * heads * span.texts, passes)](
+                qkv, bias, y, layout.key, layout.text_ids, layout.starts,
+                span.first, layout.rows, query_blocks, 0 if bias is None else bias.shape[1], window or 0, scale,
+                first_pass, *drop_arguments(drop),
+                HEADS=heads, SIZE=size, BIAS=bias is not None, WINDOW=window is not None, DROP=drop is not None,
+                OPERAND=configurations.operand(qkv), PRECISION=configurations.precision(qkv), **options,
+            )  # fmt: skip
     return y
 
 

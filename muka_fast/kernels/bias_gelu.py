@@ -1,4 +1,9 @@
-"""Exact GELU of a sum: y = z · Φ(z) with z = x + bias and Φ(z) = (1 + erf(z / √2)) / 2, elementwise in fp32."""
+"""GELU of a sum: y = z · Φ(z) with z = x + bias and Φ(z) = (1 + erf(z / √2)) / 2, elementwise in fp32.
+
+The library's erf takes so many instructions that they bound the kernel. Here Φ(−a) = 2^q(a) for a = |z|, with q of
+degree 8 fitted to log₂ Φ(−a) (weighted least squares, Lawson's iteration) so that a · Φ(−a) is off by 1e-8 at most;
+rounding to fp32 adds up to 4e-7 at z = 4.6, where PyTorch's own result is off by 1e-6.
+"""
 
 import torch
 import triton
@@ -16,8 +21,12 @@ def bias_gelu_reference(x: Tensor, bias: Tensor | None) -> Tensor:
 
 @triton.jit
 def gelu(z):
-    """Exact GELU of an fp32 tile."""
-    return 0.5 * z * (1.0 + tl.erf(z * 0.7071067811865476))
+    """GELU of an fp32 tile."""
+    a = tl.abs(z)
+    q = ((-1.9919746e-06 * a + 2.92729893e-05) * a - 0.000138093356) * a - 0.00025342298
+    q = (((q * a + 0.00721637014) * a - 0.0526030344) * a - 0.459172223) * a
+    tail = tl.exp2((q - 1.15110973) * a - 0.999999903)
+    return z * tl.where(z > 0, 1.0 - tail, tail)
 
 
 @triton.jit
@@ -32,7 +41,7 @@ def _bias_gelu_kernel(x_ptr, bias_ptr, y_ptr, WIDTH: tl.constexpr, BIAS: tl.cons
 
 
 def bias_gelu(x: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
-    """Add a bias and apply the exact GELU.
+    """Add a bias and apply GELU, the exact one and not its tanh form.
 
     Args:
         x: (R, F).

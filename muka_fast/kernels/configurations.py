@@ -13,6 +13,8 @@ import triton
 from torch import Tensor
 from triton import knobs
 
+from muka_fast.kernels.layout import SPAN_LIMITS
+
 ARCHITECTURES = (80, 90, 100)
 """Compute capabilities the tables know; a device takes the newest that is not newer than itself."""
 
@@ -50,8 +52,10 @@ def operand(x: Tensor) -> triton.language.dtype:
 
 
 def precision(x: Tensor) -> str:
-    """Return how fp32 products are made: exactly, or in TF32 where PyTorch is allowed to."""
-    return "tf32" if x.dtype == torch.float32 and torch.backends.cuda.matmul.allow_tf32 else "ieee"
+    """Return how fp32 products are made: each as three of TF32, as precise as fp32, or as one where PyTorch may."""
+    if x.dtype != torch.float32 or interpreted():
+        return "ieee"
+    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
 
 
 def row(architecture: int, block: int) -> dict[str, Any]:
@@ -65,48 +69,64 @@ def row(architecture: int, block: int) -> dict[str, Any]:
 
 def elementwise(architecture: int) -> dict[str, Any]:
     """Return block size and options of elementwise kernels."""
-    return OPTIONS | {"BLOCK": 1024, "num_warps": 4}
+    return OPTIONS | {"BLOCK": 1024, "num_warps": 2}
 
 
 ATTENTION = {
     # (bytes an element, head size): queries, keys, warps, stages
     80: {
         (2, 16): (64, 32, 4, 2), (2, 32): (64, 32, 4, 2), (2, 64): (64, 32, 4, 2), (2, 128): (64, 32, 4, 2),
-        (4, 16): (32, 32, 4, 2), (4, 32): (32, 32, 4, 2), (4, 64): (32, 32, 4, 2), (4, 128): (32, 16, 8, 1),
+        (4, 16): (32, 32, 4, 2), (4, 32): (32, 32, 4, 2), (4, 64): (32, 32, 4, 2), (4, 128): (16, 32, 4, 1),
     },
     90: {
-        (2, 16): (64, 64, 4, 2), (2, 32): (64, 64, 4, 2), (2, 64): (64, 64, 4, 2), (2, 128): (64, 32, 4, 2),
-        (4, 16): (32, 32, 4, 2), (4, 32): (32, 32, 4, 2), (4, 64): (32, 32, 4, 2), (4, 128): (32, 16, 8, 1),
+        (2, 16): (64, 64, 4, 3), (2, 32): (64, 64, 4, 3), (2, 64): (64, 64, 4, 3), (2, 128): (64, 32, 4, 2),
+        (4, 16): (64, 32, 4, 2), (4, 32): (64, 32, 4, 2), (4, 64): (64, 32, 4, 2), (4, 128): (16, 32, 4, 1),
     },
     100: {
-        (2, 16): (64, 64, 4, 2), (2, 32): (64, 64, 4, 2), (2, 64): (64, 64, 4, 2), (2, 128): (64, 32, 4, 2),
-        (4, 16): (32, 32, 4, 2), (4, 32): (32, 32, 4, 2), (4, 64): (32, 32, 4, 2), (4, 128): (32, 16, 8, 1),
+        (2, 16): (64, 64, 4, 3), (2, 32): (64, 64, 4, 3), (2, 64): (64, 64, 4, 3), (2, 128): (64, 32, 4, 2),
+        (4, 16): (32, 32, 4, 2), (4, 32): (32, 16, 4, 2), (4, 64): (32, 32, 4, 2), (4, 128): (16, 32, 4, 1),
     },
 }  # fmt: skip
 
 
-def attention(architecture: int, x: Tensor, size: int) -> dict[str, Any]:
-    """Return block sizes and options of attention over heads of ``size``."""
-    queries, keys, warps, stages = ATTENTION[architecture][x.element_size(), size]
+SHORT_ATTENTION = {
+    # (bytes an element, tokens at most): queries, keys, warps, stages
+    (2, 16): (16, 16, 1, 2), (2, 32): (16, 32, 1, 2),
+    (4, 16): (16, 16, 1, 2), (4, 32): (32, 32, 2, 2),
+}  # fmt: skip
+
+
+def attention(architecture: int, x: Tensor, size: int, longest: int) -> dict[str, Any]:
+    """Return block sizes and options of attention over heads of ``size`` in texts of at most ``longest`` tokens."""
+    limit = next((limit for limit in SPAN_LIMITS if longest <= limit), None)
+    table = ATTENTION[architecture] if limit is None else SHORT_ATTENTION
+    queries, keys, warps, stages = table[x.element_size(), limit or size]
     return OPTIONS | {"QUERIES": queries, "KEYS": keys, "num_warps": warps, "num_stages": stages}
 
 
-def first_row_attention(architecture: int, shared: bool, size: int) -> dict[str, Any]:
+def first_row_attention(architecture: int, size: int, longest: int) -> dict[str, Any]:
     """Return block sizes and options of attention with one query a text."""
-    return OPTIONS | {"KEYS": 64 if shared or size < 128 else 32, "num_warps": 4, "num_stages": 2}
+    keys = min(64 if size < 128 else 32, max(16, triton.next_power_of_2(longest)))
+    return OPTIONS | {"KEYS": keys, "num_warps": max(1, keys // (16 if size < 128 else 8)), "num_stages": 2}
 
 
 HEAD = {
-    # (bytes an element, classes at most): features in, features hidden, warps, stages
-    (2, 128): (64, 64, 4, 3), (2, 256): (64, 32, 8, 2),
-    (4, 128): (32, 32, 8, 2), (4, 256): (32, 16, 8, 2),
+    # (bytes an element, whether all classes are one tile): features in, features hidden, warps, stages
+    80: {
+        (2, True): (128, 64, 8, 3), (2, False): (128, 64, 8, 3), (4, True): (64, 64, 8, 2), (4, False): (32, 16, 8, 2),
+    },
+    90: {
+        (2, True): (128, 64, 8, 3), (2, False): (128, 64, 8, 3), (4, True): (64, 64, 8, 2), (4, False): (64, 32, 8, 2),
+    },
+    100: {
+        (2, True): (128, 64, 8, 3), (2, False): (128, 64, 8, 3), (4, True): (64, 64, 8, 2), (4, False): (64, 32, 8, 2),
+    },
 }  # fmt: skip
 
 
 def head(architecture: int, x: Tensor, classes: int) -> dict[str, Any]:
     """Return block sizes and options of the head; more than 256 classes are worked through 256 at a time."""
     tile = min(256, max(16, triton.next_power_of_2(classes)))
-    limit = min(limit for size, limit in HEAD if size == x.element_size() and limit >= tile)
-    inputs, hidden, warps, stages = HEAD[x.element_size(), limit]
+    inputs, hidden, warps, stages = HEAD[architecture][x.element_size(), classes <= tile]
     tiles = {"CLASS_TILE": tile, "INPUT_TILE": inputs, "HIDDEN_TILE": hidden}
     return OPTIONS | tiles | {"num_warps": warps, "num_stages": stages}

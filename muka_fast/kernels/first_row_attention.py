@@ -185,7 +185,7 @@ def first_row_attention(
     if not (q.is_contiguous() and kv.is_contiguous()):
         raise ValueError("q and kv must be contiguous")
     check_bias(bias, heads, layout)
-    options = configurations.first_row_attention(configurations.architecture(q), shared, size)
+    options = configurations.first_row_attention(configurations.architecture(q), size, layout.longest)
     y = q.new_empty(passes * layout.texts, heads * size)
     tensors = (q, kv, bias, y, layout.key, layout.text_ids, layout.starts)
     numbers = (

@@ -228,7 +228,8 @@ def _head_kernel(
     tl.store(signals_ptr + text, tl.maximum(predictive, 0.0))
     tl.store(signals_ptr + texts + text, entropy / count)
     tl.store(signals_ptr + 2 * texts + text, energy / count)
-    tl.store(signals_ptr + 3 * texts + text, tl.sqrt(squares / tl.maximum(count - 1.0, 1.0)))
+    spread = tl.where(count > 1.0, tl.sqrt(squares / tl.maximum(count - 1.0, 1.0)), 0.0)
+    tl.store(signals_ptr + 3 * texts + text, spread)
 
 
 def head(

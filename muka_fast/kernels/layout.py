@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from muka_fast.kernels.philox import keep_scale, threshold
+
+SPAN_LIMITS = (16, 32)
+"""Lengths at which texts are told apart: one block of few queries and keys then holds a text."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,25 @@ def drop_arguments(drop: Drop | None) -> tuple[int, int, float]:
 
 
 @dataclass(frozen=True)
+class Span:
+    """Neighbouring texts of like length: ``texts`` of them from ``first`` on, the longest of ``longest`` rows."""
+
+    first: int
+    texts: int
+    longest: int
+
+
+def spans(lengths: Sequence[int]) -> tuple[Span, ...]:
+    """Cut texts where their lengths pass one of the limits; texts in no order would make many spans, they are one."""
+    found, first = [], 0
+    for _, group in groupby(lengths, key=lambda length: sum(length > limit for limit in SPAN_LIMITS)):
+        members = list(group)
+        found.append(Span(first, len(members), max(members)))
+        first += len(members)
+    return tuple(found) if len(found) <= 1 + len(SPAN_LIMITS) else (Span(0, len(lengths), max(lengths)),)
+
+
+@dataclass(frozen=True)
 class Layout:
     """Packed rows of B texts, and what their masks are keyed by; 64-bit words are held as int64 bit patterns.
 
@@ -55,7 +78,7 @@ class Layout:
         starts: First row of each text, then R0, (B + 1,), int32.
         row_text: Text of each row, (R0,), int32.
         row_position: Position of each row inside its text, (R0,), int32.
-        longest: Rows of the longest text.
+        spans: The texts, cut into such of like length.
     """
 
     key: Tensor
@@ -63,7 +86,7 @@ class Layout:
     starts: Tensor
     row_text: Tensor
     row_position: Tensor
-    longest: int
+    spans: tuple[Span, ...]
 
     @classmethod
     def build(cls, key: int, text_ids: np.ndarray, lengths: Sequence[int], device: torch.device | str) -> Layout:
@@ -94,13 +117,18 @@ class Layout:
             starts=tensor(starts),
             row_text=tensor(row_text),
             row_position=tensor(np.arange(starts[-1], dtype=np.int32) - starts[row_text]),
-            longest=int(counts.max()),
+            spans=spans(counts.tolist()),
         )
 
     @property
     def texts(self) -> int:
         """Number of texts, B."""
         return len(self.text_ids)
+
+    @property
+    def longest(self) -> int:
+        """Rows of the longest text."""
+        return max(span.longest for span in self.spans)
 
     @property
     def rows(self) -> int:
@@ -110,5 +138,6 @@ class Layout:
     @cached_property
     def firsts(self) -> Layout:
         """The layout of the texts' first rows only, one row a text."""
+        one = Span(0, self.texts, 1)
         order = torch.arange(self.texts + 1, dtype=torch.int32, device=self.starts.device)
-        return Layout(self.key, self.text_ids, order, order[:-1], torch.zeros_like(order[:-1]), longest=1)
+        return Layout(self.key, self.text_ids, order, order[:-1], torch.zeros_like(order[:-1]), (one,))

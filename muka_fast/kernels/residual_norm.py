@@ -55,7 +55,7 @@ def _residual_norm_kernel(
     if NORM:
         mean = tl.sum(tl.where(inside, h, 0.0)) / WIDTH
         centred = tl.where(inside, h - mean, 0.0)
-        h = centred / tl.sqrt(tl.sum(centred * centred) / WIDTH + eps)
+        h = centred * (1.0 / tl.sqrt(tl.sum(centred * centred) / WIDTH + eps))
         h *= tl.load(weight_ptr + feature, mask=inside, other=0.0).to(tl.float32)
         if BIAS:
             h += tl.load(bias_ptr + feature, mask=inside, other=0.0).to(tl.float32)
