@@ -29,7 +29,7 @@ from muka_fast.checkpoints import first_line
 from muka_fast.distillation import DistillationSet, LengthGroupedOrder
 from muka_fast.encoding import padded
 from muka_fast.errors import CheckFailed, RecipeError
-from muka_fast.memory import trim
+from muka_fast.memory import map_large_blocks
 from muka_fast.objectives import Distillation, Objective
 from muka_fast.processes import Group
 from muka_fast.progress import Progress
@@ -91,15 +91,6 @@ class _Advance(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.advance(1)
-
-
-class _Trim(TrainerCallback):
-    """Trim the heap now and then: batches of many lengths leave it in pieces; after every step it costs time."""
-
-    def on_step_end(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
-        """Trim after every fourth step."""
-        if state.global_step % 4 == 0:
-            trim()
 
 
 @dataclass(frozen=True)
@@ -277,12 +268,14 @@ def train_student(
         batch["importance"] = torch.tensor([float(item["importance"]) for item in items])
         return batch
 
+    if device.type == "cpu":
+        map_large_blocks()
     last = _last_checkpoint(folder)
     with (
         _joined(student, objective, data) as features,
         progress.task("training the student", steps, "steps") as advance,
     ):
-        callbacks: list[TrainerCallback] = [_Advance(advance), *([_Trim()] if device.type == "cpu" else [])]
+        callbacks: list[TrainerCallback] = [_Advance(advance)]
         if validation is not None and settings.patience is not None:
             callbacks.append(EarlyStoppingCallback(settings.patience))
         trainer = StudentTrainer(

@@ -90,13 +90,6 @@ def test_equal_seeds_give_equal_weights_and_frozen_embeddings_stay(tmp_path, mod
     assert not torch.equal(first.classifier.weight, start.classifier.weight)
 
 
-def test_the_heap_is_trimmed_now_and_then(tmp_path, model_folder, monkeypatch):
-    trimmed: list[int] = []
-    monkeypatch.setattr(training, "trim", lambda: trimmed.append(1))
-    train(tmp_path / "run", model_folder("base"), validation=False, max_steps=9)
-    assert len(trimmed) == 2
-
-
 def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder):
     base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3}
