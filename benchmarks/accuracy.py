@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from accuracy_tables import extend, fill, foreign, is_there, plot, selection, summary, sweep, table
+from accuracy_tables import extend, foreign, is_there, plot, selection, summary, sweep, table
+from documents import fill
 from sklearn.metrics import roc_auc_score
 
 from muka_fast import score
@@ -317,7 +318,7 @@ def main() -> None:
         parts = {show.__name__: show(frame) for show in shown}
         print(*parts.values(), sep="\n\n")
         for document in args.documents:
-            fill(document, parts)
+            fill(document, "accuracy", parts)
         if args.plots is not None:
             plot(frame, args.plots)
 

@@ -1,4 +1,4 @@
-"""Results of ``accuracy.py``: kept in a Parquet file, shown as Markdown tables, put into documents."""
+"""Results of ``accuracy.py``: kept in a Parquet file, shown as Markdown tables."""
 
 from __future__ import annotations
 
@@ -168,15 +168,6 @@ def plot(frame: pd.DataFrame, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for ending in ("png", "svg"):
         figure.savefig(folder / f"accuracy.{ending}", dpi=144, facecolor="white", bbox_inches="tight")
-
-
-def fill(document: Path, parts: dict[str, str]) -> None:
-    """Put each part into a document between the comments ``accuracy: PART`` and ``end``."""
-    page = document.read_text(encoding="utf-8")
-    for name, content in parts.items():
-        pattern = rf"(<!-- accuracy: {name} -->\n).*?(\n<!-- end -->)"
-        page = re.sub(pattern, lambda found, text=content: f"{found[1]}\n{text}\n{found[2]}", page, flags=re.DOTALL)
-    document.write_text(page, encoding="utf-8")
 
 
 def spread(values: pd.Series) -> str:

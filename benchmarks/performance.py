@@ -1,6 +1,6 @@
-"""Write ``docs/performance.md`` from the committed results of ``muka-fast bench``: no number in it is typed by hand.
+"""Write ``docs/performance.md`` and README's table from the committed results of ``muka-fast bench``.
 
-The text before the tables is ``performance_intro.md``.
+No number in them is typed by hand. The text before the page's tables is ``performance_intro.md``.
 
     python benchmarks/performance.py
 """
@@ -11,7 +11,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from muka_fast.bench.results import markdown
+from documents import fill
+
+from muka_fast.bench.results import bytes_text, markdown, seconds_text, share_text
+from muka_fast.markdown import markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"
@@ -35,6 +38,30 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     return "".join(parts)
 
 
+def summary(results: dict[str, dict[str, Any]]) -> str:
+    """Return what the passes and a whole run take beside the published code's way, a row a measurement."""
+    rows = []
+    for name, one in results.items():
+        for suite, found in one["suites"].items():
+            link = f"[{name}](docs/performance.md#{name})"
+            if suite.startswith("scoring") and "seconds" in (engine := found["rows"].get("engine, full", {})):
+                what = ", ".join([suite, *([found["settings"]["precision"]] if "," not in suite else [])])
+                ratios = [
+                    f"{found['rows'][other]['seconds'] / engine['seconds']:.1f}×" for other in ("authors", "by hand")
+                ]
+                cost = f"{seconds_text(engine['seconds'])} a text"
+                rows.append([link, what, cost, *ratios, share_text(engine["share_of_floor"])])
+            if suite == "end-to-end":
+                theirs = found["rows"][found["against"][0]]
+                for way, row in found["rows"].items():
+                    if row is not theirs:
+                        cost = f"{seconds_text(row['total_seconds'])}, {bytes_text(row['peak_bytes'])}"
+                        ratio = f"{theirs['total_seconds'] / row['total_seconds']:.1f}×"
+                        rows.append([link, f"a whole run, {way.removeprefix('muka-fast, ')}", cost, ratio, "–", "–"])
+    return markdown_table(["result", "what", "takes", "published way / it", "by hand / it", "of floor"], rows)
+
+
 if __name__ == "__main__":
+    fill(ROOT / "README.md", "performance", {"summary": summary(collect())})
     PAGE.write_text(page(collect()), encoding="utf-8")
     print(PAGE)

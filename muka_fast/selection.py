@@ -197,7 +197,7 @@ def views(pool: Pool) -> list[TeacherView]:
 def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | None = None) -> Trust:
     """The posterior of :mod:`muka_fast.ownership`: whose text is this, judged over the whole pool.
 
-    A text counts as much as it is likely to be anybody's.
+    All texts count alike, those that are nobody's too: a rare class of own texts is easily taken for foreign.
     Where its two views agree but slightly, the paper's rule is applied instead, to the signals there are.
 
     Args:
@@ -213,7 +213,8 @@ def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | 
         paper = settings.model_copy(update={"trust": "predictive-entropy"})
         return replace(muka(pool, paper), ownership=ownership, model=model)
     posterior = ownership.posterior
-    return Trust(posterior, posterior, 1 - ownership.nobody, settings.targets == "hard", ownership, model)
+    alike = np.ones(len(posterior))
+    return Trust(posterior, posterior, alike, settings.targets == "hard", ownership, model)
 
 
 BY_POOL = ("pool", "ensemble")

@@ -40,6 +40,19 @@ def test_every_command_is_listed_and_described(run):
         assert run(command, "--help").exit_code == 0
 
 
+@pytest.mark.parametrize(("command", "keeps"), [(("env",), False), (("demo", "out"), True)])
+def test_interrupted_it_tells_how_to_go_on_where_parts_are_kept(run, monkeypatch, command, keeps):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("muka_fast.environment.describe", stop)
+    monkeypatch.setattr("muka_fast.demo.run", stop)
+    result = run(*command)
+    assert result.exit_code == 130
+    assert result.stderr.startswith("interrupted.")
+    assert ("run the same command" in result.stderr) is keeps
+
+
 def test_init_writes_a_recipe_once(run, project):
     assert run("init", "new.yaml").stdout.strip() == "new.yaml"
     assert "teachers" in yaml.safe_load((project / "new.yaml").read_text())

@@ -79,14 +79,15 @@ def test_most_texts_are_foreign_to_each_of_many(teachers, monkeypatch):
         features = np.where(own[:, None], 0.5 * view.features, 0.3 * random.normal(size=view.features.shape))
         spread.append(TeacherView(view.probabilities, view.energy, features))
     result, model = judge_ownership(spread, embeddings, ids)
-    assert (result.posterior.argmax(1) == owner).mean() > 0.95
+    found = (result.posterior.argmax(1) == owner).mean()
+    assert found > 0.95
     assert not result.is_unsure
     assert all(fit.background is not None and fit.sureness for fit in model.teachers)
     assert len(_TeachersView(spread).starts()) == 3
     assert len(_TeachersView(spread[:2]).starts()) == 5
     monkeypatch.setattr("muka_fast.ownership.MANY", teachers + 1)
     as_two, _ = judge_ownership(spread, embeddings, ids)
-    assert (as_two.posterior.argmax(1) == owner).mean() < 0.8
+    assert (as_two.posterior.argmax(1) == owner).mean() < found - 0.03
 
 
 @pytest.mark.parametrize("share", [0.1, 0.9])

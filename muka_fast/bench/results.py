@@ -209,8 +209,11 @@ def _timed(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def missing(suite: dict[str, Any]) -> list[str]:
-    """Return a line for every row that could not be run, with why."""
-    return [f"{name}: not run, {row['missing']}" for name, row in suite["rows"].items() if "missing" in row]
+    """Return a line for every row that could not be run, with why; one for all if none could, for one reason."""
+    whys = {name: row["missing"] for name, row in suite["rows"].items() if "missing" in row}
+    if len(whys) == len(suite["rows"]) and len(set(whys.values())) == 1:
+        return [f"not run: {next(iter(whys.values()))}"]
+    return [f"{name}: not run, {why}" for name, why in whys.items()]
 
 
 def row_name(way: str, count: int) -> str:
@@ -281,7 +284,9 @@ def markdown(results: dict[str, Any]) -> str:
         told += f"; ceilings: products {tops}, copy {ceilings['copy_gigabytes']:.0f} GB/s"
     parts = [f"{told}."]
     for name, suite in results["suites"].items():
-        parts += [f"### {name}", settings_line(suite), markdown_table(*suite_table(name, suite)), *missing(suite)]
+        ran = any("missing" not in row for row in suite["rows"].values())
+        table = [markdown_table(*suite_table(name, suite))] if ran else []
+        parts += [f"### {name}", settings_line(suite), *table, *missing(suite)]
     return "\n\n".join(parts) + "\n"
 
 

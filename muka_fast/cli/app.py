@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 
 SCHEMA_VERSION = 1
+RESUMABLE = ("amalgamate", "score", "demo")
+"""Commands that go on where they stopped."""
 _state = {"verbose": False}
 
 
@@ -40,10 +42,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except MukaError as error:
             _fail(error)
         except KeyboardInterrupt:
-            command = shlex.join(["muka-fast", *sys.argv[1:]])
-            print(
-                f"interrupted. To go on, run the same command; finished parts are kept:\n  {command}", file=sys.stderr
-            )
+            again = shlex.join(["muka-fast", *sys.argv[1:]])
+            kept = f" To go on, run the same command; finished parts are kept:\n  {again}"
+            print(f"interrupted.{kept if function.__name__ in RESUMABLE else ''}", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
             known = machine_error(error)

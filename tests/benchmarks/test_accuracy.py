@@ -146,13 +146,3 @@ def test_sweeps_and_foreign_texts_have_tables():
     assert accuracy_tables.foreign(frame).count("\n") == 1
     told = frame.assign(auroc_nobody=0.9, auroc_energy=0.8, auroc_entropy=0.7)
     assert accuracy_tables.foreign(told).splitlines()[2:] == ["| t | 100 | 70.0 | 80.0 | 90.0 |"]
-
-
-def test_documents_are_filled_between_their_marks(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- accuracy: one -->\nold\n<!-- end -->\nb\n<!-- accuracy: two -->\n\n<!-- end -->\n")
-    for _ in range(2):
-        accuracy_tables.fill(page, {"one": "1 \\g<0>", "two": "2"})
-    assert page.read_text() == (
-        "a\n<!-- accuracy: one -->\n\n1 \\g<0>\n\n<!-- end -->\nb\n<!-- accuracy: two -->\n\n2\n\n<!-- end -->\n"
-    )

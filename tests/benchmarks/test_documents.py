@@ -11,6 +11,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import accuracy_tables  # noqa: E402
+import documents  # noqa: E402
 import forms  # noqa: E402
 import passes  # noqa: E402
 import performance  # noqa: E402
@@ -37,6 +38,7 @@ def test_the_performance_page_is_written_from_the_committed_results():
     assert suites == {"scoring", "pools", "training", "serving", "kernels", "scaling", "end-to-end"}
     assert all(one["schema_version"] == SCHEMA_VERSION for one in found.values())
     assert (ROOT / "docs" / "performance.md").read_text(encoding="utf-8") == performance.page(found)
+    assert performance.summary(found) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_shows_a_run_of_the_demonstration():
@@ -59,3 +61,13 @@ def test_the_comparison_of_methods_shows_the_committed_figures():
     judged = pd.read_parquet(RESULTS / "selection.parquet")
     for show in (accuracy_tables.selection, accuracy_tables.sweep, accuracy_tables.foreign):
         assert show(judged) in page
+
+
+def test_documents_are_filled_between_their_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- accuracy: one -->\nold\n<!-- end -->\nb\n<!-- accuracy: two -->\n\n<!-- end -->\n")
+    for _ in range(2):
+        documents.fill(page, "accuracy", {"one": "1 \\g<0>", "two": "2"})
+    assert page.read_text() == (
+        "a\n<!-- accuracy: one -->\n\n1 \\g<0>\n\n<!-- end -->\nb\n<!-- accuracy: two -->\n\n2\n\n<!-- end -->\n"
+    )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cases import DEVICE, KEY, LENGTHS, TEXT_IDS, layout
 
-from muka_fast.kernels.layout import Layout
+from muka_fast.kernels.layout import Layout, Span, spans
 
 
 def test_rows_stand_text_after_text():
@@ -23,6 +23,12 @@ def test_first_rows_are_texts_of_one_row():
     assert firsts.starts.tolist() == [0, 1, 2, 3]
     assert firsts.row_text.tolist() == [0, 1, 2]
     assert firsts.row_position.tolist() == [0, 0, 0]
+
+
+def test_texts_are_told_apart_by_length_where_that_makes_few_spans():
+    assert spans([40, 33, 32, 20, 16, 3]) == (Span(0, 2, 40), Span(2, 2, 32), Span(4, 2, 16))
+    assert spans([7, 9]) == (Span(0, 2, 9),)
+    assert spans([40, 3, 40, 3]) == (Span(0, 4, 40),)
 
 
 @pytest.mark.parametrize("lengths", [[1, 2], [1, 2, 0], []])
