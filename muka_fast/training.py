@@ -29,7 +29,6 @@ from muka_fast.checkpoints import first_line
 from muka_fast.distillation import DistillationSet, LengthGroupedOrder
 from muka_fast.encoding import padded
 from muka_fast.errors import CheckFailed, RecipeError
-from muka_fast.memory import map_large_blocks
 from muka_fast.objectives import Distillation, Objective
 from muka_fast.processes import Group
 from muka_fast.progress import Progress
@@ -39,14 +38,24 @@ from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
 OBJECTIVE = "muka_fast_objective"
+PART_TOKENS = 1024
+"""Padded tokens that go through the student at once on a CPU: smaller parts would take longer."""
 
 
 class StudentTrainer(Trainer):
-    """A Trainer whose loss is an objective against stored targets; it needs no labels and no teacher."""
+    """A Trainer whose loss is an objective against stored targets; it needs no labels and no teacher.
 
-    def __init__(self, *args: Any, objective: Objective, features: list[Tensor], **kwargs: Any) -> None:
+    Args:
+        part_tokens: Padded tokens that go through the student at once; the gradients of a larger batch are added up.
+            None for no limit, as objectives of a batch as a whole need it, and processes that wait for each other.
+    """
+
+    def __init__(
+        self, *args: Any, objective: Objective, features: list[Tensor], part_tokens: int | None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.objective, self.features = objective, features
+        self.objective, self.features, self.part_tokens = objective, features, part_tokens
+        self._share = 1.0
         # Losses are means over a batch: accumulated gradients must be divided by the number of batches.
         self.model_accepts_loss_kwargs = False
         # Without this, evaluation looks for labels to decide whether it can report a loss.
@@ -59,6 +68,16 @@ class StudentTrainer(Trainer):
         steps = max(1, math.ceil(batches / self.args.gradient_accumulation_steps))
         return LengthGroupedOrder(data.lengths, batch, self.args.seed, lambda: self.state.global_step // steps)
 
+    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """Forward and backward, part by part: all parts' activations need not be there at once."""
+        count, total = len(inputs["target"]), torch.zeros(())
+        for part in parts(inputs, self.part_tokens):
+            self._share = len(part["target"]) / count
+            loss = super().training_step(model, part, num_items_in_batch)
+            total = total.to(loss.device) + loss
+        self._share = 1.0
+        return total
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
@@ -68,7 +87,7 @@ class StudentTrainer(Trainer):
         self.features.clear()
         outputs = model(**inputs)
         features = self.features[-1] if self.features else None
-        loss = self.objective(outputs.logits, features, target, importance)
+        loss = self._share * self.objective(outputs.logits, features, target, importance)
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
@@ -78,6 +97,28 @@ class StudentTrainer(Trainer):
         with torch.no_grad():
             loss = self.compute_loss(model, self._prepare_inputs(inputs))
         return loss.detach(), None, None
+
+
+def parts(inputs: dict[str, Any], tokens: int | None) -> list[dict[str, Any]]:
+    """Cut a padded batch into parts of at most so many padded tokens, longest texts first, each padded for itself.
+
+    Args:
+        inputs: Tensors of one row a text: what the student reads, (B, L), padded on one side, targets and importance.
+        tokens: At most these, or one text; None: one part.
+    """
+    lengths = inputs["attention_mask"].sum(1)
+    if tokens is None or lengths.numel() * int(lengths.max()) <= tokens:
+        return [inputs]
+    on_the_right = bool(inputs["attention_mask"][:, 0].all())
+    order, found = lengths.argsort(descending=True, stable=True), []
+    while len(order):
+        longest = int(lengths[order[0]])
+        pick, order = order.split([taken := min(len(order), max(1, tokens // longest)), len(order) - taken])
+        part = {name: tensor[pick] for name, tensor in inputs.items()}
+        real = slice(longest) if on_the_right else slice(-longest, None)
+        read = {name: tensor[:, real] for name, tensor in part.items() if name not in ("target", "importance")}
+        found.append(part | read)
+    return found
 
 
 class _Advance(TrainerCallback):
@@ -268,8 +309,7 @@ def train_student(
         batch["importance"] = torch.tensor([float(item["importance"]) for item in items])
         return batch
 
-    if device.type == "cpu":
-        map_large_blocks()
+    splits = device.type == "cpu" and processes == 1 and not objective.reads_features
     last = _last_checkpoint(folder)
     with (
         _joined(student, objective, data) as features,
@@ -287,6 +327,7 @@ def train_student(
             callbacks=callbacks,
             objective=objective,
             features=features,
+            part_tokens=PART_TOKENS if splits else None,
         )
         trainer.remove_callback(PrinterCallback)
         if last is not None and _was_finished(last[1], steps, settings.patience):
