@@ -137,12 +137,30 @@ def measure(case: str, architecture: int, call: Callable[[], Any]) -> list[Row]:
 
 
 def cases(quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Name the shipped shapes: BERT-base, MiniLM's heads of 32, and the widest of each kind."""
+    """Name the shipped shapes: BERT-base, MiniLM's heads of 32, the widest of each kind, and short texts."""
     for dtype, precision in ((torch.bfloat16, "bf16"), (torch.float32, "fp32")):
+        for size in (64,) if quick else (16, 32, 64, 128):
+            for longest in (16, 32):
+                yield from short_cases(f"heads of {size} {precision}, {longest} tokens", size, longest, dtype)
         yield from model_cases(f"base {precision}", 768, 12, dtype, (4, 151) if quick else (4, 151, 1000, 2048))
         if not quick:
             yield from model_cases(f"MiniLM {precision}", 384, 12, dtype, (4, 151))
             yield from model_cases(f"large {precision}", 1024, 8, dtype, (4,))
+
+
+def short_cases(label: str, size: int, longest: int, dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Call the attentions on texts that one block of few queries and keys holds."""
+    layout = Layout.build(1, np.arange(2, dtype=np.uint64), [longest, longest], "cpu")
+    rows, width = PASSES * layout.rows, 4 * size
+    qkv, kv = torch.empty(rows, 3 * width, dtype=dtype), torch.empty(rows, 2 * width, dtype=dtype)
+    q = torch.empty(PASSES * layout.texts, width, dtype=dtype)
+    bias = torch.empty(4, longest, longest, dtype=torch.float32)
+    shape = (4, size**-0.5, layout, 0, PASSES)
+    shared = q[: layout.texts], kv[: layout.rows]
+    yield f"{label} full", lambda: attention(qkv, *shape, DROP)
+    yield f"{label} full, bias", lambda: attention(qkv, *shape, DROP, bias)
+    yield f"{label} first row, shared", lambda: first_row_attention(*shared, *shape, DROP)
+    yield f"{label} first row, separate", lambda: first_row_attention(q, kv, *shape, DROP)
 
 
 def model_cases(

@@ -4,13 +4,13 @@
    that use one.
 2. Suite ``kernels`` in fp32 and bf16: each kernel against its PyTorch reference and ``torch.compile`` of it.
 3. Suite ``scoring``: the engine against its peers and the floor, BERT-base at 128 tokens in bf16 and fp32, and at the
-   lengths of news and of questions in bf16.
+   lengths of questions and of news in bf16.
 
 Writes ``OUT.json``, which ``benchmarks/performance.py`` shows like every result of ``muka-fast bench``, and the same as
 tables, ``OUT.txt``, after every part; a part that fails is a line in them, and the exit code 1. Needs torch, triton,
 transformers, numpy, pytest.
 
-    python benchmarks/gpu_session.py --out benchmarks/results/bench-gpu
+    python benchmarks/gpu_session.py --out benchmarks/results/bench-gpu-NAME
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="files to write, without ending")
     parser.add_argument("--skip-tests", action="store_true")
-    parser.add_argument("--seconds", type=float, default=450.0, help="nothing is begun after this long (default: 450)")
+    parser.add_argument("--seconds", type=float, default=450.0, help="no suite is begun after this long (default: 450)")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("no CUDA device is visible: this session measures on one")

@@ -50,7 +50,7 @@ def summary(results: dict[str, dict[str, Any]]) -> str:
                     f"{found['rows'][other]['seconds'] / engine['seconds']:.1f}×" for other in ("authors", "by hand")
                 ]
                 cost = f"{seconds_text(engine['seconds'])} a text"
-                rows.append([link, what, cost, *ratios, share_text(engine["share_of_floor"])])
+                rows.append([link, what, cost, *ratios, share_text(engine.get("share_of_floor"))])
             if suite == "end-to-end":
                 theirs = found["rows"][found["against"][0]]
                 for way, row in found["rows"].items():

@@ -12,13 +12,13 @@ import torch
 from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
 from muka_fast.loaded import LoadedTeacher, Room
-from muka_fast.objectives import distillation_loss
 from muka_fast.output import RunFolder
 from muka_fast.planning import Plan, prepare
 from muka_fast.progress import Progress
 from muka_fast.recipe import Recipe
 from muka_fast.rounds import score_adaptively
 from muka_fast.student import load_student
+from muka_fast.training import backward_in_parts
 from muka_fast.uncertainty.packing import pack
 
 PROBE = 32
@@ -124,7 +124,7 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
     with torch.random.fork_rng():
         for _ in range(2):  # the first one warms up
             started = time.perf_counter()
-            distillation_loss(model(**batch).logits, target).backward()
+            backward_in_parts(model, batch, target)
             optimizer.step()
             optimizer.zero_grad()
             if plan.device.type == "cuda":

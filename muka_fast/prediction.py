@@ -15,7 +15,7 @@ from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
 from muka_fast.readout import CONFIDENCE, PLAIN, Confidence, Prediction, read_out, softmax
 
-TOKEN_BUDGET = 8192
+TOKEN_BUDGET = 2048
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from muka_fast.checkpoints import first_line
 from muka_fast.distillation import DistillationSet, LengthGroupedOrder
 from muka_fast.encoding import padded
 from muka_fast.errors import CheckFailed, RecipeError
-from muka_fast.objectives import Distillation, Objective
+from muka_fast.objectives import Distillation, Objective, distillation_loss
 from muka_fast.processes import Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import TrainingSpec
@@ -38,7 +38,7 @@ from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
 OBJECTIVE = "muka_fast_objective"
-PART_TOKENS = 1024
+PART_TOKENS = 512
 """Padded tokens that go through the student at once on a CPU: smaller parts would take longer."""
 
 
@@ -70,13 +70,14 @@ class StudentTrainer(Trainer):
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward, part by part: all parts' activations need not be there at once."""
-        count, total = len(inputs["target"]), torch.zeros(())
-        for part in parts(inputs, self.part_tokens):
-            self._share = len(part["target"]) / count
-            loss = super().training_step(model, part, num_items_in_batch)
-            total = total.to(loss.device) + loss
-        self._share = 1.0
-        return total
+        losses = []
+        try:
+            for part in parts(inputs, self.part_tokens):
+                self._share = len(part["target"]) / len(inputs["target"])
+                losses.append(super().training_step(model, part, num_items_in_batch))
+        finally:
+            self._share = 1.0
+        return torch.stack(losses).sum()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -99,6 +100,16 @@ class StudentTrainer(Trainer):
         return loss.detach(), None, None
 
 
+def part_tokens(device: torch.device, objective: Objective | None = None, processes: int = 1) -> int | None:
+    """Return how many padded tokens go through the student at once; None for no limit.
+
+    A GPU is faster with whole batches, objectives of features may compare the texts of a batch, and processes must do
+    the same number of backward passes.
+    """
+    splits = device.type == "cpu" and processes == 1 and not (objective is not None and objective.reads_features)
+    return PART_TOKENS if splits else None
+
+
 def parts(inputs: dict[str, Any], tokens: int | None) -> list[dict[str, Any]]:
     """Cut a padded batch into parts of at most so many padded tokens, longest texts first, each padded for itself.
 
@@ -106,8 +117,10 @@ def parts(inputs: dict[str, Any], tokens: int | None) -> list[dict[str, Any]]:
         inputs: Tensors of one row a text: what the student reads, (B, L), padded on one side, targets and importance.
         tokens: At most these, or one text; None: one part.
     """
+    if tokens is None or "attention_mask" not in inputs:
+        return [inputs]
     lengths = inputs["attention_mask"].sum(1)
-    if tokens is None or lengths.numel() * int(lengths.max()) <= tokens:
+    if len(lengths) * int(lengths.max()) <= tokens:
         return [inputs]
     on_the_right = bool(inputs["attention_mask"][:, 0].all())
     order, found = lengths.argsort(descending=True, stable=True), []
@@ -119,6 +132,20 @@ def parts(inputs: dict[str, Any], tokens: int | None) -> list[dict[str, Any]]:
         read = {name: tensor[:, real] for name, tensor in part.items() if name not in ("target", "importance")}
         found.append(part | read)
     return found
+
+
+def backward_in_parts(model: Any, batch: dict[str, Tensor], target: Tensor, *, whole: bool = False) -> None:
+    """Add up the gradients of a distillation loss as training does, without a Trainer: for what it costs.
+
+    Args:
+        model: The student.
+        batch: What it reads, each (B, L).
+        target: (B, C).
+        whole: Take the batch at once.
+    """
+    for part in parts(batch | {"target": target}, None if whole else part_tokens(model.device)):
+        wanted = part.pop("target")
+        (len(wanted) / len(target) * distillation_loss(model(**part).logits, wanted)).backward()
 
 
 class _Advance(TrainerCallback):
@@ -240,7 +267,7 @@ def _arguments(
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=per_device,
-        per_device_eval_batch_size=4 * settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
@@ -309,7 +336,6 @@ def train_student(
         batch["importance"] = torch.tensor([float(item["importance"]) for item in items])
         return batch
 
-    splits = device.type == "cpu" and processes == 1 and not objective.reads_features
     last = _last_checkpoint(folder)
     with (
         _joined(student, objective, data) as features,
@@ -327,7 +353,7 @@ def train_student(
             callbacks=callbacks,
             objective=objective,
             features=features,
-            part_tokens=PART_TOKENS if splits else None,
+            part_tokens=part_tokens(device, objective, processes),
         )
         trainer.remove_callback(PrinterCallback)
         if last is not None and _was_finished(last[1], steps, settings.patience):

@@ -40,13 +40,13 @@ def test_every_command_is_listed_and_described(run):
         assert run(command, "--help").exit_code == 0
 
 
-@pytest.mark.parametrize(("command", "keeps"), [(("env",), False), (("demo", "out"), True)])
+@pytest.mark.parametrize(("command", "keeps"), [(("env",), False), (("score", "recipe.yaml"), True)])
 def test_interrupted_it_tells_how_to_go_on_where_parts_are_kept(run, monkeypatch, command, keeps):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("muka_fast.environment.describe", stop)
-    monkeypatch.setattr("muka_fast.demo.run", stop)
+    monkeypatch.setattr("muka_fast.pipeline.score", stop)
     result = run(*command)
     assert result.exit_code == 130
     assert result.stderr.startswith("interrupted.")

@@ -118,15 +118,30 @@ def test_a_batch_in_parts_trains_like_the_whole(tmp_path, model_folder, monkeypa
     base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3, "batch_size": 40}
     whole, of_whole = train(tmp_path / "a", base, **options)
+    counts, cut = [], training.parts
     monkeypatch.setattr(training, "PART_TOKENS", 30)
+    monkeypatch.setattr(training, "parts", lambda *given: counts.append(len(found := cut(*given))) or found)
     pieces, of_pieces = train(tmp_path / "b", base, **options)
+    assert min(counts) > 3
     for one, two in zip(whole.parameters(), pieces.parameters(), strict=True):
         assert torch.allclose(one, two, atol=2e-4)
     losses = [[entry["loss"] for entry in found.history if "loss" in entry] for found in (of_whole, of_pieces)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder):
+def test_a_batch_goes_whole_where_parts_would_change_something():
+    from muka_fast.objectives import Distillation, FeatureAmalgamation
+
+    matching = FeatureAmalgamation(2, [3], 4, 1.0)
+    cpu = torch.device("cpu")
+    assert training.part_tokens(cpu, Distillation()) == training.PART_TOKENS
+    assert training.part_tokens(cpu, matching) is None
+    assert training.part_tokens(cpu, Distillation(), processes=2) is None
+    assert training.part_tokens(torch.device("cuda"), Distillation()) is None
+
+
+def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder, monkeypatch):
+    monkeypatch.setattr(training, "PART_TOKENS", 30)
     base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3}
     whole, _ = train(tmp_path / "a", base, batch_size=40, **options)

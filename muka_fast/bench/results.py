@@ -208,10 +208,15 @@ def _timed(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def has_run(suite: dict[str, Any]) -> bool:
+    """Return whether any row of a suite was measured."""
+    return any("missing" not in row for row in suite["rows"].values())
+
+
 def missing(suite: dict[str, Any]) -> list[str]:
     """Return a line for every row that could not be run, with why; one for all if none could, for one reason."""
     whys = {name: row["missing"] for name, row in suite["rows"].items() if "missing" in row}
-    if len(whys) == len(suite["rows"]) and len(set(whys.values())) == 1:
+    if len(suite["rows"]) > 1 and len(whys) == len(suite["rows"]) and len(set(whys.values())) == 1:
         return [f"not run: {next(iter(whys.values()))}"]
     return [f"{name}: not run, {why}" for name, why in whys.items()]
 
@@ -284,8 +289,7 @@ def markdown(results: dict[str, Any]) -> str:
         told += f"; ceilings: products {tops}, copy {ceilings['copy_gigabytes']:.0f} GB/s"
     parts = [f"{told}."]
     for name, suite in results["suites"].items():
-        ran = any("missing" not in row for row in suite["rows"].values())
-        table = [markdown_table(*suite_table(name, suite))] if ran else []
+        table = [markdown_table(*suite_table(name, suite))] if has_run(suite) else []
         parts += [f"### {name}", settings_line(suite), *table, *missing(suite)]
     return "\n\n".join(parts) + "\n"
 

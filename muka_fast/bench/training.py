@@ -1,9 +1,9 @@
 """Suite ``training``: the student's steps on stored targets, and with teachers asked again at every step.
 
-``stored targets`` is what ``amalgamate`` does: batches of texts of similar length, padded to their longest. ``teachers
-in the loop`` asks every teacher once a step. ``authors`` is the published pipeline: all texts padded to 128, every
-teacher's K passes and its deterministic one at every step. The floor: three times a forward pass's matrix products over
-the unpadded texts, or the weights read once a step.
+``stored targets`` is what ``amalgamate`` does: batches of texts of similar length, padded to their longest, on a CPU in
+parts. ``teachers in the loop`` asks every teacher once a step. ``authors`` is the published pipeline: all texts padded
+to 128, every teacher's K passes and its deterministic one at every step. The floor: three times a forward pass's matrix
+products over the unpadded texts, or the weights read once a step.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from muka_fast.bench.timing import Row, Run, Suite, Work
 from muka_fast.bench.ways import AUTHORS_BATCH, AUTHORS_LENGTH
 from muka_fast.encoding import encode, padded
 from muka_fast.labels import LabelSpace
-from muka_fast.objectives import distillation_loss
 from muka_fast.student import Student, load_student
 from muka_fast.teachers import load_teacher
+from muka_fast.training import backward_in_parts
 
 
 def suite(material: Material, *, batches: int = 4) -> Suite:
@@ -94,7 +94,7 @@ class _Steps:
             batch = padded(self.student.tokenizer, [self.rows[i] for i in pick], self.material.device)
             if self.pad:
                 batch = _to_length(batch, min(AUTHORS_LENGTH, self.student.max_length), self.student.tokenizer)
-            distillation_loss(self.model(**batch).logits, target).backward()
+            backward_in_parts(self.model, batch, target, whole=self.pad)
             self.optimizer.step()
             self.optimizer.zero_grad()
 

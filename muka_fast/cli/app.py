@@ -27,7 +27,7 @@ app = typer.Typer(
 )
 
 SCHEMA_VERSION = 1
-RESUMABLE = ("amalgamate", "score", "demo")
+RESUMABLE = ("amalgamate", "score")
 """Commands that go on where they stopped."""
 _state = {"verbose": False}
 

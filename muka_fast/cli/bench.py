@@ -68,6 +68,7 @@ def bench(
     from muka_fast.bench.results import (
         compare,
         gone,
+        has_run,
         missing,
         read_results,
         require_no_slower,
@@ -126,7 +127,10 @@ def bench(
         print_json("bench", **{key: value for key, value in results.items() if key not in ("schema_version", "kind")})
     else:
         for name, suite in results["suites"].items():
-            print_table(f"{name}: {settings_line(suite)}", *suite_table(name, suite))
+            if has_run(suite):
+                print_table(f"{name}: {settings_line(suite)}", *suite_table(name, suite))
+            else:
+                print(f"{name}: {settings_line(suite)}")
             for line in missing(suite):
                 print(f"  {line}")
     if before is not None:

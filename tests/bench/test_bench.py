@@ -275,3 +275,15 @@ def test_plots_are_drawn_where_matplotlib_is(tmp_path):
 )
 def test_durations_have_their_unit(seconds, shown):
     assert results.seconds_text(seconds) == shown
+
+
+def test_a_suite_that_did_not_run_is_one_line():
+    def suite(*whys):
+        rows = {f"row {n}": {"missing": why} for n, why in enumerate(whys)}
+        return {"unit": "text", "against": [], "settings": {"texts": 3}, "rows": rows}
+
+    assert results.missing(suite("no time", "no time")) == ["not run: no time"]
+    assert results.missing(suite("no time")) == ["row 0: not run, no time"]
+    assert len(results.missing(suite("no time", "not installed"))) == 2
+    page = results.markdown({"device": "this", "suites": {"scoring": suite("no time", "no time")}})
+    assert page == "this.\n\n### scoring\n\ntexts 3.\n\nnot run: no time\n"

@@ -18,6 +18,7 @@ LENGTHS = [70, 1, 18]
         (3, 16, 1, DROP, True, None),
         (1, 16, 1, DROP, False, 4),
         (1, 64, 1, DROP, True, 40),
+        (1, 128, 1, DROP, False, None),
     ],
 )
 def test_equals_reference(heads, size, passes, drop, biased, window, dtype):

@@ -20,6 +20,20 @@ def test_a_device_takes_the_newest_table_not_newer_than_itself(monkeypatch, capa
     assert configurations.architecture(_on_gpu()) == expected
 
 
+def test_block_sizes_follow_the_length_of_the_texts():
+    x = random(1, dtype=torch.bfloat16)
+    sizes = [configurations.attention(90, x, 64, longest) for longest in (1, 16, 17, 32, 33, 512)]
+    assert [(each["QUERIES"], each["KEYS"]) for each in sizes] == [(16, 16)] * 2 + [(16, 32)] * 2 + [(64, 64)] * 2
+    assert [configurations.first_row_attention(90, 64, longest)["KEYS"] for longest in (1, 17, 40, 512)] == [
+        16,
+        32,
+        64,
+        64,
+    ]
+    assert configurations.first_row_attention(90, 128, 512)["KEYS"] == 32
+    assert configurations.head(90, random(1), 256) != configurations.head(90, random(1), 257)
+
+
 def test_old_devices_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     with pytest.raises(RuntimeError, match=r"8\.0 or newer, this one has 7\.5"):
