@@ -13,12 +13,12 @@ from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
 from muka_fast.loaded import LoadedTeacher, Room
 from muka_fast.output import RunFolder
+from muka_fast.parts import backward_in_parts
 from muka_fast.planning import Plan, prepare
 from muka_fast.progress import Progress
 from muka_fast.recipe import Recipe
 from muka_fast.rounds import score_adaptively
 from muka_fast.student import load_student
-from muka_fast.training import backward_in_parts
 from muka_fast.uncertainty.packing import pack
 
 PROBE = 32

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muka_fast.batches import token_batches
+from muka_fast.batches import TOKEN_BUDGET, token_batches
 from muka_fast.corpus import Corpus
 from muka_fast.encoding import Encoded, encode
 from muka_fast.errors import ModelError, MukaError
@@ -23,8 +23,6 @@ from muka_fast.uncertainty.masks import mask_key
 from muka_fast.uncertainty.packing import Packed, pack
 from muka_fast.uncertainty.signals import FirstLook, Signals
 
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
-"""Tokens of a batch, all passes together; a GPU needs more rows to be busy between launches."""
 RESIDENT_BYTES = 2 << 30
 """Teachers that together are no larger than this all stay in memory."""
 READ_ROWS = 2

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from muka_fast.batches import token_batches
+from muka_fast.batches import TOKEN_BUDGET, token_batches
 from muka_fast.checkpoints import check_weights, find_checkpoint, load_classifier, read_config, token_limit
 from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
 from muka_fast.readout import CONFIDENCE, PLAIN, Confidence, Prediction, read_out, softmax
-
-TOKEN_BUDGET = 2048
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Classifier:
             self.tokenizer, Corpus(tuple(texts), None if pairs is None else tuple(pairs), ids), self.max_length
         )
         result = np.zeros((len(texts), len(self.names)), dtype=np.float32)
-        for pick in token_batches(encoded.lengths, ids, TOKEN_BUDGET):
+        for pick in token_batches(encoded.lengths, ids, TOKEN_BUDGET[self.model.device.type]):
             batch = padded(self.tokenizer, [encoded.rows[i] for i in pick], self.model.device)
             result[pick] = self.model(**batch).logits.float().cpu().numpy()
             advance(len(pick))

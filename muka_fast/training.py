@@ -29,7 +29,8 @@ from muka_fast.checkpoints import first_line
 from muka_fast.distillation import DistillationSet, LengthGroupedOrder
 from muka_fast.encoding import padded
 from muka_fast.errors import CheckFailed, RecipeError
-from muka_fast.objectives import Distillation, Objective, distillation_loss
+from muka_fast.objectives import Distillation, Objective
+from muka_fast.parts import part_tokens, split
 from muka_fast.processes import Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import TrainingSpec
@@ -38,8 +39,6 @@ from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
 OBJECTIVE = "muka_fast_objective"
-PART_TOKENS = 512
-"""Padded tokens that go through the student at once on a CPU: smaller parts would take longer."""
 
 
 class StudentTrainer(Trainer):
@@ -55,7 +54,6 @@ class StudentTrainer(Trainer):
     ) -> None:
         super().__init__(*args, **kwargs)
         self.objective, self.features, self.part_tokens = objective, features, part_tokens
-        self._share = 1.0
         # Losses are means over a batch: accumulated gradients must be divided by the number of batches.
         self.model_accepts_loss_kwargs = False
         # Without this, evaluation looks for labels to decide whether it can report a loss.
@@ -71,12 +69,10 @@ class StudentTrainer(Trainer):
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward, part by part: all parts' activations need not be there at once."""
         losses = []
-        try:
-            for part in parts(inputs, self.part_tokens):
-                self._share = len(part["target"]) / len(inputs["target"])
-                losses.append(super().training_step(model, part, num_items_in_batch))
-        finally:
-            self._share = 1.0
+        for part in split(inputs, self.part_tokens):
+            # Losses are means over what they are given, and each text's share of them is its importance.
+            weighted = part | {"importance": part["importance"] * (len(part["target"]) / len(inputs["target"]))}
+            losses.append(super().training_step(model, weighted, num_items_in_batch))
         return torch.stack(losses).sum()
 
     def compute_loss(
@@ -88,7 +84,7 @@ class StudentTrainer(Trainer):
         self.features.clear()
         outputs = model(**inputs)
         features = self.features[-1] if self.features else None
-        loss = self._share * self.objective(outputs.logits, features, target, importance)
+        loss = self.objective(outputs.logits, features, target, importance)
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
@@ -98,54 +94,6 @@ class StudentTrainer(Trainer):
         with torch.no_grad():
             loss = self.compute_loss(model, self._prepare_inputs(inputs))
         return loss.detach(), None, None
-
-
-def part_tokens(device: torch.device, objective: Objective | None = None, processes: int = 1) -> int | None:
-    """Return how many padded tokens go through the student at once; None for no limit.
-
-    A GPU is faster with whole batches, objectives of features may compare the texts of a batch, and processes must do
-    the same number of backward passes.
-    """
-    splits = device.type == "cpu" and processes == 1 and not (objective is not None and objective.reads_features)
-    return PART_TOKENS if splits else None
-
-
-def parts(inputs: dict[str, Any], tokens: int | None) -> list[dict[str, Any]]:
-    """Cut a padded batch into parts of at most so many padded tokens, longest texts first, each padded for itself.
-
-    Args:
-        inputs: Tensors of one row a text: what the student reads, (B, L), padded on one side, targets and importance.
-        tokens: At most these, or one text; None: one part.
-    """
-    if tokens is None or "attention_mask" not in inputs:
-        return [inputs]
-    lengths = inputs["attention_mask"].sum(1)
-    if len(lengths) * int(lengths.max()) <= tokens:
-        return [inputs]
-    on_the_right = bool(inputs["attention_mask"][:, 0].all())
-    order, found = lengths.argsort(descending=True, stable=True), []
-    while len(order):
-        longest = int(lengths[order[0]])
-        pick, order = order.split([taken := min(len(order), max(1, tokens // longest)), len(order) - taken])
-        part = {name: tensor[pick] for name, tensor in inputs.items()}
-        real = slice(longest) if on_the_right else slice(-longest, None)
-        read = {name: tensor[:, real] for name, tensor in part.items() if name not in ("target", "importance")}
-        found.append(part | read)
-    return found
-
-
-def backward_in_parts(model: Any, batch: dict[str, Tensor], target: Tensor, *, whole: bool = False) -> None:
-    """Add up the gradients of a distillation loss as training does, without a Trainer: for what it costs.
-
-    Args:
-        model: The student.
-        batch: What it reads, each (B, L).
-        target: (B, C).
-        whole: Take the batch at once.
-    """
-    for part in parts(batch | {"target": target}, None if whole else part_tokens(model.device)):
-        wanted = part.pop("target")
-        (len(wanted) / len(target) * distillation_loss(model(**part).logits, wanted)).backward()
 
 
 class _Advance(TrainerCallback):
@@ -267,7 +215,7 @@ def _arguments(
     arguments = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=per_device,
-        per_device_eval_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size * (1 if device.type == "cpu" else 4),
         gradient_accumulation_steps=settings.gradient_accumulation,
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,

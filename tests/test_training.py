@@ -90,37 +90,13 @@ def test_equal_seeds_give_equal_weights_and_frozen_embeddings_stay(tmp_path, mod
     assert not torch.equal(first.classifier.weight, start.classifier.weight)
 
 
-@pytest.mark.parametrize("side", ["right", "left"])
-def test_parts_of_a_batch_hold_every_text_once_and_few_tokens(side):
-    lengths = [3, 9, 1, 4, 9, 2]
-    ids = torch.zeros(6, 9, dtype=torch.int64)
-    for row, length in enumerate(lengths):
-        ids[row, slice(length) if side == "right" else slice(-length, None)] = 10 * row + torch.arange(1, length + 1)
-    batch = {
-        "input_ids": ids,
-        "attention_mask": (ids > 0).long(),
-        "target": torch.arange(12.0).view(6, 2),
-        "importance": torch.arange(6.0),
-    }
-    found = training.parts(batch, 12)
-    assert [tuple(part["input_ids"].shape) for part in found] == [(1, 9), (1, 9), (3, 4), (1, 1)]
-    texts = [int(value) for part in found for value in part["importance"]]
-    assert sorted(texts) == list(range(6))
-    for part in found:
-        for row, mask, target, text in zip(*(part[name] for name in batch), strict=True):
-            assert row[mask == 1].tolist() == ids[int(text)][ids[int(text)] > 0].tolist()
-            assert target.tolist() == batch["target"][int(text)].tolist()
-    assert [part is batch for part in training.parts(batch, None)] == [True]
-    assert len(training.parts(batch, 54)) == 1
-
-
 def test_a_batch_in_parts_trains_like_the_whole(tmp_path, model_folder, monkeypatch):
     base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3, "batch_size": 40}
     whole, of_whole = train(tmp_path / "a", base, **options)
-    counts, cut = [], training.parts
-    monkeypatch.setattr(training, "PART_TOKENS", 30)
-    monkeypatch.setattr(training, "parts", lambda *given: counts.append(len(found := cut(*given))) or found)
+    counts, cut = [], training.split
+    monkeypatch.setattr("muka_fast.parts.PART_TOKENS", 30)
+    monkeypatch.setattr(training, "split", lambda *given: counts.append(len(found := cut(*given))) or found)
     pieces, of_pieces = train(tmp_path / "b", base, **options)
     assert min(counts) > 3
     for one, two in zip(whole.parameters(), pieces.parameters(), strict=True):
@@ -129,19 +105,8 @@ def test_a_batch_in_parts_trains_like_the_whole(tmp_path, model_folder, monkeypa
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_a_batch_goes_whole_where_parts_would_change_something():
-    from muka_fast.objectives import Distillation, FeatureAmalgamation
-
-    matching = FeatureAmalgamation(2, [3], 4, 1.0)
-    cpu = torch.device("cpu")
-    assert training.part_tokens(cpu, Distillation()) == training.PART_TOKENS
-    assert training.part_tokens(cpu, matching) is None
-    assert training.part_tokens(cpu, Distillation(), processes=2) is None
-    assert training.part_tokens(torch.device("cuda"), Distillation()) is None
-
-
 def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder, monkeypatch):
-    monkeypatch.setattr(training, "PART_TOKENS", 30)
+    monkeypatch.setattr("muka_fast.parts.PART_TOKENS", 30)
     base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3}
     whole, _ = train(tmp_path / "a", base, batch_size=40, **options)

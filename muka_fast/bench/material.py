@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from muka_fast.batches import TOKEN_BUDGET
 from muka_fast.bench.scoring import made_up
 from muka_fast.bench.ways import Workload
 from muka_fast.corpus import Corpus, read_corpus
 from muka_fast.encoding import encode
 from muka_fast.errors import RecipeError
 from muka_fast.labels import SameName
-from muka_fast.loaded import TOKEN_BUDGET
 from muka_fast.output import RunFolder
 from muka_fast.reading import read_recipe
 from muka_fast.recipe import DataSpec, StudentSpec, TeacherSpec

@@ -20,9 +20,9 @@ from muka_fast.bench.timing import Row, Run, Suite, Work
 from muka_fast.bench.ways import AUTHORS_BATCH, AUTHORS_LENGTH
 from muka_fast.encoding import encode, padded
 from muka_fast.labels import LabelSpace
+from muka_fast.parts import backward_in_parts
 from muka_fast.student import Student, load_student
 from muka_fast.teachers import load_teacher
-from muka_fast.training import backward_in_parts
 
 
 def suite(material: Material, *, batches: int = 4) -> Suite:

@@ -112,16 +112,13 @@ def first_row_attention(architecture: int, size: int, longest: int) -> dict[str,
 
 HEAD = {
     # (bytes an element, whether all classes are one tile): features in, features hidden, warps, stages
-    80: {
-        (2, True): (128, 64, 8, 3), (2, False): (128, 64, 8, 3), (4, True): (64, 64, 8, 2), (4, False): (32, 16, 8, 2),
-    },
     90: {
-        (2, True): (128, 64, 8, 3), (2, False): (128, 64, 8, 3), (4, True): (64, 64, 8, 2), (4, False): (64, 32, 8, 2),
-    },
-    100: {
-        (2, True): (128, 64, 8, 3), (2, False): (128, 64, 8, 3), (4, True): (64, 64, 8, 2), (4, False): (64, 32, 8, 2),
+        (2, True): (128, 64, 8, 3), (2, False): (128, 64, 8, 3),
+        (4, True): (64, 64, 8, 2), (4, False): (64, 32, 8, 2),
     },
 }  # fmt: skip
+HEAD[80] = HEAD[90] | {(4, False): (32, 16, 8, 2)}
+HEAD[100] = HEAD[90]
 
 
 def head(architecture: int, x: Tensor, classes: int) -> dict[str, Any]:
