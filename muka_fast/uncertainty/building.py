@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from muka_fast.batches import TOKEN_BUDGET
 from muka_fast.errors import ModelError
 from muka_fast.uncertainty.encoders import FAMILIES, Encoder
 from muka_fast.uncertainty.engine import Engine
@@ -65,7 +66,7 @@ def build_engine(
     *,
     where: str,
     scope: str = "full",
-    budget: int = 4096,
+    budget: int = TOKEN_BUDGET["cpu"],
     operations: Any = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Engine:

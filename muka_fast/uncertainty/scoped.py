@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from muka_fast.batches import TOKEN_BUDGET
 from muka_fast.kernels.layout import Drop
 from muka_fast.uncertainty.encoders import Encoder, Layer
 from muka_fast.uncertainty.engine import Engine
@@ -39,7 +40,13 @@ class ScopedEngine(Engine):
     """
 
     def __init__(
-        self, encoder: Encoder, key: int, *, scope: str = "full", budget: int = 4096, operations: Any = None
+        self,
+        encoder: Encoder,
+        key: int,
+        *,
+        scope: str = "full",
+        budget: int = TOKEN_BUDGET["cpu"],
+        operations: Any = None,
     ) -> None:
         if not SCOPES.fullmatch(scope):
             raise ValueError(f"no scope {scope!r}")
