@@ -9,10 +9,11 @@ gate, logistic regression from the text's vector to the owner, always applied to
 
 Expectation–maximisation finds a local optimum, and pools in which one teacher owns most texts have several: so the
 teachers' view alone is fitted from several starts, with shares of the pool as prior, and the start is kept whose owners
-explain best both what the teachers say (likelihood) and, through a gate on the embeddings, which text says it. From
-there a gate on embeddings and features is the prior, posterior = softmax(gate + λ), and both are fitted to the
-posterior of the round before. An embedding that hardly knows the owners that the teachers' view found is no support for
-them, and the verdict says so.
+explain best both what the teachers say (likelihood) and, through a gate on the embeddings, which text says it; but not
+one of which the embeddings know next to nothing while they support another. From there a gate on the embeddings, then
+one on embeddings and features, is the prior, posterior = softmax(gate + λ), and both are fitted to the posterior of the
+round before: embeddings first, because the features have already spoken in λ. An embedding that hardly knows the owners
+that the teachers' view found is no support for them, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from muka_fast.evidence import ClassMeans, Scale, TeacherFit, TeacherView, TwoNo
 from muka_fast.gate import FIT_ON, Gate, GateModel
 from muka_fast.scores import write_atomically
 
-ROUNDS_ALONE, ROUNDS_TOGETHER = 12, 6
+ROUNDS_ALONE, ROUNDS_EMBEDDED, ROUNDS_TOGETHER = 12, 6, 6
+"""Of the teachers' view alone, with a gate on the embeddings, with one on embeddings and features."""
 FLOOR = 1e-3
 LEAST_SHARE = 0.01
 MANY = 3
@@ -42,8 +44,8 @@ OWNERSHIP = "ownership.npz"
 """Name of an :class:`OwnershipModel` beside the student."""
 NOBODY = 0.05
 """Share of foreign texts to start from."""
-SLIGHT = 0.2
-"""Cohen's kappa up to which agreement is called slight (Landis and Koch 1977)."""
+SLIGHT, MODERATE = 0.2, 0.4
+"""Cohen's kappa up to which agreement is called slight, and from which on moderate (Landis and Koch 1977)."""
 ONE_SIDED = 1.645
 """Standard errors to a one-sided bound of 95 % confidence."""
 
@@ -271,11 +273,15 @@ def judge_ownership(
     posterior, ratio, _ = told.alone(told.starts()[start])
     fits = told.fit(posterior)[0]
     prior, gate = np.zeros_like(posterior), None
-    if embeddings is not None or any(one is not None for one in told.features):
-        gate = Gate(_known(embeddings, told.features), ids, len(views) + 1)
-        for _ in range(ROUNDS_TOGETHER):
-            (fits, ratio, _), prior = told.fit(posterior), gate.predict(posterior)
-            posterior = _softmax(prior + ratio)
+    for known, rounds in (
+        (_known(embeddings, ()), ROUNDS_EMBEDDED),
+        (_known(embeddings, told.features), ROUNDS_TOGETHER),
+    ):
+        if known:
+            gate = Gate(known, ids, len(views) + 1)
+            for _ in range(rounds):
+                (fits, ratio, _), prior = told.fit(posterior), gate.predict(posterior)
+                posterior = _softmax(prior + ratio)
     model = OwnershipModel(fits, None if gate is None else gate.model, _log_shares(posterior), agreement)
     return _verdict(posterior, ratio, prior, agreement), model
 
@@ -289,6 +295,16 @@ def _verdict(posterior: np.ndarray, ratio: np.ndarray, prior: np.ndarray, agreem
     return Ownership(owned / owned.sum(1, keepdims=True), posterior[:, -1], ratio[:, :-1], prior[:, :-1], agreement)
 
 
+class _Tried(NamedTuple):
+    number: int
+    likelihood: float
+    agreement: Agreement | None
+
+    @property
+    def bound(self) -> float:
+        return np.inf if self.agreement is None else self.agreement.bound
+
+
 def _best_start(
     views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray
 ) -> tuple[int, Agreement | None]:
@@ -298,13 +314,14 @@ def _best_start(
     if embeddings is not None or any(one is not None for one in told.features):
         known = [embeddings] if embeddings is not None else _known(None, told.features)
         gate = Gate(known, ids, len(views) + 1)
-    best, index, agreement = -np.inf, 0, None
+    tried = []
     for number, start in enumerate(told.starts()):
         found, ratio, gain = told.alone(start)
         prior = _log_shares(found)[None] if gate is None else gate.anew().predict(found)
         likelihood = float((np.logaddexp.reduce(prior + ratio, axis=1) + gain).mean())
-        if number == 0 or likelihood > best:
-            best, index = likelihood, number
-            if embeddings is not None:
-                agreement = agree(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
-    return index, agreement
+        agreement = None if embeddings is None else agree(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
+        tried.append(_Tried(number, likelihood, agreement))
+    best = max(tried, key=lambda one: one.likelihood)
+    if best.bound <= SLIGHT:
+        best = max((one for one in tried if one.bound > MODERATE), key=lambda one: one.likelihood, default=best)
+    return best.number, best.agreement
