@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-TOKEN_BUDGET = {"cpu": 2048, "cuda": 65536}
-"""Tokens of a batch, all passes together, by kind of device: on a CPU more need memory and save no time
-(benchmarks/NOTES.md), a GPU needs more rows to be busy between launches."""
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+"""Tokens of a batch, all passes together, by kind of device; a GPU needs more rows to be busy between launches.
+On a CPU 2,048 need less memory and more time (benchmarks/NOTES.md)."""
 LEAST_FILLED = 0.8
 """Length, relative to the longest of a batch, from which on a text is not worth padding."""
 

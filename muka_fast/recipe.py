@@ -121,7 +121,7 @@ class UncertaintySpec(_Section):
         "torch", description="what computes the deterministic part; onnx-int8: for the first look of adaptive passes"
     )
     inject_dropout: float | None = Field(None, gt=0, lt=1, description="set every dropout probability to this")
-    token_budget: int | None = Field(None, ge=16, description="tokens of a batch; default 2048, on CUDA 65536")
+    token_budget: int | None = Field(None, ge=16, description="tokens of a batch; default 4096, on CUDA 65536")
     shard_size: int = Field(1024, ge=1, description="texts in one file of the score store")
 
     _can_stop: bool = PrivateAttr(False)  # whether the recipe's trust score says when; decides where adaptive is None
