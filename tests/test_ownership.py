@@ -119,14 +119,14 @@ def test_a_start_the_embeddings_hardly_know_gives_way_to_one_they_support(monkey
     best = _best_start(views, embeddings, ids)[0]
     other = (best + 1) % 5
 
-    def picked(**bounds: float) -> tuple[int, Agreement | None]:
-        said = iter([bounds.get(f"of_{number}", 0.3) for number in range(5)])
+    def picked(bounds: dict[int, float]) -> tuple[int, Agreement | None]:
+        said = iter([bounds.get(number, 0.3) for number in range(5)])
         monkeypatch.setattr("muka_fast.ownership.agree", lambda *_: Agreement(0.5, next(said)))
         return _best_start(views, embeddings, ids)
 
-    assert picked(**{f"of_{best}": 0.21, f"of_{other}": 0.9})[0] == best
-    assert picked(**{f"of_{best}": 0.2, f"of_{other}": 0.4}) == (best, (0.5, 0.2))
-    assert picked(**{f"of_{best}": 0.2, f"of_{other}": 0.41}) == (other, (0.5, 0.41))
+    assert picked({best: 0.21, other: 0.9})[0] == best
+    assert picked({best: 0.2, other: 0.4}) == (best, (0.5, 0.2))
+    assert picked({best: 0.2, other: 0.41}) == (other, (0.5, 0.41))
 
 
 def test_the_embeddings_speak_before_the_features_do_again(monkeypatch):
