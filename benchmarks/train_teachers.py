@@ -84,6 +84,7 @@ def fine_tune(
     learning_rate: float,
     max_length: int,
     freeze_embeddings: bool,
+    precision: str,
     seed: int,
 ):
     """Train one classifier over ``names``; return (model, tokenizer). AdamW, 10 % warm-up, linear decay."""
@@ -115,7 +116,9 @@ def fine_tune(
         batch = tokenizer(
             [texts[i] for i in pick], truncation=True, max_length=max_length, padding=True, return_tensors="pt"
         ).to(DEVICE)
-        loss = torch.nn.functional.cross_entropy(model(**batch).logits, targets[pick].to(DEVICE))
+        with torch.autocast(DEVICE, torch.bfloat16, enabled=precision == "bf16"):
+            logits = model(**batch).logits
+        loss = torch.nn.functional.cross_entropy(logits.float(), targets[pick].to(DEVICE))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()
@@ -174,6 +177,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=1e-4)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--freeze-embeddings", action="store_true")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16: autocast")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
@@ -212,6 +216,7 @@ def main() -> None:
                 learning_rate=args.learning_rate,
                 max_length=args.max_length,
                 freeze_embeddings=args.freeze_embeddings,
+                precision=args.precision,
                 seed=args.seed + index,
             )
             model.save_pretrained(folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -22,16 +22,18 @@ class TeacherView:
         probabilities: Deterministic softmax, (N, C).
         energy: logsumexp of the logits, (N,).
         features: What its classifier reads, (N, F), or None.
+        owners: For each class, the number of the set of teachers that know it, (C,); None: nobody else knows any.
     """
 
     probabilities: np.ndarray
     energy: np.ndarray
     features: np.ndarray | None
+    owners: np.ndarray | None = None
 
     def take(self, indices: np.ndarray) -> TeacherView:
         """Return the texts at ``indices``."""
         features = None if self.features is None else self.features[indices]
-        return TeacherView(self.probabilities[indices], self.energy[indices], features)
+        return replace(self, probabilities=self.probabilities[indices], energy=self.energy[indices], features=features)
 
 
 @dataclass(frozen=True)

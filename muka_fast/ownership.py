@@ -1,11 +1,14 @@
 """Whose text is this? Ownership judged over the whole pool by expectation–maximisation, without a label.
 
-Every text is taken to belong to one hidden owner, one of the T teachers or nobody. Two views speak of it. The teachers'
+Every text is taken to belong to a hidden owner: one of the T teachers, several that know its class alike (where label
+sets overlap, each set of teachers that share a class is an owner), or nobody. Two views speak of it. The teachers'
 view: for each teacher, how far the text's features lie from the teacher's own classes, and its energy (of three or more
 teachers also how sure each is, and distances are relative to the pool's middle); own and foreign texts are modelled as
 two normal distributions with a common covariance, the own one nearer, of higher energy and surer, whose log-likelihood
-ratio λ_t puts all teachers on one scale whatever the size of their label sets; to nobody, λ = 0. The text's view: a
-gate, logistic regression from the text's vector to the owner, always applied to texts it was not fitted on.
+ratio λ_t puts all teachers on one scale whatever the size of their label sets. The λ of several is the sum of theirs,
+each with the log of what the teacher gives the classes that just these teachers know: one that names another class
+speaks against them. To nobody, λ = 0. The text's view: a gate, logistic regression from the text's vector to the owner,
+always applied to texts it was not fitted on.
 
 Expectation–maximisation finds a local optimum, and pools in which one teacher owns most texts have several: so the
 teachers' view alone is fitted from several starts, with shares of the pool as prior, and the start is kept whose owners
@@ -21,7 +24,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -31,13 +34,15 @@ import torch
 
 from muka_fast.errors import ModelError
 from muka_fast.evidence import ClassMeans, Scale, TeacherFit, TeacherView, TwoNormals, numbers
-from muka_fast.gate import FIT_ON, Gate, GateModel
+from muka_fast.gate import FIT_ON, FOLDS, Gate, GateModel
 from muka_fast.scores import write_atomically
 
 ROUNDS_ALONE, ROUNDS_EMBEDDED, ROUNDS_TOGETHER = 12, 6, 6
 """Of the teachers' view alone, with a gate on the embeddings, with one on embeddings and features."""
 FLOOR = 1e-3
 LEAST_SHARE = 0.01
+LEAST_MASS = 0.02
+"""Of a teacher's probabilities on an owner's classes: it may err."""
 MANY = 3
 """Teachers from which on closeness is relative to the background, sureness counts, and no start leans."""
 OWNERSHIP = "ownership.npz"
@@ -67,10 +72,11 @@ class Ownership:
     """The verdict on N texts and T teachers.
 
     Attributes:
-        posterior: Probability of each teacher to own the text if anybody does, (N, T), rows summing to one.
+        posterior: Probability of each teacher to own the text if anybody does, that of several being divided between
+            them, (N, T), rows summing to one.
         nobody: Probability that nobody does, (N,).
-        evidence: Log-likelihood ratios of the teachers' view, (N, T).
-        gate: Log-probabilities of the text's view, (N, T); constant if there is neither embedding nor feature.
+        evidence: Log of the likelihoods in the teachers' view, divided and summing to one alike, (N, T).
+        gate: Log-probabilities of the text's view, alike, (N, T); constant if there is neither embedding nor feature.
         agreement: Of the owners by the teachers' view alone and by a gate that knows the embeddings alone, on texts it
             was not fitted on; None without embeddings. Who owns a text if anybody does is asked, so nobody is left out.
     """
@@ -106,11 +112,54 @@ def _softmax(values: np.ndarray) -> np.ndarray:
     return torch.from_numpy(values).softmax(-1).numpy()
 
 
+class Owners:
+    """The sets of teachers that may own a text, and what each teacher's answers say of them.
+
+    Attributes:
+        members: Who is in each set, (S, T) bool; without shared classes every teacher alone, in their order.
+        split: The same divided between them, (S, T), rows summing to one.
+    """
+
+    def __init__(self, members: np.ndarray) -> None:
+        self.members = members
+        self.split = members / members.sum(1, keepdims=True)
+
+    @classmethod
+    def of(cls, views: Sequence[TeacherView]) -> Owners:
+        """Read them from the teachers' classes."""
+        known = [np.unique(view.owners) for view in views if view.owners is not None]
+        if len(known) < len(views):
+            return cls(np.eye(len(views), dtype=bool))
+        return cls(np.stack([np.isin(np.arange(1 + max(map(np.max, known))), one) for one in known], axis=1))
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def answers(self, views: Sequence[TeacherView]) -> list[np.ndarray]:
+        """Return the log of what each teacher gives the classes of each set, (N, S); 0 for a teacher of one set."""
+        found = []
+        for view, inside in zip(views, self.members.T, strict=True):
+            logs = np.zeros((len(view.energy), len(self)))
+            if view.owners is not None and inside.sum() > 1:
+                for index in np.flatnonzero(inside):
+                    mass = view.probabilities[:, view.owners == index].sum(1, dtype=np.float64)
+                    logs[:, index] = np.log(np.maximum(mass, LEAST_MASS))
+            found.append(logs)
+        return found
+
+    def together(self, evidence: np.ndarray, answers: Sequence[np.ndarray], *, mean: bool = False) -> np.ndarray:
+        """Sum the teachers' evidence, (N, T), and answers over each set, or take the mean, (N, S)."""
+        parts = self.split if mean else self.members.astype(np.float64)
+        return evidence @ parts.T + sum(said * part for said, part in zip(answers, parts.T, strict=True))
+
+
 class _TeachersView:
     """The numbers of all teachers, and the round of fitting them to a belief."""
 
     def __init__(self, views: Sequence[TeacherView]) -> None:
         self.views = views
+        self.owners = Owners.of(views)
+        self.answers = self.owners.answers(views)
         self.scales = [None if one.features is None else Scale.of(one.features.astype(np.float64)) for one in views]
         self.features = [
             None if scale is None or view.features is None else scale.apply(view.features)
@@ -131,6 +180,29 @@ class _TeachersView:
         fit = TeacherFit(self.scales[teacher], classes, self.backgrounds[teacher], self.many, normals)
         return fit, normals.ratio(evidence), gain
 
+    def fit_for_others(self, posterior: np.ndarray, ids: np.ndarray) -> tuple[TeacherFit, ...]:
+        """Fit all for texts outside the pool: a text lies nearer to class means that it was itself counted in.
+
+        So what λ makes of closeness is fitted to distances from the class means of the other folds' texts.
+        """
+        folds, fits = ids % FOLDS, []
+        for teacher, own in enumerate(self._belief(posterior).T):
+            fit = self.fit_one(teacher, own)[0]
+            view, features, background = self.views[teacher], self.features[teacher], self.backgrounds[teacher]
+            if features is not None:
+                evidence = numbers(view, features, fit.classes, background, sureness=self.many)
+                for fold in np.unique(folds):
+                    held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+                    if len(rest):
+                        means = ClassMeans.fit(features[rest], view.probabilities[rest].astype(np.float64), own[rest])
+                        evidence[held] = numbers(view.take(held), features[held], means, background, sureness=self.many)
+                fit = replace(fit, normals=TwoNormals.fit(evidence, own)[0])
+            fits.append(fit)
+        return tuple(fits)
+
+    def _belief(self, posterior: np.ndarray) -> np.ndarray:
+        return np.clip(posterior[:, :-1] @ self.owners.members, FLOOR, 1 - FLOOR)
+
     def _evidence(self, teacher: int, weight: np.ndarray) -> tuple[ClassMeans | None, np.ndarray]:
         view, features = self.views[teacher], self.features[teacher]
         classes = None
@@ -139,21 +211,30 @@ class _TeachersView:
         return classes, numbers(view, features, classes, self.backgrounds[teacher], sureness=self.many)
 
     def fit(self, posterior: np.ndarray) -> tuple[tuple[TeacherFit, ...], np.ndarray, np.ndarray]:
-        """Return the fits, λ with nobody's zeros last, (N, T + 1), and the sum over teachers of the gains, (N,)."""
-        belief = np.clip(posterior[:, :-1], FLOOR, 1 - FLOOR)
-        fits, ratios, gains = zip(*(self.fit_one(t, own) for t, own in enumerate(belief.T)), strict=True)
-        return fits, _and_nobody(np.stack(ratios, axis=1)), np.sum(gains, axis=0)
+        """Fit all to a posterior of the owners, nobody last, (N, S + 1).
+
+        Returns:
+            The fits, λ of the teachers, (N, T), and the sum over teachers of the gains, (N,).
+        """
+        own = self._belief(posterior).T
+        fits, ratios, gains = zip(*(self.fit_one(t, belief) for t, belief in enumerate(own)), strict=True)
+        return fits, np.stack(ratios, axis=1), np.sum(gains, axis=0)
+
+    def ratio(self, evidence: np.ndarray) -> np.ndarray:
+        """Return the owners' λ from the teachers', nobody's zeros last, (N, S + 1)."""
+        return _and_nobody(self.owners.together(evidence, self.answers))
 
     def alone(self, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return where a start leads without the text's view: the posterior, and the λ and gains it comes from."""
+        """Return where a start leads without the text's view: posterior, and the owners' λ and gains it comes from."""
         posterior = start
         for _ in range(ROUNDS_ALONE):
-            _, ratio, gain = self.fit(posterior)
+            _, evidence, gain = self.fit(posterior)
+            ratio = self.ratio(evidence)
             posterior = _softmax(_log_shares(posterior) + ratio)
         return posterior, ratio, gain
 
     def starts(self) -> list[np.ndarray]:
-        """Return posteriors to start from, (N, T + 1).
+        """Return posteriors to start from, (N, S + 1).
 
         By standardised evidence; of two teachers, by the same leaning to each, for pools that are nearly all one
         teacher's; by confidence; and by evidence against nobody's.
@@ -170,8 +251,9 @@ class _TeachersView:
             -np.stack(doubt, axis=1).astype(np.float64),
         ]
         few = np.full((len(everyone), 1), NOBODY)
-        belief = [np.concatenate([(1 - NOBODY) * _softmax(start), few], axis=1) for start in of_teachers]
-        return [*belief, _softmax(2 * _and_nobody(evidence))]
+        of_owners = [self.owners.together(start, self.answers, mean=True) for start in (*of_teachers, evidence)]
+        belief = [np.concatenate([(1 - NOBODY) * _softmax(start), few], axis=1) for start in of_owners[:-1]]
+        return [*belief, _softmax(2 * _and_nobody(of_owners[-1]))]
 
 
 def _and_nobody(ratio: np.ndarray) -> np.ndarray:
@@ -191,18 +273,20 @@ class OwnershipModel:
     Attributes:
         teachers: Each one's view as fitted last.
         gate: From embedding and features to the owner; None if there was neither.
-        shares: Log of the owners' shares of the pool, nobody last, (T + 1,): the prior where there is no gate.
+        shares: Log of the owners' shares of the pool, nobody last, (S + 1,): the prior where there is no gate.
         agreement: As :class:`Ownership`.
+        members: As :class:`Owners`.
     """
 
     teachers: tuple[TeacherFit, ...]
     gate: GateModel | None
     shares: np.ndarray
     agreement: Agreement | None
+    members: np.ndarray
 
     def save(self, path: Path) -> None:
         """Write the model as arrays, without pickled objects."""
-        arrays: dict[str, np.ndarray] = {"shares": self.shares}
+        arrays: dict[str, np.ndarray] = {"shares": self.shares, "members": self.members}
         if self.agreement is not None:
             arrays["agreement"] = np.array(self.agreement)
         for index, fit in enumerate(self.teachers):
@@ -224,11 +308,11 @@ class OwnershipModel:
         try:
             with np.load(path, allow_pickle=False) as found:
                 arrays = dict(found)
-            shares = arrays["shares"]
+            shares, members = arrays["shares"], arrays["members"]
             agreement = Agreement(*map(float, arrays["agreement"])) if "agreement" in arrays else None
             fits = tuple(
                 TeacherFit.of({name: arrays.get(f"teacher-{index}.{name}") for name in TeacherFit.ARRAYS})
-                for index in range(len(shares) - 1)
+                for index in range(members.shape[1])
             )
             gate = None
             if "gate.weights" in arrays:
@@ -240,16 +324,18 @@ class OwnershipModel:
                 where=str(path),
                 hint="amalgamate again",
             ) from None
-        return cls(fits, gate, shares, agreement)
+        return cls(fits, gate, shares, agreement, members)
 
     def judge(self, views: Sequence[TeacherView], embeddings: np.ndarray | None) -> Ownership:
         """Estimate who owns each of N texts; arguments as :func:`judge_ownership`."""
-        ratio = _and_nobody(np.stack([fit.ratio(view) for fit, view in zip(self.teachers, views, strict=True)], axis=1))
-        prior = np.broadcast_to(self.shares, ratio.shape)
+        owners = Owners(self.members)
+        evidence = np.stack([fit.ratio(view) for fit, view in zip(self.teachers, views, strict=True)], axis=1)
+        ratio = _and_nobody(owners.together(evidence, owners.answers(views)))
+        prior = np.tile(self.shares, (len(ratio), 1))
         if self.gate is not None:
             scaled = [fit.features(view) for fit, view in zip(self.teachers, views, strict=True)]
             prior = self.gate.apply(_known(embeddings, scaled))
-        return _verdict(_softmax(prior + ratio), ratio, prior, self.agreement)
+        return _verdict(owners, ratio, prior, self.agreement)
 
 
 def judge_ownership(
@@ -271,28 +357,32 @@ def judge_ownership(
     start, agreement = _best_start([view.take(sample) for view in views], part, ids[sample])
     told = _TeachersView(views)
     posterior, ratio, _ = told.alone(told.starts()[start])
-    fits = told.fit(posterior)[0]
-    prior, gate = np.zeros_like(posterior), None
+    fitted_to, gate = posterior, None
+    prior = np.tile(_log_shares(posterior), (len(ratio), 1))
     for known, rounds in (
         (_known(embeddings, ()), ROUNDS_EMBEDDED),
         (_known(embeddings, told.features), ROUNDS_TOGETHER),
     ):
         if known:
-            gate = Gate(known, ids, len(views) + 1)
+            gate = Gate(known, ids, len(told.owners) + 1)
             for _ in range(rounds):
-                (fits, ratio, _), prior = told.fit(posterior), gate.predict(posterior)
+                fitted_to, prior, ratio = posterior, gate.predict(posterior), told.ratio(told.fit(posterior)[1])
                 posterior = _softmax(prior + ratio)
-    model = OwnershipModel(fits, None if gate is None else gate.model, _log_shares(posterior), agreement)
-    return _verdict(posterior, ratio, prior, agreement), model
+    fits, fitted = told.fit_for_others(fitted_to, ids), None if gate is None else gate.model
+    model = OwnershipModel(fits, fitted, _log_shares(posterior), agreement, told.owners.members)
+    return _verdict(told.owners, ratio, prior, agreement), model
 
 
 def _known(embeddings: np.ndarray | None, features: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     return [one for one in (embeddings, *features) if one is not None]
 
 
-def _verdict(posterior: np.ndarray, ratio: np.ndarray, prior: np.ndarray, agreement: Agreement | None) -> Ownership:
-    owned = np.maximum(posterior[:, :-1], np.finfo(np.float64).tiny)
-    return Ownership(owned / owned.sum(1, keepdims=True), posterior[:, -1], ratio[:, :-1], prior[:, :-1], agreement)
+def _verdict(owners: Owners, ratio: np.ndarray, prior: np.ndarray, agreement: Agreement | None) -> Ownership:
+    def divided(logits: np.ndarray) -> np.ndarray:
+        return _softmax(logits[:, :-1]) @ owners.split
+
+    evidence, gate = (np.log(np.maximum(divided(view), np.finfo(np.float64).tiny)) for view in (ratio, prior))
+    return Ownership(divided(prior + ratio), _softmax(prior + ratio)[:, -1], evidence, gate, agreement)
 
 
 class _Tried(NamedTuple):
@@ -313,7 +403,7 @@ def _best_start(
     gate = None
     if embeddings is not None or any(one is not None for one in told.features):
         known = [embeddings] if embeddings is not None else _known(None, told.features)
-        gate = Gate(known, ids, len(views) + 1)
+        gate = Gate(known, ids, len(told.owners) + 1)
     tried = []
     for number, start in enumerate(told.starts()):
         found, ratio, gain = told.alone(start)

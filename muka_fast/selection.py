@@ -184,13 +184,17 @@ def muka(pool: Pool, settings: SelectionSpec) -> Trust:
 
 def views(pool: Pool) -> list[TeacherView]:
     """Return what each teacher says of whose text is whose."""
+    known_by = [tuple(column) for column in pool.space.owners.T.tolist()]
+    sets = list(dict.fromkeys(known_by))
+    owners = np.array([sets.index(teachers) for teachers in known_by])
     return [
         TeacherView(
             probabilities=_probabilities(signals).numpy(),
             energy=signals.mean_energy,
             features=signals.features if signals.features.shape[1] else None,
+            owners=owners[list(columns)],
         )
-        for signals in pool.signals
+        for signals, columns in zip(pool.signals, pool.space.columns, strict=True)
     ]
 
 

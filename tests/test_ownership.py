@@ -1,10 +1,22 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from muka_fast.errors import ModelError
 from muka_fast.evidence import TeacherView
 from muka_fast.gate import Gate
-from muka_fast.ownership import Agreement, Ownership, OwnershipModel, _best_start, _TeachersView, agree, judge_ownership
+from muka_fast.ownership import (
+    Agreement,
+    Owners,
+    Ownership,
+    OwnershipModel,
+    _best_start,
+    _TeachersView,
+    _verdict,
+    agree,
+    judge_ownership,
+)
 
 
 def test_kappa_by_hand():
@@ -138,6 +150,75 @@ def test_the_embeddings_speak_before_the_features_do_again(monkeypatch):
     widths.clear()
     judge_ownership(views, None, ids)
     assert widths == [12 + 12] * (5 + 6)
+
+
+def test_what_a_small_pool_taught_does_not_call_other_texts_foreign(monkeypatch):
+    """64 features and 120 texts: each lies nearer to the class means that it was counted in than another text does."""
+    random = np.random.default_rng(3)
+    views, embeddings, ids, owner = pool(720)
+    wide = [replace(v, features=np.concatenate([v.features, random.normal(size=(720, 52))], axis=1)) for v in views]
+    few, others = np.arange(120), np.arange(120, 720)
+
+    def served() -> Ownership:
+        model = judge_ownership([view.take(few) for view in wide], embeddings[few], ids[few])[1]
+        return model.judge([view.take(others) for view in wide], embeddings[others])
+
+    found = served()
+    assert found.nobody.mean() < 0.1
+    monkeypatch.setattr(_TeachersView, "fit_for_others", lambda told, posterior, ids: told.fit(posterior)[0])
+    within = served()
+    assert within.nobody.mean() > 0.2
+    assert right(found, owner[others]) > right(within, owner[others])
+
+
+def sharing(count=900, seed=2):
+    """Classes 0 and 1 of teacher 0 alone, 2 of both, 3 and 4 of teacher 1 alone; shared texts are few.
+
+    Teacher 1 is sure that texts of class 0, which it does not know, are of class 2.
+    """
+    random = np.random.default_rng(seed)
+    truth = random.choice(5, count, p=[0.3, 0.2, 0.04, 0.23, 0.23])
+    embeddings = random.normal(size=(count, 8)) + 2 * np.eye(5, 8)[truth]
+    views = []
+    for columns, owners in (([0, 1, 2], [0, 0, 1]), ([2, 3, 4], [1, 2, 2])):
+        own = np.isin(truth, columns)
+        label = np.where(own, np.searchsorted(columns, np.minimum(truth, columns[-1])), random.integers(0, 3, count))
+        label = np.where((truth == 0) & (columns[0] == 2), 0, label)
+        sure = np.where(own | (truth == 0), 4.0, 2.5) + 0.7 * random.normal(size=count)
+        features = np.where(own[:, None], 4 * np.eye(3, 12)[label], 0) + random.normal(size=(count, 12))
+        logits = np.eye(3)[label] * sure[:, None]
+        probabilities = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        views.append(TeacherView(probabilities, np.log(np.exp(logits).sum(1)), features, np.array(owners)))
+    return views, embeddings, random.integers(0, 2**63, count).astype(np.uint64), truth
+
+
+def test_a_shared_class_is_its_text_s_only_if_all_that_know_it_say_so(tmp_path):
+    views, embeddings, ids, truth = sharing()
+    result, model = judge_ownership(views, embeddings, ids)
+    first = result.posterior[:, 0]
+    assert result.posterior.sum(1) == pytest.approx(np.ones(900))
+    assert (first[truth < 2] > 0.75).mean() > 0.95
+    assert (first[truth > 2] < 0.25).mean() > 0.95
+    assert (abs(first[truth == 2] - 0.5) < 0.25).mean() > 0.7
+    alone = judge_ownership([replace(view, owners=None) for view in views], embeddings, ids)[0].posterior[:, 0]
+    assert (alone[truth == 0] > 0.5).mean() < 0.3
+    model.save(tmp_path / "ownership.npz")
+    again = OwnershipModel.load(tmp_path / "ownership.npz").judge(views, embeddings)
+    assert (again.posterior.argmax(1) == result.posterior.argmax(1))[truth != 2].mean() > 0.97
+
+
+def test_teachers_of_the_same_classes_share_every_text():
+    views, embeddings, ids, _ = pool(200, sizes=(3, 3))
+    result = judge_ownership([replace(view, owners=np.zeros(3, int)) for view in views], embeddings, ids)[0]
+    assert result.posterior == pytest.approx(np.full((200, 2), 0.5))
+    assert result.is_unsure
+
+
+def test_teachers_that_are_certain_leave_no_text_undecided():
+    owners = Owners(np.eye(2, dtype=bool))
+    result = _verdict(owners, np.array([[-900.0, -760.0, 0.0]]), np.zeros((1, 3)), None)
+    assert result.posterior == pytest.approx(np.array([[0.0, 1.0]]))
+    assert result.nobody == pytest.approx(np.ones(1))
 
 
 def test_the_order_of_texts_does_not_matter():
