@@ -110,8 +110,10 @@ def _choose_columns(
 
     text = spec.text_column
     if text is None:
-        plain = [name for name in table.strings if name.casefold() not in LABEL_NAMES and name != spec.label_column]
-        text = _guess(table.columns, TEXT_NAMES) or (plain[0] if len(plain) == 1 else None)
+        taken = (spec.pair_column, spec.label_column)
+        plain = [name for name in table.strings if name.casefold() not in LABEL_NAMES and name not in taken]
+        free = [name for name in table.columns if name not in taken]
+        text = _guess(free, TEXT_NAMES) or (plain[0] if len(plain) == 1 else None)
         if text is None:
             raise refuse("no text column", "text_column")
         if text != "text":
@@ -124,7 +126,7 @@ def _choose_columns(
         return text, spec.pair_column, None
     label = spec.label_column
     if label is None:
-        label = _guess(table.columns, LABEL_NAMES)
+        label = _guess([name for name in table.columns if name not in (text, spec.pair_column)], LABEL_NAMES)
         if label is None:
             raise refuse("no label column", "label_column")
         if label != "label":

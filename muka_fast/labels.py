@@ -79,7 +79,8 @@ class LabelSpace:
                 the first teacher spells it. ``prefix``: different classes, named ``teacher/label``. ``error``: refuse.
 
         Raises:
-            LabelError: On names :func:`check_names` refuses, or shared names with ``error``.
+            LabelError: On names :func:`check_names` refuses, shared names with ``error``, or with ``prefix`` a
+                ``teacher/label`` that is another label's name.
         """
         owners: dict[str, list[str]] = {}
         for teacher, names in labels.items():
@@ -103,6 +104,12 @@ class LabelSpace:
                 if same_name == "prefix" and fold(name) in shared:
                     name = f"{teacher}/{name}"
                 key = fold(name)
+                if same_name == "prefix" and key in union:
+                    raise LabelError(
+                        f"two labels would be named {spelled[union[key]]!r} once teachers' names stand before labels",
+                        where=f"teacher {teacher}",
+                        hint="give the teacher another 'name:', or the label another name under 'labels:'",
+                    )
                 if key not in union:
                     union[key] = len(spelled)
                     spelled.append(name)

@@ -13,7 +13,7 @@ import yaml
 from muka_fast.errors import OutputError
 from muka_fast.ownership import OWNERSHIP
 from muka_fast.recipe import Recipe
-from muka_fast.scores import differences, write_atomically
+from muka_fast.scores import differences, is_foreign, write_atomically
 
 # Keys that say where or how fast a run is computed or how it is watched, not what student it gives.
 _INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")
@@ -30,6 +30,7 @@ _OURS = (
         "scores",
         "scores-test",
         "checkpoints",
+        "logs",
         ".student",
         ".*.tmp",
         MARKER,
@@ -42,6 +43,8 @@ _OURS = (
 class RunFolder:
     """``OUT/``: recipe.yaml (resolved), scores/, checkpoints/ while training, then the student and what is said of it.
 
+    ``report_to: tensorboard`` writes into logs/, which stays.
+
     Args:
         path: The folder.
     """
@@ -52,9 +55,17 @@ class RunFolder:
         self.recipe = self.path / "recipe.yaml"
         self.record = self.path / "run.json"
         self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
 
-    def require_usable(self, recipe: Recipe, *, overwrite: bool = False) -> bool:
+    def require_usable(
+        self, recipe: Recipe, *, overwrite: bool = False, hint: str = "--overwrite, or another folder"
+    ) -> bool:
         """Return whether the folder holds an unfinished run of this recipe; change nothing.
+
+        Args:
+            recipe: What is to be run.
+            overwrite: An earlier run there may be discarded.
+            hint: What mends it where one may not.
 
         Raises:
             OutputError: If it holds anything else and may not be overwritten, or something the recipe reads.
@@ -63,7 +74,8 @@ class RunFolder:
             raise OutputError("the output is a file", where=str(self.path), hint="give a folder")
         self._require_no_inputs(recipe)
         entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        foreign = {name for name in entries if not fnmatch.fnmatch(name, ".*.tmp")} - {MARKER, "scores", "scores-test"}
+        own = {MARKER, "scores-test"} if is_foreign(self.path / "scores") else {MARKER, "scores", "scores-test"}
+        foreign = {name for name in entries if not fnmatch.fnmatch(name, ".*.tmp")} - own
         if not self.marker.exists() and foreign:
             raise OutputError(
                 "the output folder is not empty and holds no muka-fast run",
@@ -73,9 +85,7 @@ class RunFolder:
         if self.record.exists():
             if overwrite:
                 return False
-            raise OutputError(
-                "the output folder holds a finished run", where=str(self.path), hint="--overwrite, or another folder"
-            )
+            raise OutputError("the output folder holds a finished run", where=str(self.path), hint=hint)
         if not self.recipe.exists():
             return bool(entries)
         stored = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
@@ -89,7 +99,7 @@ class RunFolder:
             raise OutputError(
                 f"the output folder holds an unfinished run with another {key}: {theirs!r}, now {now!r}",
                 where=str(self.path),
-                hint="--overwrite, or another folder",
+                hint=hint,
             )
         return not unequal
 
@@ -108,15 +118,20 @@ class RunFolder:
                     hint="write into a folder of its own",
                 )
 
-    def begin(self, recipe: Recipe, *, overwrite: bool = False) -> bool:
+    def begin(self, recipe: Recipe, *, overwrite: bool = False, outdated: bool = False) -> bool:
         """Make the folder ready and write the resolved recipe; return whether an unfinished run goes on.
 
         An unfinished run of the same recipe goes on even with ``overwrite``: its result is the same.
 
+        Args:
+            recipe: What is to be run.
+            overwrite: Discard an earlier run.
+            outdated: What the recipe names is no longer what an unfinished run has read: it does not go on.
+
         Raises:
             OutputError: As :meth:`require_usable`.
         """
-        resumed = self.require_usable(recipe, overwrite=overwrite)
+        resumed = self.require_usable(recipe, overwrite=overwrite) and not outdated
         self.path.mkdir(parents=True, exist_ok=True)
         self.marker.touch()
         if overwrite and not resumed:

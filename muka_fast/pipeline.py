@@ -18,6 +18,7 @@ from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
 from muka_fast.ensemble import Ensemble
 from muka_fast.environment import device_name, versions
+from muka_fast.errors import ScoreStoreError
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
 from muka_fast.export.classifier import OnnxClassifier
 from muka_fast.finished import FinishedRun, method_of
@@ -91,6 +92,25 @@ def _tell_truncated(plan: Plan, scores: PoolScores, progress: Progress) -> None:
             progress.say(f"teacher {teacher.name}: {cut:.1%} of the texts were cut at {teacher.max_length} tokens")
 
 
+def _is_outdated(plan: Plan, folder: Path, *, overwrite: bool) -> bool:
+    """Return whether a run's own scores are of other inputs, and may be discarded.
+
+    Raises:
+        ScoreStoreError: If the scores are of other inputs, and may not be.
+    """
+    told = _manifest(plan, plan.corpus)
+    if plan.recipe.scores is not None:
+        ScoreStore.exists_for(folder, told)
+        return False
+    try:
+        ScoreStore.exists_for(folder, told, hint="start over with --overwrite, or choose another output folder")
+    except ScoreStoreError:
+        if not overwrite:
+            raise
+        return True
+    return False
+
+
 def score(recipe: Recipe, *, progress: Progress | None = None) -> tuple[Path, PoolScores]:
     """Fill the score store of a recipe, going on where an earlier run stopped.
 
@@ -102,7 +122,7 @@ def score(recipe: Recipe, *, progress: Progress | None = None) -> tuple[Path, Po
     plan = prepare(recipe, progress, group)
     tell(plan, progress)
     if recipe.scores is None:
-        RunFolder(plan.recipe.output).require_usable(plan.recipe)
+        RunFolder(plan.recipe.output).require_usable(plan.recipe, hint="choose another output or 'scores' folder")
     folder = _scores_folder(plan.recipe, Path(plan.recipe.output))
     scores = _fill(plan, plan.corpus, folder, group, progress)
     _tell_truncated(plan, scores, progress)
@@ -112,11 +132,11 @@ def score(recipe: Recipe, *, progress: Progress | None = None) -> tuple[Path, Po
 def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None = None) -> Result:
     """Merge the recipe's teachers into one student over the union of their labels.
 
-    An interrupted run goes on where it stopped when called again with the same recipe.
+    An interrupted run goes on where it stopped when called again with the same recipe and inputs.
 
     Args:
         recipe: From :func:`muka_fast.read_recipe` or built in Python.
-        overwrite: Discard what an earlier run left in the output folder.
+        overwrite: Discard an earlier run in the output folder; an unfinished one of the same recipe and inputs goes on.
         progress: Where to tell how far the run is; default stderr.
 
     Raises:
@@ -129,9 +149,9 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
         plan = prepare(recipe, progress, group)
     recipe = plan.recipe
     run = RunFolder(recipe.output)
-    if not (overwrite and recipe.scores is None):
-        ScoreStore.exists_for(_scores_folder(recipe, run.path), _manifest(plan, plan.corpus))
-    if group.leads and run.begin(recipe, overwrite=overwrite):
+    outdated = _is_outdated(plan, _scores_folder(recipe, run.path), overwrite=overwrite)
+    group.wait()  # until all have looked
+    if group.leads and run.begin(recipe, overwrite=overwrite, outdated=outdated):
         progress.say(f"going on with the unfinished run in {run.path}")
     group.wait()
     tell(plan, progress)
@@ -200,6 +220,7 @@ def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progr
         device=plan.device,
         progress=progress,
         objective=learn.objective,
+        logs=run.logs,
     )
     student.tokenizer.model_max_length = student.max_length
     classifier = Classifier(

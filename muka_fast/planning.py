@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from muka_fast.checkpoints import read_tokenizer
 from muka_fast.corpus import Corpus, read_corpus
 from muka_fast.encoding import encode
-from muka_fast.errors import CorpusError, MachineError
+from muka_fast.errors import CorpusError, MachineError, OutputError
 from muka_fast.evaluation import match_labels
 from muka_fast.labels import LabelSpace
 from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.reading import anchor
 from muka_fast.recipe import Device, Recipe
-from muka_fast.student import resolve_student
+from muka_fast.student import load_student, resolve_student
 from muka_fast.teachers import Teacher, describe_teachers
 from muka_fast.training import check_settings
 from muka_fast.uncertainty.dropout import require_sites
@@ -58,6 +59,9 @@ def prepare(recipe: Recipe, progress: Progress | None = None, group: Group = ALO
     """
     progress = progress or Progress()
     recipe = anchor(recipe, Path.cwd())  # one built in Python may hold relative paths
+    _require_folders(recipe)
+    for remark in recipe.unread():
+        progress.say(remark)
     device = choose_device(recipe.device)
     teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
     if recipe.uncertainty.passes:
@@ -67,27 +71,39 @@ def prepare(recipe: Recipe, progress: Progress | None = None, group: Group = ALO
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
     corpus = read_corpus(recipe.data, say=progress.say)
     if recipe.data.long_texts == "error":
-        _refuse_long(teachers, corpus)
+        for teacher in teachers:
+            _refuse_long(corpus, read_tokenizer(teacher.checkpoint), teacher.max_length, f"teacher {teacher.name}")
     test = None
     if recipe.test is not None:
         test = read_corpus(recipe.test, with_labels=True, distinct=False, say=progress.say)
         match_labels(space.names, test.labels or (), where=", ".join(recipe.test.texts))
     student = resolve_student(recipe.student)
+    if recipe.data.long_texts == "error" and recipe.selection.method != "ensemble":
+        reader = load_student(student, space.names, recipe.seed)
+        _refuse_long(corpus, reader.tokenizer, reader.max_length, "the student")
     pinned = recipe.model_copy(update={"teachers": [teacher.spec for teacher in teachers], "student": student})
     return Plan(pinned, teachers, space, corpus, test, device)
 
 
-def _refuse_long(teachers: tuple[Teacher, ...], corpus: Corpus) -> None:
-    for teacher in teachers:
-        tokens = encode(read_tokenizer(teacher.checkpoint), corpus, teacher.max_length).tokens
-        if (tokens > teacher.max_length).any():
-            longest = int(tokens.argmax())
-            raise CorpusError(
-                f"{int((tokens > teacher.max_length).sum())} text(s) are longer than the {teacher.max_length} tokens "
-                f"teacher {teacher.name} reads; the longest has {int(tokens[longest])}",
-                where=f"text {corpus.texts[longest][:40]!r}…",
-                hint="split them, or set data.long_texts: truncate",
-            )
+def _require_folders(recipe: Recipe) -> None:
+    """Refuse output and scores that could not be made, as a file stands in their way."""
+    for key, folder in (("output", recipe.output), ("scores", recipe.scores)):
+        places = () if folder is None else (Path(folder), *Path(folder).parents)
+        file = next((place for place in places if place.exists() and not place.is_dir()), None)
+        if file is not None:
+            raise OutputError(f"{key}: a file where a folder should be", where=str(file), hint="choose another folder")
+
+
+def _refuse_long(corpus: Corpus, tokenizer: Any, max_length: int, reader: str) -> None:
+    tokens = encode(tokenizer, corpus, max_length).tokens
+    if (tokens > max_length).any():
+        longest = int(tokens.argmax())
+        raise CorpusError(
+            f"{int((tokens > max_length).sum())} text(s) are longer than the {max_length} tokens "
+            f"{reader} reads; the longest has {int(tokens[longest])}",
+            where=f"text {corpus.texts[longest][:40]!r}…",
+            hint="split them, or set data.long_texts: truncate",
+        )
 
 
 def tell(plan: Plan, progress: Progress) -> None:

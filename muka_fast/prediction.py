@@ -14,6 +14,7 @@ from muka_fast.checkpoints import check_weights, find_checkpoint, load_classifie
 from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
 from muka_fast.readout import CONFIDENCE, PLAIN, Confidence, Prediction, read_out, softmax
+from muka_fast.teachers import check_vocabulary
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,13 @@ class Classifier:
         """Load a classifier from a folder or hub id.
 
         Raises:
-            ModelError: If it is not there, not safetensors, or lacks a trained head.
+            ModelError: If it is not there, not safetensors, or lacks a trained head or its own tokenizer.
         """
         checkpoint = find_checkpoint(source)
         config = read_config(checkpoint)
         check_weights(checkpoint)
         model, tokenizer = load_classifier(checkpoint, config, device)
+        check_vocabulary(tokenizer, config, checkpoint.where)
         names = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
         confidence = Confidence.read(getattr(config, CONFIDENCE, None))
         return cls(model, tokenizer, names, token_limit(model, tokenizer), confidence)

@@ -25,6 +25,10 @@ TrustName = Literal[
 SINGLE_PASS = (
     "single-pass-entropy", "tempered-entropy", "energy", "standard-energy", "max-probability", "relative-mahalanobis",
 )  # fmt: skip
+OF_ALL_TEACHERS = ("vkd", "uhc", "dfa", "cfl")
+"""Methods that read no dropout passes."""
+OF_PASSES = ("scope", "adaptive", "inject_dropout", "min_margin", "confidence", "audit")
+"""Keys of ``uncertainty`` that say how dropout passes run."""
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -65,10 +69,10 @@ class DataSpec(_Section):
         min_length=1, description="files, folders, or hub:owner/name for a hub data set"
     )
     text_column: str | None = Field(None, description="default: guessed, with a message")
-    pair_column: str | None = Field(None, description="second text of a pair, if the teachers read pairs")
+    pair_column: str | None = Field(None, description="second text of a pair; test: default that of data")
     label_column: str | None = Field(None, description="read only where labels are asked for (test data)")
     config: str | None = Field(None, description="configuration of a hub data set")
-    split: str = Field("train", description="split of a hub data set")
+    split: str = Field("train", description="split of a hub data set; of the recipe's test: test")
     long_texts: Literal["truncate", "error"] = "truncate"
 
     @model_validator(mode="before")
@@ -206,6 +210,14 @@ class Recipe(_Section):
         return teachers
 
     @model_validator(mode="after")
+    def _test_is_read_as_data_is(self) -> Recipe:
+        if self.test is not None:
+            split = self.test.split if "split" in self.test.model_fields_set else "test"
+            pair = self.test.pair_column or self.data.pair_column
+            self.__dict__["test"] = self.test.model_copy(update={"split": split, "pair_column": pair})
+        return self
+
+    @model_validator(mode="after")
     def _passes_fit_the_trust_score(self) -> Recipe:
         trust, uncertainty = self.selection.trust, self.uncertainty
         if trust in SINGLE_PASS or self.selection.method != "muka":
@@ -224,6 +236,22 @@ class Recipe(_Section):
             raise ValueError("teacher_form 'onnx-int8' is for the first look of adaptive passes of scope 'full'")
         self.__dict__["uncertainty"] = own
         return self
+
+    def unread(self) -> list[str]:
+        """Say which settings other than the defaults nothing will read, one sentence each."""
+        method, trust, uncertainty = self.selection.method, self.selection.trust, self.uncertainty
+        reader = f"trust {trust!r}" if method == "muka" else f"method {method!r}"
+        said = []
+        if not uncertainty.passes:
+            fields = UncertaintySpec.model_fields
+            idle = [f"uncertainty.{key}" for key in OF_PASSES if getattr(uncertainty, key) != fields[key].default]
+            if idle:
+                said.append(f"no effect: {', '.join(idle)}; {reader} has no dropout passes without uncertainty.passes")
+        elif self.scores is None and (method in OF_ALL_TEACHERS or (method == "muka" and trust in SINGLE_PASS)):
+            said.append(f"uncertainty.passes {uncertainty.passes} only costs time; {reader} reads no dropout passes")
+        if method != "muka" and trust != SelectionSpec.model_fields["trust"].default:
+            said.append(f"no effect: selection.trust {trust!r}; only method 'muka' reads it, not {method!r}")
+        return said
 
     def dump(self) -> str:
         """Return the recipe as YAML, defaults included."""

@@ -62,6 +62,14 @@ def confidence_line(test: dict[str, Any]) -> str:
     return f"{told}; errors among the surest {shares} % of the texts: {risks} %"
 
 
+def _readout_line(confidence: dict[str, float]) -> str:
+    """Say what muka-fast does to the student's logits that a transformers pipeline does not."""
+    temperature, threshold = confidence["temperature"], confidence["abstain_below"]
+    done = [f"divides the logits by the temperature {temperature:.3g}"] if temperature != 1 else []
+    done += [f"names no class below a probability of {threshold:g}"] if threshold else []
+    return f"\n\nThe latter {' and '.join(done)}; a pipeline does not." if done else ""
+
+
 def model_card(recipe: Recipe, space: LabelSpace, record: dict[str, Any]) -> str:
     """Return the output's README.md: what it was made from, how, its figures, and the recipe."""
     teachers = [
@@ -75,16 +83,17 @@ def model_card(recipe: Recipe, space: LabelSpace, record: dict[str, Any]) -> str
         for teacher in record["teachers"]
     ]
     library = "transformers"
+    predict = '```\nmuka-fast predict path/to/this/folder "a text"\n```'
     usage = (
         "```python\nfrom transformers import pipeline\n\n"
-        'classify = pipeline("text-classification", model="path/to/this/folder")\n```'
+        'classify = pipeline("text-classification", model="path/to/this/folder", truncation=True)\n```\n\n'
+        f"or\n\n{predict}{_readout_line(record['confidence'])}"
     )
     if record["training"] is None:
         library = "muka-fast"
         usage = (
             "There is no student: the teachers answer, each text by those that own it.\n"
-            "They, and the encoder that student.model names, must stay in place.\n\n"
-            '```\nmuka-fast predict path/to/this/folder "a text"\n```'
+            f"They, and the encoder that student.model names, must stay in place.\n\n{predict}"
         )
     parts = [
         f"---\nlibrary_name: {library}\npipeline_tag: text-classification\ntags: [muka-fast]\n---",

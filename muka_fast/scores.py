@@ -21,6 +21,7 @@ from muka_fast.errors import ScoreStoreError
 from muka_fast.uncertainty.signals import Signals
 
 FORMAT = 3
+MANIFEST = "manifest.json"
 _MATRICES = ("logits", "mean_probabilities", "features")
 
 
@@ -58,6 +59,13 @@ def differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, 
     return [] if ours == theirs else [(path, ours, theirs)]
 
 
+def is_foreign(folder: Path) -> bool:
+    """Return whether a folder holds anything, and no score store."""
+    if not folder.is_dir() or (folder / MANIFEST).exists():
+        return False
+    return any(not entry.name.endswith(".tmp") for entry in folder.iterdir())
+
+
 class ScoreStore:
     """A folder of scores that belong to exactly one set of teachers, texts and settings.
 
@@ -71,39 +79,45 @@ class ScoreStore:
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
-        path = folder / "manifest.json"
         if self.exists_for(folder, manifest):
             return
         manifest = {"format": FORMAT, **manifest}
-        if folder.exists() and any(not entry.name.endswith(".tmp") for entry in folder.iterdir()):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+
+    @staticmethod
+    def exists_for(
+        folder: Path, manifest: dict[str, Any], hint: str = "choose another 'scores' folder, or delete this store"
+    ) -> bool:
+        """Return whether a folder holds a store of this manifest; write nothing.
+
+        Args:
+            folder: Where it would lie.
+            manifest: What its scores would depend on.
+            hint: What mends it if they depend on something else.
+
+        Raises:
+            ScoreStoreError: If it holds a store of another, the message names the first field; or no store.
+        """
+        path = folder / MANIFEST
+        if is_foreign(folder):
             raise ScoreStoreError(
                 "the folder is not empty and is no score store", where=str(folder), hint="choose another folder"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
-
-    @staticmethod
-    def exists_for(folder: Path, manifest: dict[str, Any]) -> bool:
-        """Return whether a folder holds a store of this manifest; write nothing.
-
-        Raises:
-            ScoreStoreError: If it holds a store of another; the message names the first field.
-        """
-        path = folder / "manifest.json"
         if not path.exists():
             return False
         manifest = json.loads(json.dumps({"format": FORMAT, **manifest}))
         try:
             stored = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ScoreStoreError(f"unreadable manifest: {error}", where=str(path), hint="delete the store") from None
+            raise ScoreStoreError(f"unreadable manifest: {error}", where=str(path), hint=hint) from None
         unequal = differences(stored, manifest)
         if unequal:
             field, theirs, ours = unequal[0]
             raise ScoreStoreError(
                 f"the stored scores differ from this run in {field!r}: stored {_short(theirs)}, now {_short(ours)}",
                 where=str(path),
-                hint="choose another 'scores' or output folder, or start over with --overwrite",
+                hint=hint,
             )
         return True
 

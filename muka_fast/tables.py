@@ -50,11 +50,18 @@ def _text(path: Path) -> str:
         raise CorpusError(f"cannot read the file: {error.strerror}", where=str(path), hint="check the path") from None
 
 
+def _require_distinct(names: Sequence[str], where: str) -> None:
+    twice = next((name for index, name in enumerate(names) if name and name in names[:index]), None)
+    if twice is not None:
+        raise CorpusError(f"two columns are named {twice!r}", where=where, hint="rename one of them")
+
+
 def _delimited(path: Path, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
+        _require_distinct(header, f"{path}:{reader.line_num}")
         for cells in reader:
             if not cells:
                 continue
@@ -143,6 +150,7 @@ def _parquet(path: Path) -> Table:
             raise CorpusError(f"damaged Parquet file: {error}", where=str(path), hint="write it again") from None
 
     schema = file.schema_arrow
+    _require_distinct(schema.names, str(path))
     strings = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
     return Table(str(path), schema.names, strings, cells)
 

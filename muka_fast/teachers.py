@@ -86,6 +86,21 @@ def check_head(config: Any, where: str) -> None:
         )
 
 
+def check_vocabulary(tokenizer: Any, config: Any, where: str) -> None:
+    """Refuse a tokenizer with more tokens than the model embeds.
+
+    Raises:
+        ModelError: Naming both numbers.
+    """
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary is not None and len(tokenizer) > vocabulary:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
+            where=where,
+            hint="use the tokenizer that belongs to the model",
+        )
+
+
 def _labels(spec: TeacherSpec, config: Any, where: str) -> tuple[str, ...]:
     if spec.labels is not None:
         if len(spec.labels) != config.num_labels:
@@ -140,7 +155,7 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
 
     Raises:
         ModelError: On whatever makes one unusable: a missing or damaged folder, pickle weights, a regression,
-            single-label or multi-label head, or two teachers with the same weights.
+            single-label or multi-label head, another model's tokenizer, or two teachers with the same weights.
         LabelError: On labels without names, or named alike.
     """
     teachers: list[Teacher] = []
@@ -154,6 +169,7 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
         labels = _labels(spec, config, where)
         check_weights(checkpoint)
         tokenizer = read_tokenizer(checkpoint)
+        check_vocabulary(tokenizer, config, where)
         model = _skeleton(config, checkpoint)
         weights = checkpoint.fingerprint(WEIGHT_FILES)
         twin = next((other for other in teachers if other.weights == weights), None)

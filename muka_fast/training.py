@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers.integrations import TensorBoardCallback, get_reporting_integration_callbacks
 
 from muka_fast.checkpoints import first_line
 from muka_fast.distillation import DistillationSet, LengthGroupedOrder
@@ -34,6 +36,7 @@ from muka_fast.parts import part_tokens, split
 from muka_fast.processes import Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import TrainingSpec
+from muka_fast.scores import write_atomically
 from muka_fast.student import Student
 from muka_fast.uncertainty.features import classifier_input
 
@@ -109,6 +112,14 @@ class _Advance(TrainerCallback):
         self.advance(1)
 
 
+class _LastEvaluation(TrainerCallback):
+    """Validates the last weights; transformers 4 does so only where the steps are a multiple of the interval."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+
+
 @dataclass(frozen=True)
 class Training:
     """What training gave.
@@ -149,6 +160,44 @@ def check_settings(settings: TrainingSpec, group: Group) -> None:
         get_reporting_integration_callbacks(settings.report_to)
     except (ValueError, RuntimeError, ImportError) as error:
         raise RecipeError(first_line(error), where="training.report_to", hint="install it, or remove it") from None
+
+
+def _fingerprint(
+    student: Student, objective: Objective, sets: Sequence[DistillationSet], settings: TrainingSpec, seed: int
+) -> str:
+    """Return a hash of all that the trained weights follow from, but for the machine."""
+    config = student.model.config.to_dict()
+    for key in ("_name_or_path", "transformers_version"):
+        config.pop(key, None)
+    # A module's own attributes: its parameters come with the weights.
+    loss = {key: value for key, value in vars(objective).items() if not key.startswith("_")}
+    told = [seed, settings.model_dump(exclude={"report_to"}), config, type(objective).__name__, loss]
+    digest = hashlib.sha256(json.dumps(told, default=str).encode())
+    for name, weight in (*student.model.state_dict().items(), *objective.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        digest.update(weight.cpu().reshape(-1).view(torch.uint8).numpy())
+    for data in sets:
+        digest.update(f"{len(data)} texts".encode())
+        for item in (data[position] for position in range(len(data))):
+            for key, ids in item["encoding"].items():
+                digest.update(f"{key} {len(ids)}".encode())
+                digest.update(np.asarray(ids).tobytes())
+            digest.update(item["target"].tobytes() + np.float64(item["importance"]).tobytes())
+    return digest.hexdigest()
+
+
+def _require_fingerprint(folder: Path, logs: Path, fingerprint: str, progress: Progress) -> None:
+    """Discard checkpoints, and their logs, of another training than the one with this fingerprint."""
+    path = folder / "fingerprint"
+    if path.exists() and path.read_text(encoding="utf-8") == fingerprint:
+        return
+    if _last_checkpoint(folder) is not None:
+        progress.say("the checkpoints are of other texts, targets or settings, or another student: training anew")
+    for stale in (folder, logs):
+        if stale.exists():
+            shutil.rmtree(stale)
+    folder.mkdir(parents=True)
+    write_atomically(path, fingerprint.encode())
 
 
 def _last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -243,6 +292,14 @@ def _arguments(
     return arguments
 
 
+def _log_into(trainer: Trainer, folder: Path) -> None:
+    """Have TensorBoard's files written there rather than among the checkpoints."""
+    trainer.args.logging_dir = str(folder)  # transformers 4 reads this, 5 the callback's, set from the environment
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback):
+            callback.logging_dir = getattr(callback, "logging_dir", None) or str(folder)
+
+
 def train_student(
     student: Student,
     data: DistillationSet,
@@ -254,6 +311,7 @@ def train_student(
     device: torch.device,
     progress: Progress,
     objective: Objective | None = None,
+    logs: Path | None = None,
 ) -> Training:
     """Train the student in place, keeping the weights with the best validation loss.
 
@@ -262,11 +320,12 @@ def train_student(
         data: Texts to train on.
         validation: Held-out texts, or None to keep the last weights.
         settings: The recipe's training section; its batch is shared by the processes of a group.
-        folder: Checkpoints go here; if it holds one, training goes on from it.
+        folder: Checkpoints go here; if it holds one of the same training, that goes on; others are discarded.
         seed: Of the order, the fresh head and the dropout.
         device: Where to train.
         progress: Receives a bar.
         objective: The loss; default: KL divergence from target distributions. Its parameters are trained too.
+        logs: Where ``report_to: tensorboard`` writes; default: among the checkpoints.
     """
     processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     per_device = settings.batch_size // processes
@@ -277,6 +336,7 @@ def train_student(
         student.model.get_input_embeddings().requires_grad_(False)
     arguments = _arguments(settings, folder, seed, device, per_device, steps, validation is not None)
     objective = objective or Distillation()
+    logs = logs or folder / "logs"
 
     def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         batch = padded(student.tokenizer, [item["encoding"] for item in items], CPU)
@@ -284,14 +344,20 @@ def train_student(
         batch["importance"] = torch.tensor([float(item["importance"]) for item in items])
         return batch
 
+    with arguments.main_process_first(local=False):
+        if arguments.process_index == 0:
+            sets = [data] if validation is None else [data, validation]
+            _require_fingerprint(folder, logs, _fingerprint(student, objective, sets, settings, seed), progress)
     last = _last_checkpoint(folder)
     with (
         _joined(student, objective, data) as features,
         progress.task("training the student", steps, "steps") as advance,
     ):
         callbacks: list[TrainerCallback] = [_Advance(advance)]
-        if validation is not None and settings.patience is not None:
-            callbacks.append(EarlyStoppingCallback(settings.patience))
+        if validation is not None:
+            callbacks.append(_LastEvaluation())
+            if settings.patience is not None:
+                callbacks.append(EarlyStoppingCallback(settings.patience))
         trainer = StudentTrainer(
             model=student.model,
             args=arguments,
@@ -304,6 +370,7 @@ def train_student(
             part_tokens=part_tokens(device, objective, processes),
         )
         trainer.remove_callback(PrinterCallback)
+        _log_into(trainer, logs)
         if last is not None and _was_finished(last[1], steps, settings.patience):
             best = last[1]["best_model_checkpoint"] or last[0]  # none is best without validation, or if all are NaN
             weights = load_file(folder / Path(best).name / "model.safetensors")

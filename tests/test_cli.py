@@ -4,12 +4,13 @@ import sys
 
 import pytest
 import yaml
-from conftest import make_model
+from conftest import make_model, make_tokenizer, texts
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from muka_fast import __version__
 from muka_fast.cli import app
+from muka_fast.cli.flags import recipe_from_flags
 
 
 @pytest.fixture
@@ -86,6 +87,76 @@ def test_flags_alone_make_a_recipe_and_win_over_a_file(run, project):
     assert json.loads((project / "second" / "scores" / "manifest.json").read_text())["passes"] == 1
 
 
+def test_another_student_keeps_what_is_no_models(project):
+    def student(**section):
+        set_key(project, student=section)
+        return recipe_from_flags(project / "recipe.yaml", student=str(project / "one")).student
+
+    kept = {"max_length": 16, "abstain_below": 0.5}
+    expected = {"model": str(project / "one"), **kept}
+    assert student(model="base", revision="main", trust_remote_code=True, **kept).model_dump() == expected | {
+        "config": None, "tokenizer": None, "revision": None, "trust_remote_code": False,
+    }  # fmt: skip
+    assert student(config="base", tokenizer="base", **kept).model_dump(include=expected) == expected
+
+
+def test_a_trust_score_means_muka_however_it_is_given(project):
+    set_key(project, selection={"method": "pool"})
+
+    def method(**flags):
+        return recipe_from_flags(project / "recipe.yaml", **flags).selection.method
+
+    assert method() == "pool"
+    assert method(trust="energy") == method(assignments=["selection.trust=energy"]) == "muka"
+    assert method(method="vkd", assignments=["selection.trust=energy"]) == "vkd"
+    assert method(assignments=["selection.method=vkd", "selection.trust=energy"]) == "vkd"
+
+
+def test_check_tells_what_has_no_effect_and_refuses_other_scores(run, project):
+    set_key(project, uncertainty={}, scores="shared")
+    said = run("check", "recipe.yaml", "--scope", "tail", "--no-adaptive", "--inject-dropout", 0.3)
+    assert said.exit_code == 0, said.stderr
+    assert "no effect: uncertainty.scope, uncertainty.adaptive, uncertainty.inject_dropout" in said.stderr
+    assert run("score", "recipe.yaml").exit_code == 0
+    assert run("check", "recipe.yaml").exit_code == 0
+    for command in ("check", "amalgamate"):
+        for extra in ([], ["--overwrite"]):
+            refused = run(command, "recipe.yaml", "--seed", 9, *extra)
+            assert (refused.exit_code, "'seed': stored 0, now 9" in refused.stderr) == (2, True)
+    set_key(project, uncertainty={"passes": 0}, scores=None)
+    assert run("score", "recipe.yaml").exit_code == 0
+    assert "start over with --overwrite" in run("check", "recipe.yaml", "--seed", 9).stderr
+    assert run("check", "recipe.yaml", "--seed", 9, "--overwrite").exit_code == 0
+    (project / "folder").mkdir()
+    (project / "folder" / "thesis.tex").write_text("x")
+    refused = run("check", "recipe.yaml", "--set", "scores=folder")
+    assert (refused.exit_code, "is no score store" in refused.stderr) == (2, True)
+
+
+def test_a_student_of_pairs_is_measured_on_pairs_and_without_its_teachers(run, project):
+    def pairs(name, start, column):
+        rows = [f"{text},{text[::-1]},music" for text in texts(9, start)]
+        (project / name).write_text(f"text,{column},label\n" + "\n".join(rows), encoding="utf-8")
+
+    pairs("pool.csv", 0, "other")
+    pairs("same.csv", 100, "other")
+    pairs("single.csv", 100, "note")
+    set_key(project, data={"texts": "pool.csv", "pair_column": "other"}, uncertainty={}, test="same.csv")
+    assert run("amalgamate", "recipe.yaml", "--set", "training.max_steps=1").exit_code == 0
+    record = json.loads((project / "out" / "run.json").read_text())
+    measured = run("evaluate", "out", "-d", "same.csv", "--json")
+    assert json.loads(measured.stdout)["risk_coverage"] == record["test"]["risk_coverage"]
+    for command in ("evaluate", "predict"):
+        refused = run(command, "out", "-d", "single.csv")
+        assert (refused.exit_code, "no column 'other'" in refused.stderr) == (2, True)
+    (project / "two").rename(project / "moved")
+    alone = run("evaluate", "out", "-d", "same.csv", "--json")
+    assert alone.exit_code == 0, alone.stderr
+    assert "the student alone is measured: no such teacher folder" in alone.stderr
+    assert json.loads(alone.stdout)["student"] == record["test"]["student"]
+    assert json.loads(alone.stdout)["selection"] is None
+
+
 def test_predict_and_evaluate_work_on_any_classifier(run, project):
     result = run("predict", "one", "play some jazz", "weather in rome")
     assert result.exit_code == 0, result.stderr
@@ -124,6 +195,13 @@ def test_env_lists_versions(run):
         (["predict", "one", "hi", "--temperature", "0"], 2, "not a temperature: 0"),
         (["predict", "one", "hi", "--abstain-below", "50"], 2, "not a probability: 50"),
         (["amalgamate", "none.yaml"], 2, "no such recipe"),
+        (["init", "nodir/recipe.yaml"], 2, "no such folder"),
+        (["init", "test.csv/recipe.yaml"], 2, "no such folder"),
+        (["check", "recipe.yaml", "-o", "test.csv/sub"], 2, "output: a file where a folder should be"),
+        (["amalgamate", "recipe.yaml", "-o", "test.csv/sub"], 2, "output: a file where a folder should be"),
+        (["score", "recipe.yaml", "--set", "scores=test.csv"], 2, "scores: a file where a folder should be"),
+        (["predict", "x" * 5000, "hi"], 2, "too long for the name of a file"),
+        (["evaluate", "one", "-d", "x" * 5000], 2, "too long for the name of a file"),
         (["amalgamate", "recipe.yaml", "--nonsense"], 2, "No such option"),
         (["amalgamate", "recipe.yaml", "--set", "uncertainty.pases=4"], 2, "did you mean 'passes'?"),
         (["amalgamate", "recipe.yaml", "--passes", "few"], 2, "passes"),
@@ -205,6 +283,14 @@ def edit_config(folder, **changes):
                 set_key(p, data={"texts": "texts.jsonl", "long_texts": "error"}),
             ),
             "1 text(s) are longer than the 48 tokens",
+        ),
+        (
+            lambda p: (
+                make_tokenizer(p / "base", max_length=8),
+                write(p / "texts.jsonl", json.dumps({"text": "music " * 9}) + '\n{"text": "a"}\n'),
+                set_key(p, data={"texts": "texts.jsonl", "long_texts": "error"}),
+            ),
+            "1 text(s) are longer than the 8 tokens the student reads",
         ),
         (
             lambda p: edit_config(p / "one", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),

@@ -71,6 +71,16 @@ def test_pairs_and_labels(tmp_path):
     assert labelled.ids[0] == labelled.ids[2] != labelled.ids[1]
 
 
+def test_the_second_text_is_guessed_for_nothing_else(tmp_path):
+    file = write(tmp_path / "a.csv", "answer,question,topic,label\na,q,t,x\n")
+    corpus = read_corpus(DataSpec(texts=[file], text_column="answer", pair_column="topic"), with_labels=True)
+    assert (corpus.pairs, corpus.labels) == (("t",), ("x",))
+    two = write(tmp_path / "b.csv", "text,content,label\na,b,x\n")
+    assert read_corpus(DataSpec(texts=[two], pair_column="text")).texts == ("b",)
+    other = write(tmp_path / "c.jsonl", '{"query": "q", "answer": "a", "n": 1}\n')
+    assert read_corpus(DataSpec(texts=[other], pair_column="query")).texts == ("a",)
+
+
 def test_a_label_column_is_not_even_decoded_while_amalgamating(tmp_path):
     schema = pa.schema([("text", pa.string()), ("label", pa.binary())])
     pq.write_table(pa.table({"text": ["a"], "label": [b"\xff"]}, schema=schema), tmp_path / "a.parquet")
@@ -92,6 +102,7 @@ def test_a_label_column_is_not_even_decoded_while_amalgamating(tmp_path):
         ("a.txt", "\n \n", "every text is empty", "a.txt"),
         ("a.csv", "text,n\na,1\nb\n", "ragged row: 1 cell", "a.csv:3"),
         ("a.csv", 'text\n"open\n', "not valid CSV", "a.csv:2"),
+        ("a.csv", "text,n,text,,\na,1,b,,\n", "two columns are named 'text'", "a.csv:1"),
         ("a.txt", b"caf\xe9", "not UTF-8: byte 3 is 0xe9", "a.txt"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', "not valid JSON", "a.jsonl:2"),
         ("a.jsonl", '{"text": "a"}\n{"text": 3.5}\n', "holds 3.5, not text", "a.jsonl:2"),
@@ -114,6 +125,14 @@ def test_bad_files_are_refused_by_name_and_line(tmp_path, name, content, what, w
     assert what in caught.value.what
     assert caught.value.where == str(tmp_path / where)
     assert caught.value.hint
+
+
+def test_columns_of_one_name(tmp_path):
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(CorpusError, match="two columns are named 'text'"):
+        read_corpus(DataSpec(texts=[str(tmp_path / "a.parquet")]))
+    assert read_corpus(DataSpec(texts=[write(tmp_path / "a.csv", "text,,\na,,\n")])).texts == ("a",)
 
 
 def test_missing_files_columns_and_empty_folders(tmp_path):

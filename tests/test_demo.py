@@ -42,7 +42,11 @@ def test_the_demo_plays_from_start_to_end_and_again(tmp_path, monkeypatch, capsy
     assert (tmp_path / "demo" / "merged" / "model.safetensors").exists()
     with pytest.raises(OutputError, match="not empty"):
         play.run(tmp_path / "demo")
+    # As if killed before its end, when teachers of another kind had been trained.
+    (tmp_path / "demo" / "merged" / "run.json").unlink()
+    monkeypatch.setattr(play, "TEACHER_TEXTS", 96)
     play.run(tmp_path / "demo", overwrite=True)
+    assert (tmp_path / "demo" / "merged" / "run.json").exists()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "recipe.yaml").write_text("teachers: []")
     with pytest.raises(OutputError, match="not empty"):

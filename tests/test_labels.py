@@ -24,6 +24,20 @@ def test_prefix_keeps_shared_names_apart_and_leaves_others_alone():
     assert space.names == ("a/other", "x", "b/Other", "y")
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"a": ["x", "a/x"], "b": ["x", "z"]},
+        {"a": ["a/x", "x"], "b": ["x", "z"]},
+        {"b": ["x", "A/X"], "a": ["x", "z"]},
+        {"a": ["x", "y"], "b": ["x", "a/x"]},
+    ],
+)
+def test_a_prefixed_name_that_is_taken_is_refused(labels):
+    with pytest.raises(LabelError, match=r"two labels would be named '[aA]/[xX]'"):
+        LabelSpace.union(labels, "prefix")
+
+
 def test_error_names_the_shared_label_and_both_teachers():
     with pytest.raises(LabelError) as caught:
         LabelSpace.union({"a": ["x", "y"], "b": ["X", "z"]}, "error")

@@ -82,6 +82,26 @@ def test_foreign_content_is_never_deleted(tmp_path, overwrite):
         RunFolder(tmp_path / "thesis.tex").begin(recipe(), overwrite=overwrite)
 
 
+def test_what_an_unfinished_run_has_read_may_be_outdated(tmp_path):
+    """Its inputs changed, not its recipe: overwritten, nothing of it goes on."""
+    for name in ("checkpoints", "logs", "scores"):
+        RunFolder(tmp_path).begin(recipe())
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "old").touch()
+    (tmp_path / "notes.md").touch()
+    assert RunFolder(tmp_path).begin(recipe(), overwrite=True) is True
+    assert RunFolder(tmp_path).begin(recipe(), overwrite=True, outdated=True) is False
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".muka-fast", "notes.md", "recipe.yaml"]
+
+
+def test_a_folder_named_scores_is_not_ours_by_its_name(tmp_path):
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "football.csv").touch()
+    with pytest.raises(OutputError, match="holds no muka-fast run"):
+        RunFolder(tmp_path).begin(recipe(), overwrite=True, outdated=True)
+    assert (tmp_path / "scores" / "football.csv").exists()
+
+
 def test_a_folder_with_only_scores_is_used(tmp_path):
     (tmp_path / "scores").mkdir()
     assert RunFolder(tmp_path).begin(recipe()) is True

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,16 @@ import yaml
 
 from muka_fast.errors import RecipeError
 from muka_fast.reading import build_recipe, read_recipe, template
+from muka_fast.recipe import (
+    DataSpec,
+    LabelSpec,
+    Recipe,
+    SelectionSpec,
+    StudentSpec,
+    TeacherSpec,
+    TrainingSpec,
+    UncertaintySpec,
+)
 
 
 def tree(**extra):
@@ -124,6 +135,57 @@ def test_the_template_is_a_valid_recipe(tmp_path):
     assert recipe.uncertainty == plain.uncertainty
     assert recipe.selection == plain.selection
     assert recipe.training == plain.training
+
+
+def test_the_template_has_every_key():
+    tree_ = yaml.safe_load(re.sub(r"(?m)^( *)# ([a-z_]+:( |$))", r"\1\2", template()))
+    assert tree_.keys() == Recipe.model_fields.keys()
+    assert set().union(*tree_["teachers"]) == TeacherSpec.model_fields.keys()
+    assert tree_["data"].keys() | tree_["test"].keys() == DataSpec.model_fields.keys()
+    sections = {
+        "student": StudentSpec,
+        "labels": LabelSpec,
+        "uncertainty": UncertaintySpec,
+        "selection": SelectionSpec,
+        "training": TrainingSpec,
+    }
+    for key, section in sections.items():
+        assert tree_[key].keys() == section.model_fields.keys()
+
+
+def test_labelled_texts_are_paired_as_the_data_and_come_from_the_test_split():
+    pairs = {"texts": "t.csv", "pair_column": "b"}
+    for test in ("hub:o/n", {"texts": "hub:o/n"}, {"texts": "hub:o/n", "pair_column": None}):
+        read = build(tree(data=pairs, test=test)).test
+        assert (read.pair_column, read.split) == ("b", "test")
+    told = build(tree(data=pairs, test={"texts": "hub:o/n", "pair_column": "c", "split": "train"})).test
+    assert (told.pair_column, told.split) == ("c", "train")
+    assert build(tree(test="hub:o/n")).test.pair_column is None
+    assert build(tree(data="hub:o/n")).data.split == "train"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ([], []),
+        (["uncertainty.scope=full", "uncertainty.passes=0"], []),
+        (["uncertainty.scope=tail", "uncertainty.passes=4"], []),  # of an unsure pool
+        (["selection.method=muka", "uncertainty.scope=tail", "uncertainty.adaptive=false"], []),
+        (
+            ["uncertainty.scope=tail", "uncertainty.adaptive=false", "uncertainty.inject_dropout=0.3"],
+            ["no effect: uncertainty.scope, uncertainty.adaptive, uncertainty.inject_dropout; method 'pool'"],
+        ),
+        (["selection.trust=energy", "uncertainty.scope=head"], ["no effect: uncertainty.scope; trust 'energy'"]),
+        (["selection.method=vkd", "uncertainty.passes=16"], ["uncertainty.passes 16 only costs time; method 'vkd'"]),
+        (["selection.trust=energy", "uncertainty.passes=16"], ["uncertainty.passes 16 only costs time; trust"]),
+        (["selection.method=vkd", "uncertainty.passes=16", "scores=shared"], []),
+        (["selection.method=pool", "selection.trust=energy"], ["no effect: selection.trust 'energy'; only method"]),
+    ],
+)
+def test_settings_that_nothing_reads_are_told(overrides, told):
+    recipe = build(tree(), overrides)
+    for said in (recipe.unread(), build(yaml.safe_load(recipe.dump())).unread()):
+        assert [line.startswith(start) for line, start in zip(said, told, strict=True)] == [True] * len(told)
 
 
 def test_passes_stop_early_where_their_trust_score_says_when():

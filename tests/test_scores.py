@@ -81,10 +81,25 @@ def test_foreign_folders_and_unreadable_manifests_are_refused(tmp_path):
     (tmp_path / "other" / "x").write_text("x")
     with pytest.raises(ScoreStoreError, match="no score store"):
         ScoreStore(tmp_path / "other", MANIFEST)
+    with pytest.raises(ScoreStoreError, match="no score store"):
+        ScoreStore.exists_for(tmp_path / "other", MANIFEST)
     ScoreStore(tmp_path / "s", MANIFEST)
     (tmp_path / "s" / "manifest.json").write_text("{")
     with pytest.raises(ScoreStoreError, match="unreadable manifest"):
         ScoreStore(tmp_path / "s", MANIFEST)
+
+
+def test_the_hint_is_one_that_works_where_it_is_given(tmp_path):
+    ScoreStore(tmp_path / "s", MANIFEST)
+    with pytest.raises(ScoreStoreError) as caught:
+        ScoreStore(tmp_path / "s", MANIFEST | {"passes": 8})
+    assert caught.value.hint == "choose another 'scores' folder, or delete this store"
+    for content in (None, "{"):
+        if content is not None:
+            (tmp_path / "s" / "manifest.json").write_text(content)
+        with pytest.raises(ScoreStoreError) as caught:
+            ScoreStore.exists_for(tmp_path / "s", MANIFEST | {"passes": 8}, hint="begin again")
+        assert caught.value.hint == "begin again"
 
 
 def test_shards_follow_from_the_ids_alone():

@@ -5,9 +5,11 @@ import pytest
 import torch
 from conftest import make_model, make_tokenizer
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from muka_fast.checkpoints import find_checkpoint
 from muka_fast.errors import LabelError, MachineError, ModelError
+from muka_fast.prediction import Classifier
 from muka_fast.recipe import TeacherSpec
 from muka_fast.teachers import describe_teachers, load_teacher
 from muka_fast.uncertainty.dropout import find_sites
@@ -109,6 +111,19 @@ def test_unusable_folders_are_refused_with_a_fix(model_folder, damage, message):
     assert str(folder) in caught.value.where
     assert caught.value.hint
     assert "\n" not in caught.value.what
+
+
+def test_a_tokenizer_of_another_model_is_refused(model_folder):
+    folder = model_folder("one")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens([f"more{n}" for n in range(200)])
+    tokenizer.save_pretrained(folder)
+    message = rf"the tokenizer has {len(tokenizer)} tokens, the model embeds 128"
+    with pytest.raises(ModelError, match=message):
+        describe(folder, model_folder("two", seed=1))
+    with pytest.raises(ModelError, match=message) as caught:
+        Classifier.load(str(folder), CPU)
+    assert str(folder) in caught.value.where
 
 
 def test_equal_weights_under_two_names_are_one_teacher(model_folder, tmp_path):

@@ -1,11 +1,16 @@
 import contextlib
 import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from conftest import texts
 from torch.utils.data import DataLoader
+from transformers import trainer_callback as training_callbacks
+from transformers.integrations import integration_utils
 
 from muka_fast import training
 from muka_fast.corpus import build_corpus
@@ -45,8 +50,8 @@ def test_validation_is_a_split():
     assert [len(part) for part in split_validation(2, 0.4, 0)] == [1, 1]
 
 
-def parts(student, count=48):
-    corpus = build_corpus(texts(count))
+def parts(student, count=48, start=0):
+    corpus = build_corpus(texts(count, start))
     rows = encode(student.tokenizer, corpus, student.max_length).rows
     targets = np.eye(3, dtype=np.float32)[
         [("music" in t) + 2 * ("music" not in t and "jazz" in t) for t in corpus.texts]
@@ -58,12 +63,16 @@ def parts(student, count=48):
     )
 
 
-def train(folder, model, *, validation=True, **settings):
+def train(folder, model, *, validation=True, change=lambda data: None, start=0, logs=None, say=None, **settings):
     student = load_student(StudentSpec(model=str(model)), NAMES, seed=0)
-    data, held = parts(student)
+    data, held = parts(student, start=start)
+    change(data)
+    progress = Progress(silent=True)
+    if say is not None:
+        progress.say = say
     spec = TrainingSpec(**({"epochs": 6, "batch_size": 8, "learning_rate": 5e-3, "evaluations": 3} | settings))
     result = train_student(
-        student, data, held if validation else None, spec, folder, seed=0, device=CPU, progress=Progress(silent=True)
+        student, data, held if validation else None, spec, folder, seed=0, device=CPU, progress=progress, logs=logs
     )
     return student.model, result
 
@@ -113,6 +122,86 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder, monke
     pieces, _ = train(tmp_path / "b", base, batch_size=8, gradient_accumulation=5, **options)
     for one, two in zip(whole.parameters(), pieces.parameters(), strict=True):
         assert torch.allclose(one, two, atol=2e-4)
+
+
+def other_target(data):
+    data.targets[3] = data.targets[3][::-1].copy()
+
+
+def other_importance(data):
+    data.importance[3] = 0.5
+
+
+@pytest.mark.parametrize(
+    "now",
+    [{"start": 1}, {"change": other_target}, {"change": other_importance}, {"model": "another"}, {"epochs": 3}],
+    ids=["texts", "targets", "importance", "student", "settings"],
+)
+@pytest.mark.parametrize("steps", [None, 20], ids=["done", "halfway"])
+def test_checkpoints_of_another_training_are_discarded(now, steps, tmp_path, model_folder):
+    said = []
+    bases = {"base": model_folder("base"), "another": model_folder("another", seed=5)}
+    now = {"epochs": 2} | now
+    base = bases[now.pop("model", "base")]
+    train(tmp_path / "run", bases["base"], epochs=2, evaluations=2)
+    if steps is not None:
+        shutil.rmtree(tmp_path / "run" / "checkpoint-10")
+    resumed, _ = train(tmp_path / "run", base, say=said.append, evaluations=2, **now)
+    fresh, _ = train(tmp_path / "fresh", base, say=said.append, evaluations=2, **now)
+    assert len([line for line in said if "training anew" in line]) == 1
+    for one, two in zip(resumed.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_the_last_weights_are_validated_and_once_only(tmp_path, model_folder, monkeypatch):
+    """With a default flow like transformers 4's, which validates at multiples of the interval only."""
+    flow = training_callbacks.DefaultFlowCallback.on_step_end
+
+    def plain(self, args, state, control, **kwargs):
+        flow(self, args, state, control, **kwargs)
+        control.should_evaluate = state.global_step % state.eval_steps == 0
+        return control
+
+    for patched in (False, True):
+        if patched:
+            monkeypatch.setattr(training_callbacks.DefaultFlowCallback, "on_step_end", plain)
+        _, result = train(tmp_path / f"run{patched}", model_folder("base"), max_steps=10)
+        assert [entry["step"] for entry in result.history if "eval_loss" in entry] == [4, 8, 10]
+
+
+class Writer:
+    """Stands for TensorBoard's, which is no dependency."""
+
+    def __init__(self, log_dir):
+        Path(log_dir).mkdir(parents=True, exist_ok=True)
+        self.file = Path(log_dir) / "events"
+
+    def add_scalar(self, name, value, step):
+        with self.file.open("a") as file:
+            print(name, step, file=file)
+
+    def add_text(self, *args):
+        pass
+
+    def flush(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_tensorboard_writes_where_it_is_told(tmp_path, model_folder, monkeypatch):
+    monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=Writer))
+    base, options = model_folder("base"), {"max_steps": 4, "evaluations": 2, "report_to": "tensorboard"}
+    train(tmp_path / "run", base, logs=tmp_path / "logs", **options)
+    assert (tmp_path / "logs" / "events").read_text().count("eval/loss") == 2
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name in ("runs", "logs")]
+    train(tmp_path / "run", base, logs=tmp_path / "logs", **options | {"report_to": []})  # the same training
+    assert (tmp_path / "logs" / "events").exists()
+    train(tmp_path / "run", base, logs=tmp_path / "logs", **options | {"max_steps": 2})
+    assert "eval/loss 4" not in (tmp_path / "logs" / "events").read_text()
 
 
 def test_patience_stops_early(tmp_path, model_folder):

@@ -66,7 +66,11 @@ def recipe_from_flags(
     if teacher:
         tree["teachers"] = [absolute(model) for model in teacher]
     if student:
-        tree["student"] = absolute(student)
+        section = tree.get("student")
+        own = section if isinstance(section, dict) else {}
+        # The other keys say where the file's model comes from, and whether its code may run.
+        tree["student"] = {key: own[key] for key in ("max_length", "abstain_below") if key in own}
+        tree["student"]["model"] = absolute(student)
     for key, texts in (("data", data), ("test", test)):
         if texts:
             section = tree.get(key)
@@ -82,7 +86,8 @@ def recipe_from_flags(
         "method": "selection.method",
         "trust": "selection.trust",
     }
-    if flags.get("trust") is not None and flags.get("method") is None:
+    told = {assignment.partition("=")[0] for assignment in assignments or []}
+    if (flags.get("trust") is not None or "selection.trust" in told) and flags.get("method") is None:
         flags["method"] = "muka"  # whatever the file says: no other method has a score
     given = [f"{places.get(key, key)}={value}" for key, value in flags.items() if value is not None]
     where = "command line" if file is None else str(file)

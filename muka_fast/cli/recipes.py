@@ -42,7 +42,10 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("re
 
     if path.exists():
         raise OutputError("the file exists", where=str(path), hint="give another name")
-    path.write_text(template(), encoding="utf-8")
+    try:
+        path.write_text(template(), encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise OutputError("no such folder", where=str(path.parent), hint="make it, or give another name") from None
     print(path)
 
 

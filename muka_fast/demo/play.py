@@ -121,9 +121,10 @@ def _make_folder(output: Path, overwrite: bool) -> None:
     if output.exists() and any(output.iterdir()) and not (overwrite and marker.exists()):
         hint = "--overwrite replaces the earlier demo" if marker.exists() else "give another folder"
         raise OutputError("the folder is not empty", where=str(output), hint=hint)
+    output.mkdir(parents=True, exist_ok=True)
+    marker.touch()  # first: killed after it, the folder is still the demo's
     for folder in (output / "teachers", output / "student"):
-        folder.mkdir(parents=True, exist_ok=True)
-    marker.touch()
+        folder.mkdir(exist_ok=True)
 
 
 def _write_texts(output: Path, seed: int) -> None:

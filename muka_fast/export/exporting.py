@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 
 from muka_fast.checkpoints import (
+    TOKENIZER_FILES,
     WEIGHT_FILES,
     check_weights,
     find_checkpoint,
@@ -38,6 +40,9 @@ from muka_fast.teachers import check_head
 
 PRECISIONS = ("fp32", "fp16", "int8")
 FUSIONS = ("none", "cpu", "cuda")
+_GRAPHS = ("model.onnx", *(f"model_{precision}.onnx" for precision in PRECISIONS))
+# All that an export ever writes; --overwrite deletes nothing else.
+_OURS = (RECORD, "config.json", *_GRAPHS, *(f"{graph}.data" for graph in _GRAPHS), *TOKENIZER_FILES, "*.jinja")
 _LIBRARIES = (*PACKAGES, "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -102,7 +107,7 @@ def export(
         texts: What graph and model are compared on; default: utterances of the demo.
         labelled: Labelled texts: fp16 and int8 are then judged by accuracy.
         bounds: What they may lose.
-        overwrite: Replace an earlier export.
+        overwrite: Replace an earlier export; other files beside it stay.
         progress: Where to tell how far it is; default stderr.
 
     Raises:
@@ -178,7 +183,7 @@ def export(
 
 
 def _replace(output: Path, staging: Path) -> None:
-    """Put a finished folder in the place of an earlier one, which goes last."""
+    """Put a finished folder in the place of an earlier one, which goes last; what is not an export's moves over."""
     old = staging.with_name(f"{staging.name}.old")
     if output.exists():
         output.rename(old)
@@ -188,6 +193,10 @@ def _replace(output: Path, staging: Path) -> None:
         if old.exists():
             old.rename(output)
         raise
+    for entry in sorted(old.iterdir()) if old.exists() else ():
+        ours = any(fnmatch.fnmatch(entry.name, pattern) for pattern in _OURS)
+        if not ours and not (output / entry.name).exists():
+            entry.rename(output / entry.name)
     shutil.rmtree(old, ignore_errors=True)
 
 

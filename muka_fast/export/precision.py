@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from muka_fast.errors import CheckFailed
+from muka_fast.errors import CheckFailed, machine_error
 from muka_fast.export.graph import silence
 
 
@@ -42,12 +42,16 @@ LADDER = (
 def _writing(target: Path) -> Iterator[None]:
     """Write a graph with the libraries' converters; whatever they raise becomes a refusal of this one form.
 
+    But a full disk or memory is no fault of the form.
+
     The folder becomes the present one: onnx looks there whether a weight file of that name exists, and would refuse.
     """
     with silence(), contextlib.chdir(target.parent):
         try:
             yield
         except Exception as error:
+            if (known := machine_error(error)) is not None:
+                raise known from error
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise CheckFailed(
                 f"it cannot be converted: {reason[0][:200]}", where=str(target), hint="export without this precision"

@@ -196,6 +196,20 @@ def test_the_present_folder_is_a_folder(bert, tmp_path, monkeypatch):
     assert_equal_outputs(tmp_path / "here", bert)
 
 
+def test_overwriting_an_export_deletes_only_what_an_export_writes(bert, tmp_path):
+    out = tmp_path / "out"
+    export(str(bert), out, precisions=("fp32", "fp16"))
+    (out / "serve.py").write_text("mine")
+    (out / "notes").mkdir()
+    (out / "notes" / "a.md").write_text("mine too")
+    export(str(bert), out, overwrite=True)
+    assert (out / "serve.py").read_text() == "mine"
+    assert (out / "notes" / "a.md").read_text() == "mine too"
+    assert not (out / "model_fp16.onnx").exists()
+    assert_equal_outputs(out, bert)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bert", "out"]
+
+
 @pytest.mark.parametrize(
     ("problem", "message"), [("regression", "regression"), ("multi_label_classification", "multi-label")]
 )
