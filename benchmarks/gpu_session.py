@@ -7,8 +7,8 @@
    lengths of questions and of news in bf16.
 
 Writes ``OUT.json``, which ``benchmarks/performance.py`` shows like every result of ``muka-fast bench``, and the same as
-tables, ``OUT.txt``, after every part; a part that fails is a line in them, and the exit code 1. Needs torch, triton,
-transformers, numpy, pytest.
+tables, ``OUT.txt``, after every row and turn; a row that fails is a line in them, and the exit code 1. Needs torch,
+triton, transformers, numpy, pytest.
 
     python benchmarks/gpu_session.py --out benchmarks/results/bench-gpu-NAME
 """
@@ -20,12 +20,14 @@ import importlib.util
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +61,30 @@ def run_tests(limit: float) -> dict[str, Any]:
     if importlib.util.find_spec("xdist"):  # most of the time goes into compiling, on one core a process
         command += ["-n", str(min(16, os.cpu_count() or 1))]
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit, check=False, env=alone)
-        code, output = done.returncode, done.stdout + (done.stderr if done.returncode else "")
-    except subprocess.TimeoutExpired as error:
-        code, output = 124, (error.stdout or b"").decode() if isinstance(error.stdout, bytes) else str(error.stdout)
+    code, output = run_limited(command, limit, alone)
     return {"exit": code, "seconds": time.perf_counter() - started, "tail": output[-6000:]}
+
+
+def run_limited(command: Sequence[str], limit: float, environment: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command, and end it after ``limit`` seconds with every process it began.
+
+    Returns:
+        Its exit code, 124 if it was ended, and its output, with its errors if it failed.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+    ) as running:
+        try:
+            output, errors = running.communicate(timeout=limit)
+            code = running.returncode
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            code, (output, errors) = 124, running.communicate()
+        finally:
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
+    return code, output + (errors if code else "")
 
 
 def workloads() -> dict[str, list[np.ndarray]]:
@@ -82,23 +102,100 @@ def workloads() -> dict[str, list[np.ndarray]]:
     return {name: rows(lengths) for name, lengths in zip(LENGTHS, drawn, strict=True)}
 
 
+def write(path: Path, content: str) -> None:
+    """Write a file whole or not at all."""
+    staged = path.with_name(f".{path.name}.tmp")
+    staged.write_text(content, encoding="utf-8")
+    os.replace(staged, path)
+
+
+class Session:
+    """What is measured, and the files that hold it from the first row on.
+
+    Args:
+        out: The files to write, without ending.
+        record: What is known before anything is measured.
+        ceilings: Of the device.
+        started: When the session began, on ``time.perf_counter``'s clock.
+        seconds: No row is set up after this long.
+    """
+
+    def __init__(
+        self,
+        out: Path,
+        record: dict[str, Any],
+        ceilings: Ceilings,
+        device: torch.device,
+        started: float,
+        seconds: float,
+    ) -> None:
+        self.json, self.text = (out.with_name(out.name + ending) for ending in (".json", ".txt"))
+        self.record = record | {"suites": {}, "failed": {}}
+        self._ceilings, self._device = ceilings, device
+        self._started, self._deadline = started, started + seconds
+        out.parent.mkdir(parents=True, exist_ok=True)
+
+    def keep(self) -> None:
+        """Write what there is."""
+        record = self.record
+        record["seconds"] = time.perf_counter() - self._started
+        settle(record, self._ceilings)
+        write(self.json, json.dumps(record, indent=2) + "\n")
+        tests = record.get("tests", {"exit": "not run", "tail": ""})
+        failed = "".join(f"{name} failed: {why}\n" for name, why in record["failed"].items())
+        write(self.text, f"tests: exit {tests['exit']}\n{tests['tail']}\n{failed}{markdown(record)}")
+
+    def timed(self, name: str, build: Callable[[], Suite], **limits: Any) -> None:
+        """Time a suite; a row or a suite that fails is kept as a line, and the next one begins."""
+        print(name, flush=True)
+        failed, suites = self.record["failed"], self.record["suites"]
+
+        def note(what: str, error: Exception) -> None:
+            failed[what] = f"{type(error).__name__}: {error}".splitlines()[0]
+            traceback.print_exception(error)
+
+        def keep(suite: Suite, rows: dict[str, dict[str, Any]]) -> None:
+            suites[name] = suite.record(rows)
+            self.keep()
+
+        try:
+            suite = build()
+            rows = measure(
+                suite,
+                self._ceilings,
+                self._device,
+                deadline=self._deadline,
+                failed=lambda row, error: note(f"{name}, {row}", error),
+                keep=partial(keep, suite),
+                **limits,
+            )
+        except Exception as error:  # noqa: BLE001 - the session is worth more than its first failure
+            note(name, error)
+        else:
+            for row, found in rows.items():
+                if found.get("missing") == NO_TIME:
+                    failed[f"{name}, {row}"] = NO_TIME
+                if found.get("backend", "triton") != "triton" and "PyTorch" not in row:
+                    failed[f"{name}, {row}"] = f"ran on {found['backend']}"
+        self.keep()
+        with suppress(RuntimeError):  # a device that has failed for good
+            torch.cuda.empty_cache()
+
+
 def main() -> None:
-    """Run the session; every part's result is written as soon as it is there."""
+    """Run the session; every row's result is written as soon as it is there."""
     import transformers
     import triton
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="files to write, without ending")
     parser.add_argument("--skip-tests", action="store_true")
-    parser.add_argument("--seconds", type=float, default=450.0, help="no suite is begun after this long (default: 450)")
+    parser.add_argument("--seconds", type=float, default=400.0, help="no row is set up after this long (default: 400)")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("no CUDA device is visible: this session measures on one")
     started, device = time.perf_counter(), torch.device("cuda")
-    deadline = started + args.seconds
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    ceilings = Ceilings.measure(device)
-    record: dict[str, Any] = {
+    known: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": "bench",
         "device": torch.cuda.get_device_name(),
@@ -109,51 +206,26 @@ def main() -> None:
             "transformers": transformers.__version__,
             "cuda": torch.version.cuda,
         },
-        "suites": {},
-        "failed": {},
     }
-
-    def keep() -> None:
-        record["seconds"] = time.perf_counter() - started
-        settle(record, ceilings)
-        args.out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        tests = record.get("tests", {"exit": "not run", "tail": ""})
-        failed = "".join(f"{name} failed: {why}\n" for name, why in record["failed"].items())
-        shown = f"tests: exit {tests['exit']}\n{tests['tail']}\n{failed}{markdown(record)}"
-        args.out.with_suffix(".txt").write_text(shown, encoding="utf-8")
-
-    def timed(name: str, build: Callable[[], Suite]) -> None:
-        """Time a suite; what fails is kept as a line, and the next one begins."""
-        print(name, flush=True)
-        try:
-            suite = build()
-            rows = measure(suite, ceilings, device, repeats=5, seconds=20.0, least=1, deadline=deadline)
-        except Exception as error:  # noqa: BLE001 - the session is worth more than its first failure
-            record["failed"][name] = f"{type(error).__name__}: {error}".splitlines()[0]
-            traceback.print_exc()
-        else:
-            record["suites"][name] = suite.record(rows)
-            for row, found in rows.items():
-                if found.get("missing") == NO_TIME:
-                    record["failed"][f"{name}, {row}"] = NO_TIME
-                if found.get("backend", "triton") != "triton" and "PyTorch" not in row:
-                    record["failed"][f"{name}, {row}"] = f"ran on {found['backend']}"
-        keep()
-        torch.cuda.empty_cache()
-
+    session = Session(args.out, known, Ceilings.measure(device), device, started, args.seconds)
+    record = session.record
     if not args.skip_tests:
         record["tests"] = run_tests(TEST_LIMIT)
-        keep()
+        session.keep()
+    timed = partial(session.timed, repeats=5, seconds=20.0, least=1)
     for dtype in (torch.bfloat16, torch.float32):
         name = str(dtype).removeprefix("torch.")
         timed(f"kernels, {name}", partial(kernels.suite, kernels.Shape(), dtype, device))
-    model = scoring.made_up("bert-base", device)
+    model = cache(partial(scoring.made_up, "bert-base", device))
     texts = workloads()
     for name, precision in ((LENGTHS[0], "bf16"), (LENGTHS[0], "fp32"), (LENGTHS[2], "bf16"), (LENGTHS[1], "bf16")):
         workload = Workload(texts[name], TOKENS, device, 16)
-        build = partial(scoring.suite, model, workload, few=64, precision=precision)
+
+        def build(workload: Workload = workload, precision: str = precision) -> Suite:
+            return scoring.suite(model(), workload, few=64, precision=precision)
+
         timed(f"scoring, {name}, {precision}", build)
-    print(args.out.with_suffix(".txt").read_text(encoding="utf-8"))
+    print(session.text.read_text(encoding="utf-8"))
     if record["failed"] or record.get("tests", {"exit": 0})["exit"]:
         sys.exit("error: something failed: see above")
 

@@ -57,11 +57,31 @@ def encode(tokenizer: Any, corpus: Corpus, max_length: int) -> Encoded:
                     "a text has no tokens", where=f"text {corpus.texts[index][:40]!r}", hint="leave it out"
                 )
             if tokens[-1] > max_length:
-                cut = tokenizer(*arguments([index]), truncation=True, max_length=max_length)
-                row = {key: cut[key][0] for key in cut}
+                gone = _surplus(whole, offset, max_length, tokenizer.truncation_side)
+                if gone is None:
+                    cut = tokenizer(*arguments([index]), truncation=True, max_length=max_length)
+                    row = {key: cut[key][0] for key in cut}
+                else:
+                    row = {key: values[: gone.start] + values[gone.stop :] for key, values in row.items()}
             rows.append({key: np.array(values, dtype=np.int32) for key, values in row.items()})
     lengths = np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)
     return Encoded(rows, lengths, np.array(tokens, dtype=np.int64))
+
+
+def _surplus(whole: Any, index: int, max_length: int, side: str) -> slice | None:
+    """Return which tokens of a text its tokenizer would cut off, or None where only the tokenizer knows.
+
+    Special tokens around the text stay. How pairs are cut, and by tokenizers in Python, is the tokenizer's own matter.
+    """
+    numbers = whole.sequence_ids(index) if whole.is_fast else []
+    if set(numbers) - {None} != {0}:
+        return None
+    own, surplus = numbers.count(0), len(numbers) - max_length
+    first = numbers.index(0)
+    if surplus >= own:
+        return None
+    start = first if side == "left" else first + own - surplus
+    return slice(start, start + surplus)
 
 
 def padded(tokenizer: Any, rows: Sequence[Row], device: torch.device) -> dict[str, torch.Tensor]:

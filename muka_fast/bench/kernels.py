@@ -2,7 +2,9 @@
 
 On CUDA the Triton kernels; elsewhere the PyTorch operations that stand in for them, masks by numpy. PyTorch's way is
 eager, and eager under ``torch.compile``. The floor: bytes that must be moved, at the speed of a copy, or matrix
-products. Calls are repeated on the same tensors: what a cache holds of them may take a share above one.
+products. Calls are repeated on the same tensors: what a cache holds of them may take a share above one. On CUDA the
+calls of a run are one CUDA graph, so that short kernels are timed and not the host that launches them; where they
+cannot be captured, the row says so.
 
 Needs torch and numpy alone (and triton on CUDA).
 """
@@ -22,6 +24,7 @@ from torch.nn.functional import dropout, gelu, layer_norm, linear, scaled_dot_pr
 
 from muka_fast.bench.timing import PEER, Row, Run, Suite, Work
 from muka_fast.kernels.layout import Drop, Layout
+from muka_fast.uncertainty.encoders import Linear
 from muka_fast.uncertainty.masks import Draw
 from muka_fast.uncertainty.operations import TorchOperations
 from muka_fast.uncertainty.packing import pack
@@ -175,11 +178,9 @@ def _operations(t: _Tensors) -> dict[str, Callable[[], Any]]:
     attend: Any = SimpleNamespace(
         heads=s.heads, width=s.width, scale=(s.width // s.heads) ** -0.5, site=drop, bias=None, window=None
     )
-    classify: Any = lambda x: linear(x, t.classifier)  # noqa: E731
-    classify.weight = t.classifier
     head: Any = SimpleNamespace(
         in_site=drop, site=second, dense=lambda x: linear(x, t.dense), activation=torch.tanh, norm=None,
-        classifier=classify,
+        classifier=Linear(t.classifier, None),
     )  # fmt: skip
     norm: Any = t.norm
     look: Any = SimpleNamespace(logits=torch.randn(s.texts, s.classes), features=np.zeros((s.texts, 1), np.float32))
@@ -203,20 +204,55 @@ def suite(shape: Shape, dtype: torch.dtype, device: torch.device, *, compiled: b
     )
     for name, case in cases(shape, dtype, device).items():
         work = Work(case.operations * calls, case.elements * element * calls)
-        rows.append(Row(name, partial(_repeated, case.ours, calls), calls, work, precision))
-        rows.append(Row(f"{name}, eager", partial(_repeated, case.eager, calls), calls, work, precision))
+        rows.append(Row(name, partial(_repeated, case.ours, calls, device), calls, work, precision))
+        rows.append(Row(f"{name}, eager", partial(_repeated, case.eager, calls, device), calls, work, precision))
         if compiled:
-            made = partial(_repeated, case.eager, calls, compiled=True)
+            made = partial(_repeated, case.eager, calls, device, compiled=True)
             rows.append(Row(f"{name}, compiled", made, calls, work, precision, excused=PEER))
     return Suite("call", rows, (), vars(shape) | {"dtype": str(dtype).removeprefix("torch.")})
 
 
-def _repeated(run: Run, calls: int, *, compiled: bool = False) -> Run:
+def _repeated(run: Run, calls: int, device: torch.device, *, compiled: bool = False) -> Run:
     """Return a run of several calls: on a GPU one call is over before it is waited for."""
-    one = torch.compile(run) if compiled else run
+    return _Calls(torch.compile(run) if compiled else run, calls, device)
 
-    def several() -> None:
-        for _ in range(calls):
-            one()
 
-    return several
+class _Calls:
+    """Several calls in one run.
+
+    Attributes:
+        launches: How a GPU is given them: as a CUDA graph, or one by one where they cannot be captured.
+    """
+
+    def __init__(self, run: Run, calls: int, device: torch.device) -> None:
+        self._run, self._calls = run, calls
+        self._replay: Run | None = None
+        if device.type == "cuda":
+            run()  # compiling cannot be captured
+            torch.cuda.synchronize()
+            self._replay = _captured(self._one_by_one)
+            self.launches = "one by one" if self._replay is None else "CUDA graph"
+
+    def _one_by_one(self) -> None:
+        for _ in range(self._calls):
+            self._run()
+
+    def __call__(self) -> None:
+        """Run them all."""
+        (self._replay or self._one_by_one)()
+
+
+def _captured(run: Run) -> Run | None:
+    """Return what replays the launches of ``run`` without the host's part in them, or None if it cannot be captured."""
+    graph = torch.cuda.CUDAGraph()
+    side = torch.cuda.Stream()
+    try:
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # what libraries set up for a stream they must not while it is captured
+            run()
+            torch.cuda.synchronize()
+            with torch.cuda.graph(graph, stream=side):
+                run()
+    except RuntimeError:
+        return None
+    return graph.replay

@@ -198,9 +198,11 @@ def _timed(suite: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     header += ["of floor", "bound by", "cold start"]
     rows = []
     for name, row in there.items():
-        backend = f" ({row['backend']})" if "backend" in row else ""
+        told = [row["backend"]] if "backend" in row else []
+        told += ["launched one by one"] if row.get("launches") == "one by one" else []
         quartiles = "…".join(map(seconds_text, row["quartiles"])) if turns > 2 else "–"
-        cells = [name + backend, seconds_text(row["seconds"]), quartiles, count_text(row["per_second"])]
+        way = f"{name} ({', '.join(told)})" if told else name
+        cells = [way, seconds_text(row["seconds"]), quartiles, count_text(row["per_second"])]
         cells += [count_text(row.get("passes_per_second"))] if sampled else []
         cells += [f"{suite['rows'][other]['seconds'] / row['seconds']:.2f}×" for other in against]
         cells += [share_text(row.get("share_of_floor")), row.get("bound_by", "–"), seconds_text(row["cold_seconds"])]

@@ -19,12 +19,12 @@ from torch import nn
 from muka_fast.errors import MukaError
 
 Run = Callable[[], Any]
-"""What is timed; its attribute ``backend``, if it has one, is kept."""
+"""What is timed; its attributes ``backend`` and ``launches``, if it has them, are kept."""
 OPTIONAL = (ImportError, MukaError)
 """What a row of this package's own may raise that needs what is optional."""
 PEER = (*OPTIONAL, AttributeError, RuntimeError)
 """What somebody else's may raise: it is not installed, or does not get along with what is."""
-NO_TIME = "no time was left"
+NO_TIME, NOT_YET = "no time was left", "not timed yet"
 LEAST_TURNS = 3
 """Fewer have no quartiles."""
 
@@ -172,6 +172,8 @@ def measure(
     least: int = LEAST_TURNS,
     deadline: float = float("inf"),
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    failed: Callable[[str, Exception], None] | None = None,
+    keep: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None,
 ) -> dict[str, dict[str, Any]]:
     """Time the rows, taking turns; every row has its turn or none has.
 
@@ -184,47 +186,71 @@ def measure(
         least: Turns there are in any case, if so many are asked for.
         deadline: On ``time.perf_counter``'s clock: no row is set up and, after the first, no turn begins after it.
         say: Told when a row is ready.
+        failed: Told of a row's error that is not excused; the row is then missing, and the others go on. None: such
+            an error ends the suite.
+        keep: Given what there is after every row's set-up and every turn.
 
     Returns:
         By row: seconds a unit (median) and their quartiles, units a second, cold start, work; or why it is missing.
     """
     begun = time.perf_counter()
     runs: dict[str, Run] = {}
-    found: dict[str, dict[str, Any]] = {}
+    cold: dict[str, float] = {}
+    missing: dict[str, str] = {}
+    times: dict[str, list[float]] = {row.name: [] for row in suite.rows}
+
+    def found() -> dict[str, dict[str, Any]]:
+        return {row.name: one(row) for row in suite.rows}
+
+    def one(row: Row) -> dict[str, Any]:
+        if row.name in missing or not times[row.name]:
+            return {"missing": missing.get(row.name, NOT_YET)}
+        told = {name: getattr(runs[row.name], name, None) for name in ("backend", "launches")}
+        told = {name: value for name, value in told.items() if value is not None}
+        return {"cold_seconds": cold[row.name]} | figures(row, times[row.name]) | told
+
+    def lose(name: str, error: Exception, excused: tuple[type[Exception], ...] = ()) -> None:
+        """Leave a row out from here on, or let its error end the suite."""
+        if not isinstance(error, excused):
+            if failed is None:
+                raise error
+            failed(name, error)
+        runs.pop(name, None)
+        missing[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+
     for row in suite.rows:
         if (started := time.perf_counter()) > deadline:
-            found[row.name] = {"missing": NO_TIME}
+            missing[row.name] = NO_TIME
             continue
         try:
-            run = row.set_up()
-            run()
-        except row.excused as error:
-            found[row.name] = {"missing": f"{type(error).__name__}: {error}".splitlines()[0]}
-            continue
-        synchronise(device)
-        runs[row.name] = run
-        found[row.name] = {"cold_seconds": time.perf_counter() - started}
-        say(f"  {row.name}: ready after {time.perf_counter() - begun:.0f} s")
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    units = {row.name: row.units for row in suite.rows}
+            runs[row.name] = row.set_up()
+            runs[row.name]()
+            synchronise(device)
+        except Exception as error:  # noqa: BLE001 - what is neither excused nor asked for is raised again
+            lose(row.name, error, row.excused)
+        else:
+            cold[row.name] = time.perf_counter() - started
+            say(f"  {row.name}: ready after {time.perf_counter() - begun:.0f} s")
+        keep(found())
     begun = time.perf_counter()
+    units = {row.name: row.units for row in suite.rows}
     for turn in range(repeats):
         late = time.perf_counter() - begun > seconds and turn >= least
         if late or (turn and time.perf_counter() > deadline):
             break
         ceilings.look_again()
-        for name, run in runs.items():
-            synchronise(device)
-            started = time.perf_counter()
-            run()
-            synchronise(device)
-            times[name].append((time.perf_counter() - started) / units[name])
-    for row in suite.rows:
-        if row.name in times:
-            found[row.name] |= figures(row, times[row.name])
-            backend = getattr(runs[row.name], "backend", None)
-            found[row.name] |= {} if backend is None else {"backend": backend}
-    return found
+        for name in list(runs):
+            try:
+                synchronise(device)
+                started = time.perf_counter()
+                runs[name]()
+                synchronise(device)
+            except Exception as error:  # noqa: BLE001 - as above
+                lose(name, error)
+            else:
+                times[name].append((time.perf_counter() - started) / units[name])
+        keep(found())
+    return found()
 
 
 def figures(row: Row, taken: Sequence[float]) -> dict[str, Any]:

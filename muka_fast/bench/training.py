@@ -2,7 +2,8 @@
 
 ``stored targets`` is what ``amalgamate`` does: batches of texts of similar length, padded to their longest, on a CPU in
 parts. ``teachers in the loop`` asks every teacher once a step. ``authors`` is the published pipeline: all texts padded
-to 128, every teacher's K passes and its deterministic one at every step. The floor: three times a forward pass's matrix
+to 128, every teacher's K passes and its deterministic one at every step. Every student's steps run under the autocast
+that ``amalgamate`` trains under by default, teachers as they are. The floor: three times a forward pass's matrix
 products over the unpadded texts, or the weights read once a step.
 """
 
@@ -21,8 +22,10 @@ from muka_fast.bench.ways import AUTHORS_BATCH, AUTHORS_LENGTH
 from muka_fast.encoding import encode, padded
 from muka_fast.labels import LabelSpace
 from muka_fast.parts import backward_in_parts
+from muka_fast.recipe import TrainingSpec
 from muka_fast.student import Student, load_student
 from muka_fast.teachers import load_teacher
+from muka_fast.training import _precision
 
 
 def suite(material: Material, *, batches: int = 4) -> Suite:
@@ -36,11 +39,12 @@ def suite(material: Material, *, batches: int = 4) -> Suite:
     order = np.argsort(-encoded.lengths, kind="stable")
     picks = [order[start : start + AUTHORS_BATCH] for start in range(0, len(order), AUTHORS_BATCH)]
     few = picks[:: max(1, len(picks) // 2)]
-    weights = parameter_bytes(model)
+    weights, half = parameter_bytes(model), autocast_type(material.device)
+    precision = "fp32" if half is None else "bf16"  # the ceiling of either half
 
     def row(name: str, run: Callable[[], Run], on: list[np.ndarray], longest: int | None = None) -> Row:
         least = flops([encoded.rows[i]["input_ids"] for pick in on for i in pick], model.config, longest)
-        return Row(name, run, len(on), None if least is None else Work(3 * least, weights * len(on)))
+        return Row(name, run, len(on), None if least is None else Work(3 * least, weights * len(on)), precision)
 
     def stored() -> Run:
         return _Steps(material, student, encoded.rows, picks)
@@ -51,6 +55,7 @@ def suite(material: Material, *, batches: int = 4) -> Suite:
     def authors() -> Run:
         return _Steps(material, student, encoded.rows, few, corpus.texts, passes=material.passes, pad=True)
 
+    autocast = {} if half is None else {"autocast": str(half).removeprefix("torch.")}
     return Suite(
         "step",
         [
@@ -59,8 +64,15 @@ def suite(material: Material, *, batches: int = 4) -> Suite:
             row("authors", authors, few, AUTHORS_LENGTH),
         ],
         ("authors",),
-        {"texts a step": AUTHORS_BATCH, "tokens": float(encoded.lengths.mean()), "teachers": len(material.teachers)},
+        {"texts a step": AUTHORS_BATCH, "tokens": float(encoded.lengths.mean()), "teachers": len(material.teachers)}
+        | autocast,
     )
+
+
+def autocast_type(device: torch.device) -> torch.dtype | None:
+    """Return the type that ``amalgamate`` trains in on a device by default, None for fp32."""
+    chosen = _precision(TrainingSpec(), device)
+    return torch.bfloat16 if chosen["bf16"] else torch.float16 if chosen["fp16"] else None
 
 
 class _Steps:
@@ -80,6 +92,7 @@ class _Steps:
         self.texts, self.passes, self.pad = texts, passes, pad
         self.model = student.model
         self.classes = self.model.config.num_labels
+        self.half = autocast_type(material.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.0)
         self.teachers = []
         if texts is not None:
@@ -94,7 +107,8 @@ class _Steps:
             batch = padded(self.student.tokenizer, [self.rows[i] for i in pick], self.material.device)
             if self.pad:
                 batch = _to_length(batch, min(AUTHORS_LENGTH, self.student.max_length), self.student.tokenizer)
-            backward_in_parts(self.model, batch, target, whole=self.pad)
+            with torch.autocast(self.material.device.type, self.half, enabled=self.half is not None):
+                backward_in_parts(self.model, batch, target, whole=self.pad)
             self.optimizer.step()
             self.optimizer.zero_grad()
 

@@ -55,7 +55,10 @@ def precision(x: Tensor) -> str:
     """Return how fp32 products are made: each as three of TF32, as precise as fp32, or as one where PyTorch may."""
     if x.dtype != torch.float32 or interpreted():
         return "ieee"
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "tf32x3"
+    matmul = torch.backends.cuda.matmul
+    # torch ≥ 2.9 refuses to read the old flag once somebody has set the new one, which follows the old.
+    wanted = getattr(matmul, "fp32_precision", None) or ("tf32" if matmul.allow_tf32 else "ieee")
+    return "tf32" if wanted == "tf32" else "tf32x3"
 
 
 def row(architecture: int, block: int) -> dict[str, Any]:

@@ -34,13 +34,22 @@ def known_family(model: Any) -> bool:
     )
 
 
-def _operations(encoder: Encoder, device: torch.device) -> TorchOperations:
-    """Return Triton kernels where they can run, PyTorch operations elsewhere."""
-    if device.type == "cuda" and find_spec("triton") and torch.cuda.get_device_capability(device) >= (8, 0):
-        from muka_fast.uncertainty.fused import FusedOperations, can_run
+def _operations(encoder: Encoder, device: torch.device, where: str, say: Callable[[str], None]) -> TorchOperations:
+    """Return Triton kernels where they can run, PyTorch operations elsewhere; on CUDA a line says why."""
+    if device.type != "cuda":
+        return TorchOperations()
+    major, minor = torch.cuda.get_device_capability(device)
+    if not find_spec("triton"):
+        reason = "triton is not installed"
+    elif (major, minor) < (8, 0):
+        reason = f"they need a GPU of compute capability 8.0 or newer, this one has {major}.{minor}"
+    else:
+        from muka_fast.uncertainty.fused import HEAD_SIZES, FusedOperations, can_run
 
         if can_run(encoder):
             return FusedOperations()
+        reason = f"its attention heads are of another size than {', '.join(map(str, HEAD_SIZES))}"
+    say(f"{where}: no kernels, {reason}; masks are drawn on the CPU, which is many times slower")
     return TorchOperations()
 
 
@@ -79,7 +88,7 @@ def build_engine(
         scope: Which sites are live; models of unknown families run with all of them.
         budget: Rows that go through a layer at once.
         operations: See :class:`ScopedEngine`.
-        say: Receives a line if the model's family has no faster form.
+        say: Receives a line if the model's family has no faster form, or a GPU runs it without the kernels.
 
     Raises:
         ModelError: If the family is known, the encoder's logits are not the model's, and the scope needs the encoder;
@@ -91,7 +100,7 @@ def build_engine(
         return plain
     try:
         encoder = FAMILIES[model.config.model_type](model)
-        operations = operations or _operations(encoder, model.device)
+        operations = operations or _operations(encoder, model.device, where, say)
         engine = ScopedEngine(encoder, key, scope=scope, budget=budget, operations=operations)
     except ValueError as error:
         raise ModelError(str(error), where=where, hint="use scope full, last-N or head") from None

@@ -30,6 +30,11 @@ class Linear:
         """Apply it to (…, in)."""
         return nn.functional.linear(x, self.weight, self.bias)
 
+    def in_fp32(self, x: Tensor) -> Tensor:
+        """Apply it to (…, in) in fp32, whatever the weights are kept in: a softmax feels rounded logits."""
+        bias = None if self.bias is None else self.bias.float()
+        return nn.functional.linear(x.float(), self.weight.float(), bias)
+
     def rows(self, start: int | None, stop: int | None) -> Linear:
         """Return the layer that gives outputs ``start`` to ``stop`` only."""
         return Linear(self.weight[start:stop], None if self.bias is None else self.bias[start:stop])

@@ -95,7 +95,7 @@ class TorchOperations:
         return out.view(-1, width)
 
     def head(self, x: Tensor, head: Head, draw: Draw) -> Tensor:
-        """Return the logits of every pass, (passes, B, classes), from pooled rows (passes · B or B, width)."""
+        """Return the logits of every pass, (passes, B, classes), fp32, from pooled rows (passes · B or B, width)."""
         texts = len(draw.batch)
         if head.in_site is not None and draw.live(head.in_site):
             if len(x) == texts:
@@ -106,7 +106,7 @@ class TorchOperations:
             if len(hidden) == texts:
                 hidden = hidden.repeat(draw.count, 1)
             hidden = _drop(hidden, head.site, draw, firsts=True).mul_(head.site.scale)
-        return head.classifier(hidden).view(-1, texts, head.classifier.weight.shape[0])
+        return head.classifier.in_fp32(hidden).view(-1, texts, head.classifier.weight.shape[0])
 
     def signals(self, x: Tensor, head: Head, draw: Draw, look: FirstLook) -> Signals:
         """Return the signals of all passes from pooled rows (passes · B or B, width)."""

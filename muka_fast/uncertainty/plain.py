@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from muka_fast.kernels.layout import Drop
 from muka_fast.uncertainty.dropout import live_dropout, preserved_modes
 from muka_fast.uncertainty.engine import Engine
-from muka_fast.uncertainty.features import classifier_input, shrink
+from muka_fast.uncertainty.features import classifier_input, fp32_classifier, shrink
 from muka_fast.uncertainty.masks import Draw, keep_attention, keep_rows
 from muka_fast.uncertainty.packing import Packed, Segment
 from muka_fast.uncertainty.signals import FirstLook
@@ -122,7 +122,7 @@ class PlainEngine(Engine):
             return self.prefix(batch)[0]
         with preserved_modes(self._model):
             self._model.eval()
-            with classifier_input(self._model) as seen:
+            with classifier_input(self._model) as seen, fp32_classifier(self._model):
                 logits = torch.cat([self._forward(batch, segment) for segment in batch.segments])
         width = sum(len(part) for part in seen)
         return FirstLook(
@@ -132,7 +132,7 @@ class PlainEngine(Engine):
     @torch.inference_mode()
     def sample(self, batch: Packed, numbers: range) -> Tensor:
         """Run the passes of these numbers; logits (passes, B, C)."""
-        with live_dropout(self._model):
+        with live_dropout(self._model), fp32_classifier(self._model):
             return torch.stack([self._one_pass(batch, number) for number in numbers])
 
     def _one_pass(self, batch: Packed, number: int) -> Tensor:

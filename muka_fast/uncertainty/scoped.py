@@ -130,7 +130,7 @@ class ScopedEngine(Engine):
 
     def _look(self, shared: Any, batch: Packed) -> FirstLook:
         read = classifier_input(self._read(shared, batch, None), self._encoder.head)
-        return FirstLook(self._encoder.head.classifier(read), shrink(read))
+        return FirstLook(self._encoder.head.classifier.in_fp32(read), shrink(read))
 
     def _embedded(self, embeddings: Tensor, draw: Draw) -> Tensor:
         encoder = self._encoder

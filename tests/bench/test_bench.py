@@ -8,10 +8,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from muka_fast.bench import end_to_end, processes, results, running, scaling, serving
+from muka_fast.bench import end_to_end, processes, results, running, scaling, serving, training
 from muka_fast.bench.material import Material, of_run
 from muka_fast.cli import app
 from muka_fast.errors import CheckFailed, MachineError, RecipeError
+from muka_fast.recipe import DataSpec, StudentSpec, TeacherSpec
 
 CPU = torch.device("cpu")
 
@@ -58,6 +59,31 @@ def test_the_quick_suites_of_a_finished_run(finished, tmp_path, monkeypatch):
     assert other.exit_code == 0, other.stderr
     fewer = bench("pools", "--run", finished, "--quick", "--compare", same, "--passes", "2")
     assert (fewer.exit_code, "measured with passes 4, now 2" in fewer.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("half", [None, torch.bfloat16])
+def test_students_steps_run_under_the_autocast_of_amalgamate(project, monkeypatch, half):
+    seen = []
+    monkeypatch.setattr(training, "autocast_type", lambda device: half)
+    monkeypatch.setattr(
+        training, "backward_in_parts", lambda model, *_, **__: seen.append(torch.is_autocast_enabled("cpu"))
+    )
+    teacher, student = TeacherSpec(model=str(project / "one")), StudentSpec(model=str(project / "base"))
+    material = Material((teacher,), student, None, DataSpec(texts=[str(project / "texts.jsonl")]), None, CPU, count=16)
+    suite = training.suite(material, batches=1)
+    suite.rows[0].set_up()()
+    assert seen == [half is not None]
+    assert {row.precision for row in suite.rows} == {"fp32" if half is None else "bf16"}
+    assert suite.settings.get("autocast") == (None if half is None else "bfloat16")
+
+
+def test_the_autocast_is_the_trainers(monkeypatch):
+    cuda = torch.device("cuda")
+    assert training.autocast_type(CPU) is None
+    for has_bf16, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bf16, **_: has)
+        assert training.autocast_type(cuda) == expected
 
 
 def test_what_cannot_be_measured_is_left_out_and_said(project, monkeypatch, tmp_path):

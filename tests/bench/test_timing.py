@@ -63,6 +63,51 @@ def test_an_error_of_our_own_is_not_hidden():
         measure(Suite("call", [Row("ours", broken, 1)], ()), TOPS, CPU, say=lambda _: None)
 
 
+def test_a_failing_row_leaves_the_others_where_that_is_asked_for():
+    def after(runs):
+        left = iter(range(runs))
+
+        def run():
+            if next(left, None) is None:
+                raise ValueError("wrong\nmore")
+
+        return lambda: run
+
+    def unavailable():
+        raise ImportError("no module")
+
+    rows = [
+        Row("at once", after(0), 1),
+        Row("in the second turn", after(2), 1),
+        Row("peer", unavailable, 1, excused=PEER),
+        Row("whole", after(9), 1),
+    ]
+    suite = Suite("call", rows, ())
+    with pytest.raises(ValueError, match="wrong"):
+        measure(suite, TOPS, CPU, say=lambda _: None)
+    failed, kept = [], []
+    found = measure(
+        suite,
+        TOPS,
+        CPU,
+        repeats=3,
+        say=lambda _: None,
+        failed=lambda name, error: failed.append((name, type(error))),
+        keep=kept.append,
+    )
+    assert failed == [("at once", ValueError), ("in the second turn", ValueError)]
+    assert [found[row.name].get("missing") for row in rows] == [
+        "ValueError: wrong", "ValueError: wrong", "ImportError: no module", None,
+    ]  # fmt: skip
+    assert found["whole"]["repeats"] == 3
+    # After every row's set-up and every turn, each time with every row.
+    assert len(kept) == 7
+    assert all(list(each) == list(found) for each in kept)
+    assert kept[0]["whole"] == {"missing": "not timed yet"}
+    assert kept[4]["in the second turn"]["repeats"] == kept[4]["whole"]["repeats"] == 1
+    assert kept[-1] == found
+
+
 def test_no_turn_begins_after_the_time_is_up():
     slow = [Row(name, lambda: lambda: time.sleep(0.02), 1) for name in ("one", "two")]
 

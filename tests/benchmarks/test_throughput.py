@@ -1,8 +1,18 @@
 """The benchmark of passes at tiny sizes, and the CUDA session's parts."""
 
+import json
+import os
+import select
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
+import torch
+
+from muka_fast.bench.timing import Ceilings, Row, Suite
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -20,6 +30,43 @@ def test_the_cuda_session_needs_neither_datasets_nor_pydantic_nor_optimum():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "3"), done.stderr
+
+
+def failing(*_):
+    raise ValueError("wrong\nmore")
+
+
+def test_the_cuda_session_keeps_every_row_it_can(tmp_path):
+    out, tops = tmp_path / "new" / "bench-gpu-2.11", Ceilings({"fp32": 1.0}, 1.0, (1, 2, 3))
+    session = gpu_session.Session(out, {"device": "test"}, tops, torch.device("cpu"), time.perf_counter(), 1e9)
+    found = out.with_name("bench-gpu-2.11.json")
+
+    def second():
+        assert json.loads(found.read_text())["suites"]["made up"]["rows"]["first"] == {"missing": "not timed yet"}
+        return lambda: None
+
+    rows = [Row("first", lambda: lambda: None, 1), Row("broken", failing, 1), Row("second", second, 1)]
+    session.timed("made up", lambda: Suite("call", rows, ()), repeats=2)
+    session.timed("not built", failing, repeats=2)
+    record = json.loads(found.read_text())
+    assert record["failed"] == {"made up, broken": "ValueError: wrong", "not built": "ValueError: wrong"}
+    assert [row.get("repeats") for row in record["suites"]["made up"]["rows"].values()] == [2, None, 2]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["bench-gpu-2.11.json", "bench-gpu-2.11.txt"]
+    assert "made up, broken failed: ValueError: wrong" in out.with_name("bench-gpu-2.11.txt").read_text()
+    gpu_session.write(found, "whole")
+    with pytest.raises(TypeError):
+        gpu_session.write(found, None)
+    assert found.read_text() == "whole"
+
+
+def test_what_takes_too_long_ends_with_all_its_processes():
+    command = ["sh", "-c", "sleep 600 > /dev/null 2>&1 & echo $!; wait"]
+    code, output = gpu_session.run_limited(command, 2.0, os.environ)
+    assert code == 124
+    with suppress(ProcessLookupError):
+        assert select.select([os.pidfd_open(int(output))], [], [], 10.0)[0]  # readable once it has ended
+    failing = ["sh", "-c", "echo out; echo err >&2; exit 3"]
+    assert gpu_session.run_limited(failing, 60.0, os.environ) == (3, "out\nerr\n")
 
 
 def test_the_many_pass_table(project, tmp_path):

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 from cases import random
@@ -60,3 +64,29 @@ def test_tf32_follows_pytorch(allow_tf32, monkeypatch):
     monkeypatch.setattr(configurations, "interpreted", lambda: False)
     assert configurations.precision(random(1)) == ("tf32" if allow_tf32 else "tf32x3")
     assert configurations.precision(random(1, dtype=torch.bfloat16)) == "ieee"
+
+
+@pytest.mark.parametrize(
+    ("owner", "value"), [("torch.backends", "tf32"), ("torch.backends", "ieee"), ("matmul", "tf32")]
+)
+def test_tf32_follows_pytorchs_newer_setting(owner, value):
+    """In a process of its own: once it is set, the older one can no longer be read."""
+    if not hasattr(torch.backends, "fp32_precision"):
+        pytest.skip("this torch has the older setting only")
+    code = (
+        "import torch\n"
+        "from muka_fast.kernels import configurations\n"
+        "matmul = torch.backends.cuda.matmul\n"
+        f"{owner}.fp32_precision = {value!r}\n"
+        "configurations.interpreted = lambda: False\n"
+        "print(configurations.precision(torch.ones(1)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == ("tf32" if value == "tf32" else "tf32x3"), done.stderr
+
+
+def test_tf32_follows_an_older_pytorch(monkeypatch):
+    monkeypatch.setattr(configurations, "interpreted", lambda: False)
+    for allowed, expected in ((True, "tf32"), (False, "tf32x3")):
+        monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_tf32=allowed))
+        assert configurations.precision(random(1)) == expected

@@ -24,7 +24,14 @@ ROWS = sum(LENGTHS)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("width", "passes", "drop", "norm"), [(40, 3, DROP, True), (33, 1, None, True), (24, 2, DROP, False)]
+    ("width", "passes", "drop", "norm"),
+    [
+        (40, 3, DROP, True),
+        (33, 1, None, True),
+        (24, 2, DROP, False),
+        (768, 1, DROP, True),
+        (1100, 2, DROP, True),  # two warps
+    ],
 )
 def test_equals_reference(width, passes, drop, norm, dtype):
     e = random(ROWS, width, dtype=dtype)

@@ -7,30 +7,35 @@ from cases import DROP, FIRST_PASS, KEY, TEXT_IDS, assert_precise, double, keep_
 from muka_fast.kernels.attention import attention
 from muka_fast.kernels.first_row_attention import first_row_attention, first_row_attention_reference
 
-LENGTHS = [70, 1, 18]
+LENGTHS, SHORT = [70, 1, 18], [30, 1, 18]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("heads", "size", "passes", "shared", "drop", "biased", "window"),
+    ("lengths", "heads", "size", "passes", "shared", "drop", "biased", "window"),
     [
-        (2, 16, 17, True, DROP, False, None),
-        (2, 32, 3, True, DROP, True, 9),
-        (1, 16, 3, True, None, False, None),
-        (2, 16, 3, False, DROP, True, None),
-        (1, 64, 1, False, DROP, False, 5),
+        (LENGTHS, 2, 16, 17, True, DROP, False, None),
+        (LENGTHS, 2, 32, 3, True, DROP, True, 9),
+        (LENGTHS, 1, 16, 3, True, None, False, None),
+        (LENGTHS, 2, 16, 3, False, DROP, True, None),
+        (LENGTHS, 1, 64, 1, False, DROP, False, 5),
+        # 32 keys at a time.
+        (SHORT, 2, 64, 3, True, DROP, False, None),
+        (SHORT, 2, 64, 2, False, DROP, True, None),
+        (LENGTHS, 1, 128, 3, True, DROP, True, None),
+        (LENGTHS, 1, 128, 2, False, DROP, False, None),
     ],
 )
-def test_equals_reference(heads, size, passes, shared, drop, biased, window, dtype):
+def test_equals_reference(lengths, heads, size, passes, shared, drop, biased, window, dtype):
     copies = 1 if shared else passes
-    q = random(copies * len(LENGTHS), heads * size, dtype=dtype)
-    kv = random(copies * sum(LENGTHS), 2 * heads * size, dtype=dtype, seed=1)
+    q = random(copies * len(lengths), heads * size, dtype=dtype)
+    kv = random(copies * sum(lengths), 2 * heads * size, dtype=dtype, seed=1)
     bias = random(heads, 80, 80, seed=2) if biased else None
     keep = None
     if drop:
-        keep = [mask(each) for each in keep_attention(KEY, TEXT_IDS, LENGTHS, numbers(passes), drop, heads)]
-    rest = (heads, size**-0.5, LENGTHS, passes, keep, drop.scale if drop else 1.0)
-    actual = first_row_attention(q, kv, heads, size**-0.5, layout(LENGTHS), FIRST_PASS, passes, drop, bias, window)
+        keep = [mask(each) for each in keep_attention(KEY, TEXT_IDS, lengths, numbers(passes), drop, heads)]
+    rest = (heads, size**-0.5, lengths, passes, keep, drop.scale if drop else 1.0)
+    actual = first_row_attention(q, kv, heads, size**-0.5, layout(lengths), FIRST_PASS, passes, drop, bias, window)
     naive = first_row_attention_reference(q, kv, *rest, bias, window)
     exact = first_row_attention_reference(*double((q, kv)), *rest, double(bias), window)
     assert actual.dtype == dtype

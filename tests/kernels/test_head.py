@@ -39,6 +39,8 @@ def rows(drop, passes, width):
         (40, 24, 77, 3, False, "relu", INPUT, None),
         (40, 40, 3, 3, False, "tanh", None, None),
         (24, 20, 600, 17, True, "relu", None, HIDDEN),
+        (200, 150, 3, 3, False, "tanh", INPUT, HIDDEN),  # several tiles of either
+        (200, 150, 3, 3, True, "gelu", INPUT, HIDDEN),
     ],
 )
 def test_equals_reference(width, hidden, classes, passes, shared, activation, input_drop, hidden_drop, dtype):

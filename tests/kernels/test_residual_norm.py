@@ -26,7 +26,14 @@ ROWS = sum(LENGTHS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("width", "passes", "shared", "drop", "norm"),
-    [(40, 3, False, DROP, True), (40, 3, True, DROP, True), (33, 1, False, None, True), (48, 2, True, DROP, False)],
+    [
+        (40, 3, False, DROP, True),
+        (40, 3, True, DROP, True),
+        (33, 1, False, None, True),
+        (48, 2, True, DROP, False),
+        (768, 1, False, DROP, True),
+        (1100, 2, True, DROP, True),  # two warps
+    ],
 )
 def test_equals_reference(width, passes, shared, drop, norm, dtype):
     x = random(passes * ROWS, width, dtype=dtype)

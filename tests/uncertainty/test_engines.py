@@ -11,6 +11,7 @@ from muka_fast.errors import ModelError
 from muka_fast.uncertainty.building import build_engine, known_family
 from muka_fast.uncertainty.dropout import find_sites, inject_dropout
 from muka_fast.uncertainty.encoders import FAMILIES
+from muka_fast.uncertainty.features import classifier_layer
 from muka_fast.uncertainty.packing import pack
 from muka_fast.uncertainty.plain import PlainEngine
 from muka_fast.uncertainty.scoped import ScopedEngine
@@ -182,6 +183,24 @@ def test_signals_are_those_of_the_passes():
     assert np.allclose(single.mean_probabilities, torch.from_numpy(single.logits).softmax(-1).numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("family", ["bert", "modernbert", "mpnet", "deberta-v2"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.no_grad()
+def test_logits_of_low_precision_are_made_in_fp32(family, dtype):
+    model = make(family).to(dtype)
+    engine = ScopedEngine(FAMILIES[family](model), 5) if family in FAMILIES else PlainEngine(model, 5)
+    last, look = classifier_layer(model), engine.first_look(batch())
+    # Features as narrow as these are what the classifier reads.
+    expected = nn.functional.linear(torch.from_numpy(look.features), last.weight.float(), last.bias.float())
+    assert look.logits.dtype == torch.float32
+    assert torch.allclose(look.logits, expected, atol=1e-6)
+    assert not torch.equal(expected, expected.to(dtype).float())
+    passes = engine.sample(batch(), range(2))
+    assert passes.dtype == torch.float32
+    assert not torch.equal(passes, passes.to(dtype).float())
+    assert last(torch.from_numpy(look.features).to(dtype)).dtype == dtype  # the model is left as it was
+
+
 def test_unknown_families_run_as_they_are_and_say_so():
     said = []
     model = make("deberta-v2")
@@ -254,6 +273,8 @@ def test_decoders_and_skipped_layers(family):
     passes = engine.sample(pack(rows, IDS[:2], CPU), range(3))
     assert torch.allclose(engine.sample(pack(rows[:1], IDS[1:2], CPU), range(3)), passes[:, 1:], atol=1e-5)
     assert passes.std(0).min() > 0
+    low = PlainEngine(model.bfloat16(), 1).first_look(pack(rows, IDS[:2], CPU)).logits
+    assert low.dtype == torch.float32
     drops = [module.layerdrop for module in model.modules() if hasattr(module, "layerdrop")]
     assert drops == ([0.9, 0.9] if family == "bart" else [])
 

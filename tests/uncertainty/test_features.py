@@ -32,4 +32,13 @@ def test_projection_keeps_distances_and_is_always_the_same():
     assert np.array_equal(small, shrink(features))
     ratio = np.linalg.norm(small[1:] - small[:-1], axis=1) / (features[1:] - features[:-1]).norm(dim=1).numpy()
     assert 0.6 < ratio.min() < ratio.max() < 1.4
+    matrix = np.random.Generator(np.random.Philox(0)).standard_normal((768, DIMENSIONS)) / np.sqrt(DIMENSIONS)
+    assert np.array_equal(small, (features @ torch.from_numpy(matrix.astype(np.float32))).numpy())
     assert shrink(features[:, :16]).tolist() == features[:, :16].tolist()
+
+
+def test_the_projection_is_drawn_once_a_width(monkeypatch):
+    features = torch.randn(2, 131)
+    first = shrink(features)
+    monkeypatch.delattr(np.random, "Philox")
+    assert np.array_equal(shrink(features), first)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from test_engines import batch, make
 
+from muka_fast.uncertainty import building
 from muka_fast.uncertainty.building import build_engine
 from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.fused import FusedOperations, can_run
@@ -72,3 +73,23 @@ def test_the_engine_is_chosen_by_device():
 
 def test_odd_head_sizes_stay_with_pytorch():
     assert not can_run(FAMILIES["bert"](make("bert", hidden_size=24)))
+
+
+@pytest.mark.parametrize(
+    ("width", "capability", "installed", "told"),
+    [
+        (32, (7, 5), True, "compute capability 8.0 or newer, this one has 7.5"),
+        (32, (9, 0), False, "triton is not installed"),
+        (24, (9, 0), True, "its attention heads are of another size than 16, 32, 64, 128"),
+        (32, (9, 0), True, None),
+    ],
+)
+def test_a_gpu_without_the_kernels_says_why(monkeypatch, width, capability, installed, told):
+    said = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(building, "find_spec", lambda name: installed or None)
+    encoder = FAMILIES["bert"](make("bert", hidden_size=width))
+    operations = building._operations(encoder, torch.device("cuda"), "teacher x", said.append)
+    assert operations.name == ("torch" if told else "triton")
+    assert len(said) == bool(told)
+    assert all(line.startswith("teacher x: no kernels") and told in line and "CPU" in line for line in said)
