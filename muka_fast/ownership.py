@@ -11,12 +11,13 @@ speaks against them. To nobody, λ = 0. The text's view: a gate, logistic regres
 always applied to texts it was not fitted on.
 
 Expectation–maximisation finds a local optimum, and pools in which one teacher owns most texts have several: so the
-teachers' view alone is fitted from several starts, with shares of the pool as prior, and the start is kept whose owners
-explain best both what the teachers say (likelihood) and, through a gate on the embeddings, which text says it; but not
-one of which the embeddings know next to nothing while they support another. From there a gate on the embeddings, then
-one on embeddings and features, is the prior, posterior = softmax(gate + λ), and both are fitted to the posterior of the
-round before: embeddings first, because the features have already spoken in λ. An embedding that hardly knows the owners
-that the teachers' view found is no support for them, and the verdict says so.
+teachers' view alone is fitted from several starts, with shares of the pool as prior (but where classes are shared,
+starts know the answers and stay as they are: a small owner would die out), and the start is kept whose owners explain
+best both what the teachers say (likelihood) and, through a gate on the embeddings, which text says it; but not one of
+which the embeddings know next to nothing while they support another. From there a gate on the embeddings, then one on
+embeddings and features, is the prior, posterior = softmax(gate + λ), and both are fitted to the posterior of the round
+before: embeddings first, because the features have already spoken in λ. An embedding that hardly knows the owners that
+the teachers' view found is no support for them, and the verdict says so.
 """
 
 from __future__ import annotations
@@ -135,6 +136,11 @@ class Owners:
     def __len__(self) -> int:
         return len(self.members)
 
+    @property
+    def share(self) -> bool:
+        """Whether several teachers know some class."""
+        return bool((self.members.sum(1) > 1).any())
+
     def answers(self, views: Sequence[TeacherView]) -> list[np.ndarray]:
         """Return the log of what each teacher gives the classes of each set, (N, S); 0 for a teacher of one set."""
         found = []
@@ -225,13 +231,17 @@ class _TeachersView:
         return _and_nobody(self.owners.together(evidence, self.answers))
 
     def alone(self, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return where a start leads without the text's view: posterior, and the owners' λ and gains it comes from."""
+        """Return where a start leads without the text's view: posterior, and the owners' λ and gains it comes from.
+
+        Nowhere, if classes are shared.
+        """
         posterior = start
-        for _ in range(ROUNDS_ALONE):
-            _, evidence, gain = self.fit(posterior)
-            ratio = self.ratio(evidence)
-            posterior = _softmax(_log_shares(posterior) + ratio)
-        return posterior, ratio, gain
+        _, evidence, gain = self.fit(start)
+        for more in reversed(range(0 if self.owners.share else ROUNDS_ALONE)):
+            posterior = _softmax(_log_shares(posterior) + self.ratio(evidence))
+            if more:
+                _, evidence, gain = self.fit(posterior)
+        return posterior, self.ratio(evidence), gain
 
     def starts(self) -> list[np.ndarray]:
         """Return posteriors to start from, (N, S + 1).

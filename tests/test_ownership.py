@@ -207,6 +207,17 @@ def test_a_shared_class_is_its_text_s_only_if_all_that_know_it_say_so(tmp_path):
     assert (again.posterior.argmax(1) == result.posterior.argmax(1))[truth != 2].mean() > 0.97
 
 
+def test_shared_classes_keep_the_start_and_others_do_not():
+    views, _, _, _ = sharing(200)
+    told = _TeachersView(views)
+    start = told.starts()[0]
+    posterior, ratio, _ = told.alone(start)
+    assert posterior is start
+    assert ratio == pytest.approx(told.ratio(told.fit(start)[1]))
+    alone = _TeachersView([replace(view, owners=None) for view in views])
+    assert abs(alone.alone(alone.starts()[0])[0] - alone.starts()[0]).max() > 0.1
+
+
 def test_teachers_of_the_same_classes_share_every_text():
     views, embeddings, ids, _ = pool(200, sizes=(3, 3))
     result = judge_ownership([replace(view, owners=np.zeros(3, int)) for view in views], embeddings, ids)[0]
