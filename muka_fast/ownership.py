@@ -25,7 +25,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 from zipfile import BadZipFile
@@ -142,10 +142,10 @@ class Owners:
         return bool((self.members.sum(1) > 1).any())
 
     def answers(self, views: Sequence[TeacherView]) -> list[np.ndarray]:
-        """Return the log of what each teacher gives the classes of each set, (N, S); 0 for a teacher of one set."""
+        """Return the log of what each teacher gives the classes of each set, (N, S); of one set alone (1, S) zeros."""
         found = []
         for view, inside in zip(views, self.members.T, strict=True):
-            logs = np.zeros((len(view.energy), len(self)))
+            logs = np.zeros((len(view.energy) if inside.sum() > 1 else 1, len(self)))
             if view.owners is not None and inside.sum() > 1:
                 for index in np.flatnonzero(inside):
                     mass = view.probabilities[:, view.owners == index].sum(1, dtype=np.float64)
@@ -179,12 +179,19 @@ class _TeachersView:
             for one in self.features
         ]
 
-    def fit_one(self, teacher: int, belief: np.ndarray) -> tuple[TeacherFit, np.ndarray, np.ndarray]:
-        """Fit a teacher's view to the belief that it owns each text; return it, λ and the gain, (N,) each."""
-        classes, evidence = self._evidence(teacher, belief)
-        normals, gain = TwoNormals.fit(evidence, belief)
-        fit = TeacherFit(self.scales[teacher], classes, self.backgrounds[teacher], self.many, normals)
-        return fit, normals.ratio(evidence), gain
+    def fit(self, posterior: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fit all to a posterior of the owners, nobody last, (N, S + 1).
+
+        Returns:
+            λ of the owners, nobody's zeros last, (N, S + 1), and the sum over teachers of the gains, (N,).
+        """
+        ratios, gains = [], []
+        for teacher, own in enumerate(self._belief(posterior).T):
+            evidence = self._evidence(teacher, own)[1]
+            normals, gain = TwoNormals.fit(evidence, own)
+            ratios.append(normals.ratio(evidence))
+            gains.append(gain)
+        return _and_nobody(self.owners.together(np.stack(ratios, axis=1), self.answers)), np.sum(gains, axis=0)
 
     def fit_for_others(self, posterior: np.ndarray, ids: np.ndarray) -> tuple[TeacherFit, ...]:
         """Fit all for texts outside the pool: a text lies nearer to class means that it was itself counted in.
@@ -193,17 +200,15 @@ class _TeachersView:
         """
         folds, fits = ids % FOLDS, []
         for teacher, own in enumerate(self._belief(posterior).T):
-            fit = self.fit_one(teacher, own)[0]
             view, features, background = self.views[teacher], self.features[teacher], self.backgrounds[teacher]
-            if features is not None:
-                evidence = numbers(view, features, fit.classes, background, sureness=self.many)
-                for fold in np.unique(folds):
-                    held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
-                    if len(rest):
-                        means = ClassMeans.fit(features[rest], view.probabilities[rest].astype(np.float64), own[rest])
-                        evidence[held] = numbers(view.take(held), features[held], means, background, sureness=self.many)
-                fit = replace(fit, normals=TwoNormals.fit(evidence, own)[0])
-            fits.append(fit)
+            classes, evidence = self._evidence(teacher, own)
+            for fold in np.unique(folds) if features is not None else ():
+                held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
+                if features is not None and len(rest):
+                    means = ClassMeans.fit(features[rest], view.probabilities[rest].astype(np.float64), own[rest])
+                    evidence[held] = numbers(view.take(held), features[held], means, background, sureness=self.many)
+            normals = TwoNormals.fit(evidence, own)[0]
+            fits.append(TeacherFit(self.scales[teacher], classes, background, self.many, normals))
         return tuple(fits)
 
     def _belief(self, posterior: np.ndarray) -> np.ndarray:
@@ -216,32 +221,18 @@ class _TeachersView:
             classes = ClassMeans.fit(features, view.probabilities.astype(np.float64), weight)
         return classes, numbers(view, features, classes, self.backgrounds[teacher], sureness=self.many)
 
-    def fit(self, posterior: np.ndarray) -> tuple[tuple[TeacherFit, ...], np.ndarray, np.ndarray]:
-        """Fit all to a posterior of the owners, nobody last, (N, S + 1).
-
-        Returns:
-            The fits, λ of the teachers, (N, T), and the sum over teachers of the gains, (N,).
-        """
-        own = self._belief(posterior).T
-        fits, ratios, gains = zip(*(self.fit_one(t, belief) for t, belief in enumerate(own)), strict=True)
-        return fits, np.stack(ratios, axis=1), np.sum(gains, axis=0)
-
-    def ratio(self, evidence: np.ndarray) -> np.ndarray:
-        """Return the owners' λ from the teachers', nobody's zeros last, (N, S + 1)."""
-        return _and_nobody(self.owners.together(evidence, self.answers))
-
     def alone(self, start: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return where a start leads without the text's view: posterior, and the owners' λ and gains it comes from.
+        """Return where a start leads without the text's view: posterior, and the λ and gains it comes from.
 
         Nowhere, if classes are shared.
         """
+        if self.owners.share:
+            return start, *self.fit(start)
         posterior = start
-        _, evidence, gain = self.fit(start)
-        for more in reversed(range(0 if self.owners.share else ROUNDS_ALONE)):
-            posterior = _softmax(_log_shares(posterior) + self.ratio(evidence))
-            if more:
-                _, evidence, gain = self.fit(posterior)
-        return posterior, self.ratio(evidence), gain
+        for _ in range(ROUNDS_ALONE):
+            ratio, gain = self.fit(posterior)
+            posterior = _softmax(_log_shares(posterior) + ratio)
+        return posterior, ratio, gain
 
     def starts(self) -> list[np.ndarray]:
         """Return posteriors to start from, (N, S + 1).
@@ -376,7 +367,7 @@ def judge_ownership(
         if known:
             gate = Gate(known, ids, len(told.owners) + 1)
             for _ in range(rounds):
-                fitted_to, prior, ratio = posterior, gate.predict(posterior), told.ratio(told.fit(posterior)[1])
+                fitted_to, prior, ratio = posterior, gate.predict(posterior), told.fit(posterior)[0]
                 posterior = _softmax(prior + ratio)
     fits, fitted = told.fit_for_others(fitted_to, ids), None if gate is None else gate.model
     model = OwnershipModel(fits, fitted, _log_shares(posterior), agreement, told.owners.members)
