@@ -6,13 +6,12 @@ import pytest
 from muka_fast.errors import ModelError
 from muka_fast.evidence import TeacherView
 from muka_fast.gate import Gate
+from muka_fast.owners import Owners, TeachersView
 from muka_fast.ownership import (
     Agreement,
-    Owners,
     Ownership,
     OwnershipModel,
     _best_start,
-    _TeachersView,
     _verdict,
     agree,
     judge_ownership,
@@ -96,9 +95,9 @@ def test_most_texts_are_foreign_to_each_of_many(teachers, monkeypatch):
     assert found > 0.95
     assert not result.is_unsure
     assert all(fit.background is not None and fit.sureness for fit in model.teachers)
-    assert len(_TeachersView(spread).starts()) == 3
-    assert len(_TeachersView(spread[:2]).starts()) == 5
-    monkeypatch.setattr("muka_fast.ownership.MANY", teachers + 1)
+    assert len(TeachersView(spread).starts()) == 3
+    assert len(TeachersView(spread[:2]).starts()) == 5
+    monkeypatch.setattr("muka_fast.owners.MANY", teachers + 1)
     as_two, _ = judge_ownership(spread, embeddings, ids)
     assert (as_two.posterior.argmax(1) == owner).mean() < found - 0.01
 
@@ -165,7 +164,7 @@ def test_what_a_small_pool_taught_does_not_call_other_texts_foreign(monkeypatch)
 
     found = served()
     assert found.nobody.mean() < 0.1
-    monkeypatch.setattr("muka_fast.ownership.FOLDS", 1)  # the gates keep theirs
+    monkeypatch.setattr("muka_fast.owners.FOLDS", 1)  # the gates keep theirs
     within = served()
     assert within.nobody.mean() > 0.2
     assert right(found, owner[others]) > right(within, owner[others])
@@ -209,12 +208,12 @@ def test_a_shared_class_is_its_text_s_only_if_all_that_know_it_say_so(tmp_path):
 
 def test_shared_classes_keep_the_start_and_others_do_not():
     views, _, _, _ = sharing(200)
-    told = _TeachersView(views)
+    told = TeachersView(views)
     start = told.starts()[0]
     posterior, ratio, _ = told.alone(start)
     assert posterior is start
     assert ratio == pytest.approx(told.fit(start)[0])
-    alone = _TeachersView([replace(view, owners=None) for view in views])
+    alone = TeachersView([replace(view, owners=None) for view in views])
     assert abs(alone.alone(alone.starts()[0])[0] - alone.starts()[0]).max() > 0.1
 
 
