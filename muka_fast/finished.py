@@ -19,16 +19,26 @@ from muka_fast.student import encoder_fingerprint
 from muka_fast.teachers import Teacher, describe_teachers
 
 
-def method_of(folder: str | Path) -> str | None:
-    """Return the method of the finished run in a folder; None if there is none."""
+def _told(folder: str | Path, section: str, key: str) -> str | None:
+    """Return what the recipe of the finished run in a folder says; None if there is no run, or nothing said."""
     run = RunFolder(folder)
     if not run.record.is_file():
         return None
     try:
-        tree = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))
-        return str(tree["selection"]["method"])
+        found = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))[section][key]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
         return None
+    return None if found is None else str(found)
+
+
+def method_of(folder: str | Path) -> str | None:
+    """Return the method of the finished run in a folder; None if there is none."""
+    return _told(folder, "selection", "method")
+
+
+def pair_column_of(folder: str | Path) -> str | None:
+    """Return the second column of the texts that a finished run was made from; None if they were single, or no run."""
+    return _told(folder, "data", "pair_column")
 
 
 @dataclass(frozen=True)

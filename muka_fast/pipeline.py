@@ -18,10 +18,10 @@ from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
 from muka_fast.ensemble import Ensemble
 from muka_fast.environment import device_name, versions
-from muka_fast.errors import ScoreStoreError
+from muka_fast.errors import ModelError, RecipeError, ScoreStoreError
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
 from muka_fast.export.classifier import OnnxClassifier
-from muka_fast.finished import FinishedRun, method_of
+from muka_fast.finished import FinishedRun, method_of, pair_column_of
 from muka_fast.memory import release
 from muka_fast.methods import lesson, require_alone
 from muka_fast.opening import open_classifier
@@ -330,6 +330,17 @@ def _evaluate(
     return Evaluation(kind, figures(truth, predicted, classifier.names), judged, foreign, error, curve, blocks)
 
 
+def _finished(model: str, progress: Progress) -> FinishedRun | None:
+    """Read a run back; None, and say so, if only its student is still there."""
+    try:
+        return FinishedRun.read(model)
+    except (ModelError, RecipeError) as error:
+        if method_of(model) == "ensemble":
+            raise
+        progress.say(f"the student alone is measured: {error.what} ({error.where})")
+        return None
+
+
 def evaluate(
     model: str, data: DataSpec, *, teachers: bool = True, device: Device = "auto", progress: Progress | None = None
 ) -> Evaluation:
@@ -337,18 +348,19 @@ def evaluate(
 
     Args:
         model: Folder or hub id.
-        data: Labelled texts.
-        teachers: Ask the teachers as well, with as many passes as the run used.
+        data: Labelled texts; of a run, its pair column is the default.
+        teachers: Ask the teachers as well, with as many passes as the run used, if all are still there.
         device: Where to compute.
         progress: Where to tell how far it is; default stderr.
     """
     progress = progress or Progress()
+    data = data.model_copy(update={"pair_column": data.pair_column or pair_column_of(model)})
     test = read_corpus(data, with_labels=True, distinct=False, say=progress.say)
     classifier = open_classifier(model, device, say=progress.say)
     exported = isinstance(classifier, OnnxClassifier)
     plan, taught, chosen = None, None, torch.device("cpu") if exported else choose_device(device)
-    if teachers and method_of(model) is not None:
-        run = FinishedRun.read(model)
+    run = _finished(model, progress) if teachers and method_of(model) is not None else None
+    if run is not None:
         plan, taught = Plan(run.recipe, run.teachers, run.space, test, test, chosen), run.model
         if run.changed:
             progress.say(f"{run.changed} has changed since: the texts are judged as a pool of their own")

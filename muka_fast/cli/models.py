@@ -10,7 +10,7 @@ import typer
 
 from muka_fast.cli.app import command, print_json, print_results, print_table
 from muka_fast.cli.flags import JsonOption, PairOption, data_from_flags
-from muka_fast.errors import MukaError, RecipeError
+from muka_fast.errors import RecipeError
 
 
 @command
@@ -26,43 +26,14 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy, macro-F1 and a table by class; teachers, oracle and selection too if the recipe is at hand."""
-    spec = data_from_flags(data, text_column, label_column, split, pair_column or _pair_column(model))
+    spec = data_from_flags(data, text_column, label_column, split, pair_column)
     from muka_fast.pipeline import evaluate as run
-
-    teachers = teachers and _teachers_at_hand(model)
 
     evaluation = asdict(run(model, spec, teachers=teachers, device=device_name(device)))
     if as_json:
         print_json("evaluate", model=model, **evaluation)
     else:
         print_results(evaluation)
-
-
-def _pair_column(model: str) -> str | None:
-    """Return the second column of the texts a run was made from; None if they were single, or it is no run."""
-    from muka_fast.reading import read_tree
-
-    try:
-        section = read_tree(Path(model) / "recipe.yaml").get("data")
-    except RecipeError:
-        return None
-    return section.get("pair_column") if isinstance(section, dict) else None
-
-
-def _teachers_at_hand(model: str) -> bool:
-    """Return whether a run's recipe can still be read, and say so if a folder it names is gone."""
-    from muka_fast.finished import method_of
-    from muka_fast.progress import Progress
-    from muka_fast.reading import read_recipe
-
-    if method_of(model) in (None, "ensemble"):  # an ensemble is its teachers: opening it tells
-        return True
-    try:
-        read_recipe(Path(model) / "recipe.yaml")
-    except MukaError as error:
-        Progress().say(f"the student alone is measured: {error.what}")
-        return False
-    return True
 
 
 @command
@@ -101,7 +72,9 @@ def predict(
 
     say = Progress().say
     if data:
-        spec = data_from_flags(data, text_column, pair_column=pair_column or _pair_column(model))
+        from muka_fast.finished import pair_column_of
+
+        spec = data_from_flags(data, text_column, pair_column=pair_column or pair_column_of(model))
         corpus = read_corpus(spec, distinct=False, say=say)
     else:
         corpus = build_corpus(texts or [], distinct=False)
