@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,8 +18,6 @@ from muka_fast.planning import Plan, prepare
 from muka_fast.progress import Progress
 from muka_fast.recipe import Recipe
 from muka_fast.rounds import score_adaptively
-from muka_fast.scores import ScoreStore
-from muka_fast.scoring import manifest
 from muka_fast.student import load_student
 from muka_fast.uncertainty.packing import pack
 
@@ -146,14 +143,8 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
     """
     progress = progress or Progress()
     plan = prepare(recipe, progress)
-    run = RunFolder(plan.recipe.output)
-    run.require_usable(plan.recipe, overwrite=overwrite)
-    told = manifest(plan.teachers, plan.space, plan.corpus, plan.recipe.uncertainty, plan.recipe.seed)
-    if plan.recipe.scores is not None:
-        ScoreStore.exists_for(Path(plan.recipe.scores), told)
-    elif not overwrite:
-        hint = "start over with --overwrite, or choose another output folder"
-        ScoreStore.exists_for(run.path / "scores", told, hint=hint)
+    RunFolder(plan.recipe.output).require_usable(plan.recipe, overwrite=overwrite)
+    plan.is_outdated(overwrite=overwrite)
     room = Room(plan.teachers, plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.say)
     progress.say("probing the teachers")
     passes = _mean_passes(plan, room)

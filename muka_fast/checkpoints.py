@@ -253,3 +253,18 @@ def match_inputs(model: Any, tokenizer: Any) -> None:
         model.config.pad_token_id = tokenizer.pad_token_id
     taken = inspect.signature(model.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
+
+
+def check_vocabulary(tokenizer: Any, config: Any, where: str) -> None:
+    """Refuse a tokenizer with more tokens than the model embeds.
+
+    Raises:
+        ModelError: Naming both numbers.
+    """
+    vocabulary = getattr(config, "vocab_size", None)
+    if vocabulary is not None and len(tokenizer) > vocabulary:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
+            where=where,
+            hint="use the tokenizer that belongs to the model",
+        )

@@ -18,7 +18,7 @@ from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
 from muka_fast.ensemble import Ensemble
 from muka_fast.environment import device_name, versions
-from muka_fast.errors import ModelError, RecipeError, ScoreStoreError
+from muka_fast.errors import ModelError, RecipeError
 from muka_fast.evaluation import Figures, SelectionFigures, figures, match_labels, selection_figures
 from muka_fast.export.classifier import OnnxClassifier
 from muka_fast.finished import FinishedRun, method_of, pair_column_of
@@ -36,7 +36,7 @@ from muka_fast.readout import CONFIDENCE, Confidence
 from muka_fast.recipe import DataSpec, Device, Recipe
 from muka_fast.report import model_card
 from muka_fast.scores import ScoreStore
-from muka_fast.scoring import PoolScores, collect, manifest, score_pool
+from muka_fast.scoring import PoolScores, collect, score_pool
 from muka_fast.selection import BY_POOL, CHOOSING, Pool, Trust, judge, targets
 from muka_fast.student import encoder_fingerprint, load_student
 from muka_fast.summary import block_confusion, risk_coverage, summarise_selection
@@ -56,16 +56,12 @@ class Result:
     record: dict[str, Any]
 
 
-def _manifest(plan: Plan, corpus: Corpus) -> dict[str, Any]:
-    return manifest(plan.teachers, plan.space, corpus, plan.recipe.uncertainty, plan.recipe.seed)
-
-
 def _fill(plan: Plan, corpus: Corpus, folder: Path, group: Group, progress: Progress) -> PoolScores:
     settings = plan.recipe.uncertainty
     if group.leads:
-        ScoreStore(folder, _manifest(plan, corpus))
+        ScoreStore(folder, plan.manifest(corpus))
     group.wait()
-    store = ScoreStore(folder, _manifest(plan, corpus))
+    store = ScoreStore(folder, plan.manifest(corpus))
     score_pool(
         plan.teachers,
         corpus,
@@ -82,33 +78,10 @@ def _fill(plan: Plan, corpus: Corpus, folder: Path, group: Group, progress: Prog
     return scores
 
 
-def _scores_folder(recipe: Recipe, output: Path) -> Path:
-    return Path(recipe.scores) if recipe.scores else output / "scores"
-
-
 def _tell_truncated(plan: Plan, scores: PoolScores, progress: Progress) -> None:
     for teacher, cut in zip(plan.teachers, scores.truncated, strict=True):
         if cut > 0:
             progress.say(f"teacher {teacher.name}: {cut:.1%} of the texts were cut at {teacher.max_length} tokens")
-
-
-def _is_outdated(plan: Plan, folder: Path, *, overwrite: bool) -> bool:
-    """Return whether a run's own scores are of other inputs, and may be discarded.
-
-    Raises:
-        ScoreStoreError: If the scores are of other inputs, and may not be.
-    """
-    told = _manifest(plan, plan.corpus)
-    if plan.recipe.scores is not None:
-        ScoreStore.exists_for(folder, told)
-        return False
-    try:
-        ScoreStore.exists_for(folder, told, hint="start over with --overwrite, or choose another output folder")
-    except ScoreStoreError:
-        if not overwrite:
-            raise
-        return True
-    return False
 
 
 def score(recipe: Recipe, *, progress: Progress | None = None) -> tuple[Path, PoolScores]:
@@ -123,7 +96,7 @@ def score(recipe: Recipe, *, progress: Progress | None = None) -> tuple[Path, Po
     tell(plan, progress)
     if recipe.scores is None:
         RunFolder(plan.recipe.output).require_usable(plan.recipe, hint="choose another output or 'scores' folder")
-    folder = _scores_folder(plan.recipe, Path(plan.recipe.output))
+    folder = plan.scores(Path(plan.recipe.output))
     scores = _fill(plan, plan.corpus, folder, group, progress)
     _tell_truncated(plan, scores, progress)
     return folder, scores
@@ -149,7 +122,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
         plan = prepare(recipe, progress, group)
     recipe = plan.recipe
     run = RunFolder(recipe.output)
-    outdated = _is_outdated(plan, _scores_folder(recipe, run.path), overwrite=overwrite)
+    outdated = plan.is_outdated(overwrite=overwrite)
     group.wait()  # until all have looked
     if group.leads and run.begin(recipe, overwrite=overwrite, outdated=outdated):
         progress.say(f"going on with the unfinished run in {run.path}")
@@ -157,7 +130,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     tell(plan, progress)
 
     with progress.stage("scoring"):
-        scores = _fill(plan, plan.corpus, _scores_folder(recipe, run.path), group, progress)
+        scores = _fill(plan, plan.corpus, plan.scores(run.path), group, progress)
     _tell_truncated(plan, scores, progress)
 
     with progress.stage("selection"):
@@ -311,8 +284,8 @@ def _evaluate(
     test, truth = test.take(known), truth[known]
     judged, probabilities = None, None
     if plan is not None:
-        scores = _scores_folder(plan.recipe, folder)
-        name = hashlib.sha256(json.dumps(_manifest(plan, test), sort_keys=True).encode()).hexdigest()[:12]
+        scores = plan.scores(folder)
+        name = hashlib.sha256(json.dumps(plan.manifest(test), sort_keys=True).encode()).hexdigest()[:12]
         store = scores.with_name(f"{scores.name}-test") / name
         pool = _pool(plan, test, _fill(plan, test, store, group, progress))
         trust = judge(pool, plan.recipe.selection, model)

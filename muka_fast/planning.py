@@ -12,13 +12,15 @@ import torch
 from muka_fast.checkpoints import read_tokenizer
 from muka_fast.corpus import Corpus, read_corpus
 from muka_fast.encoding import encode
-from muka_fast.errors import CorpusError, MachineError, OutputError
+from muka_fast.errors import CorpusError, MachineError, OutputError, ScoreStoreError
 from muka_fast.evaluation import match_labels
 from muka_fast.labels import LabelSpace
 from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.reading import anchor
 from muka_fast.recipe import Device, Recipe
+from muka_fast.scores import ScoreStore
+from muka_fast.scoring import manifest
 from muka_fast.student import load_student, resolve_student
 from muka_fast.teachers import Teacher, describe_teachers
 from muka_fast.training import check_settings
@@ -35,6 +37,32 @@ class Plan:
     corpus: Corpus
     test: Corpus | None
     device: torch.device
+
+    def scores(self, output: Path) -> Path:
+        """Return where the score store lies, if the output lies there."""
+        return Path(self.recipe.scores) if self.recipe.scores else output / "scores"
+
+    def manifest(self, corpus: Corpus) -> dict[str, Any]:
+        """Return what the scores of these texts depend on."""
+        return manifest(self.teachers, self.space, corpus, self.recipe.uncertainty, self.recipe.seed)
+
+    def is_outdated(self, *, overwrite: bool) -> bool:
+        """Return whether the output's own scores are of other inputs, and may be discarded.
+
+        Raises:
+            ScoreStoreError: If the scores are of other inputs, and may not be.
+        """
+        told, folder = self.manifest(self.corpus), self.scores(Path(self.recipe.output))
+        if self.recipe.scores is not None:
+            ScoreStore.exists_for(folder, told)
+            return False
+        try:
+            ScoreStore.exists_for(folder, told, hint="start over with --overwrite, or choose another output folder")
+        except ScoreStoreError:
+            if not overwrite:
+                raise
+            return True
+        return False
 
 
 def choose_device(wanted: Device) -> torch.device:

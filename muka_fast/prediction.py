@@ -10,11 +10,17 @@ import numpy as np
 import torch
 
 from muka_fast.batches import TOKEN_BUDGET, token_batches
-from muka_fast.checkpoints import check_weights, find_checkpoint, load_classifier, read_config, token_limit
+from muka_fast.checkpoints import (
+    check_vocabulary,
+    check_weights,
+    find_checkpoint,
+    load_classifier,
+    read_config,
+    token_limit,
+)
 from muka_fast.corpus import Corpus
 from muka_fast.encoding import encode, padded
 from muka_fast.readout import CONFIDENCE, PLAIN, Confidence, Prediction, read_out, softmax
-from muka_fast.teachers import check_vocabulary
 
 
 @dataclass(frozen=True)

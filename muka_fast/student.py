@@ -14,6 +14,7 @@ from muka_fast.checkpoints import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
     Checkpoint,
+    check_vocabulary,
     check_weights,
     find_checkpoint,
     first_line,
@@ -90,13 +91,7 @@ def resolve_student(spec: StudentSpec) -> StudentSpec:
     tokenizer = read_tokenizer(tokenizer_home(spec))
     checkpoint = None if spec.model is None else weights_home(spec)
     config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
-    vocabulary = getattr(config, "vocab_size", None)
-    if vocabulary is not None and len(tokenizer) > vocabulary:
-        raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
-            where=f"student {spec.model or spec.config}",
-            hint="use the tokenizer that belongs to the model",
-        )
+    check_vocabulary(tokenizer, config, f"student {spec.model or spec.config}")
     return spec if checkpoint is None else spec.model_copy(update={"revision": checkpoint.revision})
 
 

@@ -13,6 +13,7 @@ from muka_fast.checkpoints import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
     Checkpoint,
+    check_vocabulary,
     check_weights,
     find_checkpoint,
     first_line,
@@ -83,21 +84,6 @@ def check_head(config: Any, where: str) -> None:
             "a multi-label head: its outputs do not form one distribution",
             where=where,
             hint="use single-label classifiers (softmax over the classes)",
-        )
-
-
-def check_vocabulary(tokenizer: Any, config: Any, where: str) -> None:
-    """Refuse a tokenizer with more tokens than the model embeds.
-
-    Raises:
-        ModelError: Naming both numbers.
-    """
-    vocabulary = getattr(config, "vocab_size", None)
-    if vocabulary is not None and len(tokenizer) > vocabulary:
-        raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
-            where=where,
-            hint="use the tokenizer that belongs to the model",
         )
 
 

@@ -135,13 +135,14 @@ class Training:
     history: list[dict[str, float | None]]
 
 
-def _precision(settings: TrainingSpec, device: torch.device) -> dict[str, bool]:
+def autocast_type(settings: TrainingSpec, device: torch.device) -> torch.dtype | None:
+    """Return the type of the autocast that students train under; None for fp32."""
     wanted: str = settings.precision
     if wanted == "auto":
         cuda = device.type == "cuda"
         half = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         wanted = half if cuda else "fp32"
-    return {"bf16": wanted == "bf16", "fp16": wanted == "fp16"}
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(wanted)
 
 
 def check_settings(settings: TrainingSpec, group: Group) -> None:
@@ -251,7 +252,7 @@ def _joined(student: Student, objective: Objective, data: DistillationSet) -> It
 def _arguments(
     settings: TrainingSpec, folder: Path, seed: int, device: torch.device, per_device: int, steps: int, validated: bool
 ) -> TrainingArguments:
-    every = max(1, math.ceil(steps / settings.evaluations))
+    every, half = max(1, math.ceil(steps / settings.evaluations)), autocast_type(settings, device)
     evaluation: dict[str, Any] = {"eval_strategy": "no"}
     if validated:
         evaluation = {
@@ -285,7 +286,8 @@ def _arguments(
         dataloader_pin_memory=device.type == "cuda",
         restore_callback_states_from_checkpoint=True,
         ddp_timeout=7 * 24 * 3600,
-        **_precision(settings, device),
+        bf16=half is torch.bfloat16,
+        fp16=half is torch.float16,
         **evaluation,
     )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several visible GPUs without a launcher: use one, keep the batch

@@ -22,7 +22,7 @@ from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import StudentSpec, TrainingSpec
 from muka_fast.student import load_student
-from muka_fast.training import check_settings, train_student
+from muka_fast.training import autocast_type, check_settings, train_student
 
 CPU = torch.device("cpu")
 NAMES = ("x", "y", "z")
@@ -271,3 +271,12 @@ def test_a_student_without_features_cannot_match_any(tmp_path, model_folder, mon
             student, data, None, TrainingSpec(), tmp_path, seed=0, device=CPU, progress=Progress(silent=True),
             objective=FeatureAmalgamation(3, [2], student.width, temperature=1.0),
         )  # fmt: skip
+
+
+def test_the_autocast_of_a_device(monkeypatch):
+    settings = TrainingSpec()
+    assert autocast_type(settings, torch.device("cpu")) is None
+    for has_bf16, expected in ((True, torch.bfloat16), (False, torch.float16)):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bf16, **_: has)
+        assert autocast_type(settings, torch.device("cuda")) == expected
+    assert autocast_type(TrainingSpec(precision="bf16"), torch.device("cpu")) == torch.bfloat16

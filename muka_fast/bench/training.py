@@ -25,7 +25,7 @@ from muka_fast.parts import backward_in_parts
 from muka_fast.recipe import TrainingSpec
 from muka_fast.student import Student, load_student
 from muka_fast.teachers import load_teacher
-from muka_fast.training import _precision
+from muka_fast.training import autocast_type
 
 
 def suite(material: Material, *, batches: int = 4) -> Suite:
@@ -39,7 +39,7 @@ def suite(material: Material, *, batches: int = 4) -> Suite:
     order = np.argsort(-encoded.lengths, kind="stable")
     picks = [order[start : start + AUTHORS_BATCH] for start in range(0, len(order), AUTHORS_BATCH)]
     few = picks[:: max(1, len(picks) // 2)]
-    weights, half = parameter_bytes(model), autocast_type(material.device)
+    weights, half = parameter_bytes(model), autocast_type(TrainingSpec(), material.device)
     precision = "fp32" if half is None else "bf16"  # the ceiling of either half
 
     def row(name: str, run: Callable[[], Run], on: list[np.ndarray], longest: int | None = None) -> Row:
@@ -69,12 +69,6 @@ def suite(material: Material, *, batches: int = 4) -> Suite:
     )
 
 
-def autocast_type(device: torch.device) -> torch.dtype | None:
-    """Return the type that ``amalgamate`` trains in on a device by default, None for fp32."""
-    chosen = _precision(TrainingSpec(), device)
-    return torch.bfloat16 if chosen["bf16"] else torch.float16 if chosen["fp16"] else None
-
-
 class _Steps:
     """Optimiser steps of a student; what the teachers say is stored, or asked of them at every step."""
 
@@ -92,7 +86,7 @@ class _Steps:
         self.texts, self.passes, self.pad = texts, passes, pad
         self.model = student.model
         self.classes = self.model.config.num_labels
-        self.half = autocast_type(material.device)
+        self.half = autocast_type(TrainingSpec(), material.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.0)
         self.teachers = []
         if texts is not None:

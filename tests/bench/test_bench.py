@@ -64,7 +64,7 @@ def test_the_quick_suites_of_a_finished_run(finished, tmp_path, monkeypatch):
 @pytest.mark.parametrize("half", [None, torch.bfloat16])
 def test_students_steps_run_under_the_autocast_of_amalgamate(project, monkeypatch, half):
     seen = []
-    monkeypatch.setattr(training, "autocast_type", lambda device: half)
+    monkeypatch.setattr(training, "autocast_type", lambda settings, device: half)
     monkeypatch.setattr(
         training, "backward_in_parts", lambda model, *_, **__: seen.append(torch.is_autocast_enabled("cpu"))
     )
@@ -75,15 +75,6 @@ def test_students_steps_run_under_the_autocast_of_amalgamate(project, monkeypatc
     assert seen == [half is not None]
     assert {row.precision for row in suite.rows} == {"fp32" if half is None else "bf16"}
     assert suite.settings.get("autocast") == (None if half is None else "bfloat16")
-
-
-def test_the_autocast_is_the_trainers(monkeypatch):
-    cuda = torch.device("cuda")
-    assert training.autocast_type(CPU) is None
-    for has_bf16, expected in ((True, torch.bfloat16), (False, torch.float16)):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bf16, **_: has)
-        assert training.autocast_type(cuda) == expected
 
 
 def test_what_cannot_be_measured_is_left_out_and_said(project, monkeypatch, tmp_path):
