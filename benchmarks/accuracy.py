@@ -44,6 +44,7 @@ from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
 from muka_fast.environment import versions
 from muka_fast.evaluation import figures, match_labels, selection_figures
+from muka_fast.files import write_atomically
 from muka_fast.methods import Lesson, lesson
 from muka_fast.objectives import Distillation
 from muka_fast.planning import Plan, prepare
@@ -51,7 +52,7 @@ from muka_fast.prediction import Classifier
 from muka_fast.progress import Progress
 from muka_fast.reading import build_recipe
 from muka_fast.recipe import DataSpec, Recipe, SelectionSpec
-from muka_fast.scores import texts_fingerprint, write_atomically
+from muka_fast.scores import texts_fingerprint
 from muka_fast.selection import TRUST_SCORES, Pool, Trust, judge, targets
 from muka_fast.student import load_student
 from muka_fast.training import train_student

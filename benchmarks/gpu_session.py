@@ -41,6 +41,7 @@ from muka_fast.bench import kernels, scoring  # noqa: E402
 from muka_fast.bench.results import SCHEMA_VERSION, markdown, settle  # noqa: E402
 from muka_fast.bench.timing import NO_TIME, Ceilings, Suite, measure  # noqa: E402
 from muka_fast.bench.ways import Workload  # noqa: E402
+from muka_fast.files import write_atomically  # noqa: E402
 
 TESTS = (
     "tests/uncertainty/test_fused.py",
@@ -102,13 +103,6 @@ def workloads() -> dict[str, list[np.ndarray]]:
     return {name: rows(lengths) for name, lengths in zip(LENGTHS, drawn, strict=True)}
 
 
-def write(path: Path, content: str) -> None:
-    """Write a file whole or not at all."""
-    staged = path.with_name(f".{path.name}.tmp")
-    staged.write_text(content, encoding="utf-8")
-    os.replace(staged, path)
-
-
 class Session:
     """What is measured, and the files that hold it from the first row on.
 
@@ -140,10 +134,12 @@ class Session:
         record = self.record
         record["seconds"] = time.perf_counter() - self._started
         settle(record, self._ceilings)
-        write(self.json, json.dumps(record, indent=2) + "\n")
+        write_atomically(self.json, (json.dumps(record, indent=2) + "\n").encode())
         tests = record.get("tests", {"exit": "not run", "tail": ""})
         failed = "".join(f"{name} failed: {why}\n" for name, why in record["failed"].items())
-        write(self.text, f"tests: exit {tests['exit']}\n{tests['tail']}\n{failed}{markdown(record)}")
+        write_atomically(
+            self.text, (f"tests: exit {tests['exit']}\n{tests['tail']}\n{failed}{markdown(record)}").encode()
+        )
 
     def timed(self, name: str, build: Callable[[], Suite], **limits: Any) -> None:
         """Time a suite; a row or a suite that fails is kept as a line, and the next one begins."""

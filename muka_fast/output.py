@@ -11,9 +11,10 @@ from typing import Any
 import yaml
 
 from muka_fast.errors import OutputError
+from muka_fast.files import write_atomically
 from muka_fast.ownership import OWNERSHIP
 from muka_fast.recipe import Recipe
-from muka_fast.scores import differences, is_foreign, write_atomically
+from muka_fast.scores import differences, is_foreign
 
 # Keys that say where or how fast a run is computed or how it is watched, not what student it gives.
 _INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")

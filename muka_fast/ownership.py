@@ -35,9 +35,9 @@ import torch
 
 from muka_fast.errors import ModelError
 from muka_fast.evidence import Scale, TeacherFit, TeacherView
+from muka_fast.files import write_atomically
 from muka_fast.gate import FIT_ON, Gate, GateModel
 from muka_fast.owners import Owners, TeachersView, and_nobody, log_shares, softmax
-from muka_fast.scores import write_atomically
 
 ROUNDS_EMBEDDED, ROUNDS_TOGETHER = 6, 6
 """With a gate on the embeddings, and with one on embeddings and features."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from muka_fast.errors import ScoreStoreError
+from muka_fast.files import write_atomically
 from muka_fast.uncertainty.signals import Signals
 
 FORMAT = 3
@@ -34,19 +34,6 @@ def shards(ids: np.ndarray, size: int) -> list[np.ndarray]:
     """Cut texts into shards: index arrays into ``ids``, which sorted by id are consecutive runs of ``size``."""
     order = np.argsort(ids, kind="stable")
     return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or absent."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, Any]]:

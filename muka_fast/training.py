@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +33,7 @@ from muka_fast.parts import part_tokens, split
 from muka_fast.processes import Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import TrainingSpec
-from muka_fast.scores import write_atomically
+from muka_fast.resuming import last_checkpoint, require_fingerprint, training_fingerprint, was_finished
 from muka_fast.student import Student
 from muka_fast.uncertainty.features import classifier_input
 
@@ -161,62 +158,6 @@ def check_settings(settings: TrainingSpec, group: Group) -> None:
         get_reporting_integration_callbacks(settings.report_to)
     except (ValueError, RuntimeError, ImportError) as error:
         raise RecipeError(first_line(error), where="training.report_to", hint="install it, or remove it") from None
-
-
-def _fingerprint(
-    student: Student, objective: Objective, sets: Sequence[DistillationSet], settings: TrainingSpec, seed: int
-) -> str:
-    """Return a hash of all that the trained weights follow from, but for the machine."""
-    config = student.model.config.to_dict()
-    for key in ("_name_or_path", "transformers_version"):
-        config.pop(key, None)
-    # A module's own attributes: its parameters come with the weights.
-    loss = {key: value for key, value in vars(objective).items() if not key.startswith("_")}
-    told = [seed, settings.model_dump(exclude={"report_to"}), config, type(objective).__name__, loss]
-    digest = hashlib.sha256(json.dumps(told, default=str).encode())
-    for name, weight in (*student.model.state_dict().items(), *objective.state_dict().items()):
-        digest.update(f"{name} {tuple(weight.shape)}".encode())
-        digest.update(weight.cpu().reshape(-1).view(torch.uint8).numpy())
-    for data in sets:
-        digest.update(f"{len(data)} texts".encode())
-        for item in (data[position] for position in range(len(data))):
-            for key, ids in item["encoding"].items():
-                digest.update(f"{key} {len(ids)}".encode())
-                digest.update(np.asarray(ids).tobytes())
-            digest.update(item["target"].tobytes() + np.float64(item["importance"]).tobytes())
-    return digest.hexdigest()
-
-
-def _require_fingerprint(folder: Path, logs: Path, fingerprint: str, progress: Progress) -> None:
-    """Discard checkpoints, and their logs, of another training than the one with this fingerprint."""
-    path = folder / "fingerprint"
-    if path.exists() and path.read_text(encoding="utf-8") == fingerprint:
-        return
-    if _last_checkpoint(folder) is not None:
-        progress.say("the checkpoints are of other texts, targets or settings, or another student: training anew")
-    for stale in (folder, logs):
-        if stale.exists():
-            shutil.rmtree(stale)
-    folder.mkdir(parents=True)
-    write_atomically(path, fingerprint.encode())
-
-
-def _last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest whole checkpoint and its state; a kill can leave one without its state, written last."""
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for checkpoint in found:
-        try:
-            return checkpoint, json.loads((checkpoint / "trainer_state.json").read_bytes())
-        except (OSError, ValueError):
-            continue
-    return None
-
-
-def _was_finished(state: dict[str, Any], steps: int, patience: int | None) -> bool:
-    """Whether the run that left this state had done all its steps, or had lost patience."""
-    stopper = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
-    counter = stopper.get("attributes", {}).get("early_stopping_patience_counter", 0)
-    return state["global_step"] >= steps or (patience is not None and counter >= patience)
 
 
 def _require_sound(student: Student, best: float | None, validated: bool) -> None:
@@ -349,8 +290,8 @@ def train_student(
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
             sets = [data] if validation is None else [data, validation]
-            _require_fingerprint(folder, logs, _fingerprint(student, objective, sets, settings, seed), progress)
-    last = _last_checkpoint(folder)
+            require_fingerprint(folder, logs, training_fingerprint(student, objective, sets, settings, seed), progress)
+    last = last_checkpoint(folder)
     with (
         _joined(student, objective, data) as features,
         progress.task("training the student", steps, "steps") as advance,
@@ -373,7 +314,7 @@ def train_student(
         )
         trainer.remove_callback(PrinterCallback)
         _log_into(trainer, logs)
-        if last is not None and _was_finished(last[1], steps, settings.patience):
+        if last is not None and was_finished(last[1], steps, settings.patience):
             best = last[1]["best_model_checkpoint"] or last[0]  # none is best without validation, or if all are NaN
             weights = load_file(folder / Path(best).name / "model.safetensors")
             student.model.load_state_dict(weights, strict=False)  # tied weights are stored once

@@ -33,9 +33,9 @@ from muka_fast.export.graph import OPSET, Graph, trace
 from muka_fast.export.parity import Bounds, Gate, Parity
 from muka_fast.export.precision import LADDER, to_half, to_int8
 from muka_fast.export.sessions import open_session
+from muka_fast.files import write_atomically
 from muka_fast.progress import Progress
 from muka_fast.readout import CONFIDENCE
-from muka_fast.scores import write_atomically
 from muka_fast.teachers import check_head
 
 PRECISIONS = ("fp32", "fp16", "int8")
