@@ -42,7 +42,7 @@ from muka_fast.corpus import Corpus, read_corpus, text_id
 from muka_fast.distillation import DistillationSet
 from muka_fast.embeddings import embed
 from muka_fast.encoding import encode
-from muka_fast.environment import versions
+from muka_fast.environment import device_name, versions
 from muka_fast.evaluation import figures, match_labels, selection_figures
 from muka_fast.files import write_atomically
 from muka_fast.methods import Lesson, lesson
@@ -58,7 +58,7 @@ from muka_fast.student import load_student
 from muka_fast.training import train_student
 from muka_fast.uncertainty.signals import FirstLook
 
-QUIET, CPU = Progress(silent=True), torch.device("cpu")
+QUIET = Progress(silent=True)
 PASSES = 16
 METHODS = {
     "muka": {"method": "muka", "trust": "predictive-entropy"},
@@ -71,6 +71,7 @@ METHODS = {
     "dfa": {"method": "dfa"},
     "cfl": {"method": "cfl"},
     "pool": {"method": "pool"},
+    "pool, hard": {"method": "pool", "targets": "hard"},
     "pool, passes": {"method": "pool"},
 }
 BOUNDS = ("oracle", "supervised")
@@ -93,6 +94,7 @@ class Run:
     precision: str = "fp32"
     passes: int = PASSES
     scope: str = "full"
+    device: str = "cpu"
 
     def recipe(self, texts: str, passes: int) -> Recipe:
         """Return a recipe that scores the texts of a file with this many passes."""
@@ -109,7 +111,7 @@ class Run:
                 "max_steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate,
                 "freeze_embeddings": True, "precision": self.precision, "validation_share": 0.0, "evaluations": 1,
             },
-            "device": "cpu",
+            "device": self.device,
             "seed": self.seed,
         }  # fmt: skip
         return build_recipe(tree, where="benchmark", base=Path.cwd())
@@ -232,7 +234,7 @@ def train(run: Run, learn: Lesson) -> Any:
     data = DistillationSet(rows, learn.targets, learn.importance, pick)
     with tempfile.TemporaryDirectory() as folder:
         train_student(
-            student, data, None, training, Path(folder), seed=run.seed, device=CPU, progress=QUIET,
+            student, data, None, training, Path(folder), seed=run.seed, device=torch.device(run.device), progress=QUIET,
             objective=learn.objective,
         )  # fmt: skip
     return student
@@ -252,7 +254,8 @@ def answers(run: Run, name: str, students: bool) -> tuple[dict[str, float | None
     if not students:
         return selection_shares(run, trust), None
     student = train(run, learn)
-    classifier = Classifier(student.model.eval(), student.tokenizer, run.plan.space.names, student.max_length)
+    model = student.model.to(run.device).eval()
+    classifier = Classifier(model, student.tokenizer, run.plan.space.names, student.max_length)
     return selection_shares(run, trust), classifier.probabilities(corpus.texts).argmax(1)
 
 
@@ -270,6 +273,7 @@ def measure(run: Run, name: str, students: bool = True) -> dict[str, Any]:
         "classes": len(run.plan.space),
         "teachers": len(run.plan.teachers),
         "seconds": round(time.perf_counter() - started, 1),
+        "device": device_name(torch.device(run.device)),
     }
 
 
@@ -286,6 +290,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the students' training")
     parser.add_argument("--passes", type=int, default=PASSES, help="of muka")
     parser.add_argument("--scope", default="full", help="of muka's passes")
+    parser.add_argument("--device", default="cpu", help="of passes and students: cpu, cuda (default: cpu)")
     parser.add_argument("--no-students", action="store_true", help="judge whose text is whose, train nothing")
     parser.add_argument("--results", type=Path, required=True, help="Parquet file to extend")
     parser.add_argument("--documents", nargs="*", type=Path, default=[], help="Markdown files to put the tables into")
@@ -300,7 +305,8 @@ def main() -> None:
         )
         for seed in args.seeds or found:
             folder = setting / f"seed-{seed}"
-            run = Run(folder, args.base, seed=seed, passes=args.passes, scope=args.scope, **training)
+            engine = {"passes": args.passes, "scope": args.scope, "device": args.device}
+            run = Run(folder, args.base, seed=seed, **engine, **training)
             settings = json.loads((folder / "teachers.json").read_text(encoding="utf-8"))["settings"]
             for method in args.methods:
                 key = {"setting": setting.name, "seed": seed, "method": run.variant(method)}

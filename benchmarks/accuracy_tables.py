@@ -11,7 +11,7 @@ import pandas as pd
 
 ORDER = (
     *("muka", "muka, no margin", "muka, hard", "single-pass entropy", "energy", "vkd", "uhc", "dfa", "cfl"),
-    *("pool", "pool, passes", "ensemble", "oracle", "supervised"),
+    *("pool", "pool, hard", "pool, passes", "ensemble", "oracle", "supervised"),
 )
 """Of methods in a table."""
 
@@ -72,10 +72,13 @@ def selection(frame: pd.DataFrame) -> str:
 
 
 def sweep(frame: pd.DataFrame) -> str:
-    """Return a Markdown table of the shares by number of passes and scope, of the settings that have several."""
+    """Return a Markdown table of the shares by number of passes and scope, of the settings that have several.
+
+    On the seeds that all of a setting's numbers were run with.
+    """
     frame = frame[frame["method"].str.match(r"muka(, K = \d+.*)?$")]
-    several = frame.groupby("setting")["method"].nunique() > 1
-    frame = frame[frame["setting"].isin(several[several].index)]
+    every = frame.groupby("setting")["method"].transform("nunique")
+    frame = frame[(every > 1) & (frame.groupby(["setting", "seed"])["method"].transform("nunique") == every)]
     names = {
         name: name.removeprefix("muka, ") if name != "muka" else f"K = {passes - 1}"
         for name, passes in zip(frame["method"], frame["passes"], strict=True)

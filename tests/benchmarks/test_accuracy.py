@@ -51,6 +51,7 @@ def test_every_method_is_measured_and_nothing_twice(setting, monkeypatch, capsys
     assert (frame.loc["muka", "passes"], frame.loc["pool", "passes"]) == (3, 1)
     assert frame.loc["pool", "pseudo"] <= frame.loc["oracle", "pseudo"]
     assert (frame["test_texts"] == 30).all()
+    assert frame["device"].str.startswith("cpu").all()
 
 
 def test_selection_is_measured_without_students(setting, monkeypatch, capsys):
@@ -139,7 +140,9 @@ def test_sweeps_and_foreign_texts_have_tables():
     rows = [("s", "muka", 17, 0.5), ("s", "muka, K = 4", 5, 0.4), ("s", "muka, K = 16, last-2", 17, 0.3)]
     rows += [("t", "muka", 17, 0.9), ("t", "pool", 1, 0.8)]
     frame = pd.DataFrame(rows, columns=["setting", "method", "passes", "chosen"])
-    frame["texts"] = 100
+    frame["texts"], frame["seed"] = 100, 0
+    more = frame.iloc[[0]].assign(seed=1, chosen=0.9)  # a seed that the others were not run with
+    assert accuracy_tables.sweep(pd.concat([frame, more])) == accuracy_tables.sweep(frame)
     assert accuracy_tables.sweep(frame) == (
         "| setting | texts | K = 4 | K = 16 | K = 16, last-2 |\n|---|---|---|---|---|\n| s | 100 | 40.0 | 50.0 | 30.0 |"
     )
