@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 ENOUGH = 50
-"""Texts from which on a temperature is fitted."""
+"""Texts from which on a temperature is fitted, and agreement measured."""
 _TEMPERATURES = np.geomspace(0.2, 5, 201)
 
 

@@ -19,6 +19,7 @@ from muka_fast.progress import Progress
 from muka_fast.recipe import Recipe
 from muka_fast.rounds import score_adaptively
 from muka_fast.student import load_student
+from muka_fast.training import planned_steps
 from muka_fast.uncertainty.packing import pack
 
 PROBE = 32
@@ -130,7 +131,7 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
             if plan.device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - started
-    batches = settings.max_steps or settings.epochs * len(plan.corpus) / settings.batch_size
+    batches = planned_steps(settings, len(plan.corpus)) * settings.gradient_accumulation
     weights = sum(parameter.numel() * 4 for parameter in model.parameters())
     return seconds * batches, 4 * weights
 

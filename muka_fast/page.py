@@ -8,7 +8,7 @@ from typing import Any
 
 from muka_fast.charts import Axis, bars, histogram, line
 from muka_fast.ownership import SLIGHT
-from muka_fast.report import duration, percent, result_rows
+from muka_fast.report import agreement_line, duration, percent, result_rows
 from muka_fast.uncertainty.adaptive import Audit
 
 _FOLDED = 30
@@ -286,6 +286,8 @@ def _training(training: dict[str, Any] | None) -> str:
     steps = Axis("optimiser steps", max(step for points in series.values() for step, _ in points), True)
     best = training.get("best_loss")
     told = _note(f"{training['steps']:,} steps" + (f"; best validation loss {best:.4f}." if best is not None else "."))
+    if agreement := training.get("agreement"):
+        told += _note(f"In the end {agreement_line(agreement)}.")
     return told + _key("validation", "training") + line("Loss by step", steps, "distillation loss", series)
 
 

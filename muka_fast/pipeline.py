@@ -34,13 +34,13 @@ from muka_fast.processes import Group, join_group
 from muka_fast.progress import Progress
 from muka_fast.readout import CONFIDENCE, Confidence
 from muka_fast.recipe import DataSpec, Device, Recipe
-from muka_fast.report import model_card
+from muka_fast.report import agreement_line, model_card
 from muka_fast.scores import ScoreStore
 from muka_fast.scoring import PoolScores, collect, score_pool
 from muka_fast.selection import BY_POOL, CHOOSING, Pool, Trust, judge, targets
 from muka_fast.student import encoder_fingerprint, load_student
 from muka_fast.summary import block_confusion, risk_coverage, summarise_selection
-from muka_fast.training import Training, train_student
+from muka_fast.training import Agreement, Training, train_student
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,16 @@ def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progr
         student.model.to(plan.device).eval(), student.tokenizer, plan.space.names, student.max_length
     )
     temperature = 1.0
-    if recipe.selection.method in CHOOSING and len(held) >= ENOUGH:  # the other methods' targets are softened
-        texts = plan.corpus.take(held)
+    if recipe.selection.method in CHOOSING:  # the other methods' targets are softened, or no class distributions
+        held_out = len(held) >= ENOUGH
+        pick = held if held_out else train[:: max(1, len(train) // ENOUGH)]
+        texts, goal = plan.corpus.take(pick), learn.targets[pick]
         logits = classifier.logits(texts.texts, texts.pairs)
-        temperature = fit_temperature(logits, learn.targets[held], learn.importance[held])
+        if held_out:
+            temperature = fit_temperature(logits, goal, learn.importance[pick])
+        agreement = Agreement(float((logits.argmax(1) == goal.argmax(1)).mean()), len(pick), held_out)
+        progress.say(agreement_line(asdict(agreement)))
+        training = replace(training, agreement=agreement)
     confidence = Confidence(temperature, recipe.student.abstain_below)
     setattr(student.model.config, CONFIDENCE, confidence._asdict())
     return replace(classifier, confidence=confidence), training

@@ -167,7 +167,7 @@ class SelectionSpec(_Section):
 class TrainingSpec(_Section):
     """Student training."""
 
-    epochs: float = Field(3.0, gt=0)
+    epochs: float | None = Field(None, gt=0, description="default: 3, more where that makes fewer than 1,500 steps")
     max_steps: int | None = Field(None, ge=1)
     batch_size: int = Field(16, ge=1)
     gradient_accumulation: int = Field(1, ge=1)

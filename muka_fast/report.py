@@ -14,6 +14,8 @@ from muka_fast.recipe import Recipe
 
 SHARES = (0.5, 0.8, 1.0)
 """Of the texts, the surest first."""
+LEARNED = 0.75
+"""Agreement with the targets below which a student is said to have learned too little."""
 
 
 def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
@@ -50,6 +52,14 @@ def result_rows(test: dict[str, Any]) -> list[tuple[str, str, str]]:
     who, remark = test.get("classifier", "student"), f"macro-F1: {percent(student['macro_f1'])}"
     rows.append((who, percent(student["accuracy"]), remark))
     return rows
+
+
+def agreement_line(agreement: dict[str, Any]) -> str:
+    """Say how far the student has learned its targets, from ``run.json``'s ``training``; what to do if hardly."""
+    which = "held-out texts" if agreement["held_out"] else "texts it was trained on"
+    told = f"the student says what its targets say for {percent(agreement['share'])} of {agreement['texts']} {which}"
+    few = agreement["share"] < LEARNED
+    return told + ("; more training.epochs or a larger training.learning_rate may help" if few else "")
 
 
 def confidence_line(test: dict[str, Any]) -> str:

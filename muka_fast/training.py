@@ -39,6 +39,8 @@ from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
 OBJECTIVE = "muka_fast_objective"
+EPOCHS, LEAST_STEPS = 3.0, 1500
+"""Where a recipe does not say: the paper's epochs, but no fewer steps, whatever the pool (benchmarks/NOTES.md)."""
 
 
 class StudentTrainer(Trainer):
@@ -118,6 +120,21 @@ class _LastEvaluation(TrainerCallback):
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How far a student has learned its targets: top-1 agreement (Stanton et al. 2021, arXiv 2106.05945).
+
+    Attributes:
+        share: Of the texts whose most likely class is the targets'.
+        texts: Their number.
+        held_out: Whether the student was not trained on them.
+    """
+
+    share: float
+    texts: int
+    held_out: bool
+
+
+@dataclass(frozen=True)
 class Training:
     """What training gave.
 
@@ -125,11 +142,23 @@ class Training:
         steps: Optimiser steps done.
         best_loss: Validation distillation loss of the kept checkpoint, None without validation.
         history: Trainer's log entries; None where a value is not finite.
+        agreement: With the targets, if they are class distributions and it was measured.
     """
 
     steps: int
     best_loss: float | None
     history: list[dict[str, float | None]]
+    agreement: Agreement | None = None
+
+
+def planned_steps(settings: TrainingSpec, texts: int) -> int:
+    """Return the optimiser steps of a training on so many texts."""
+    if settings.max_steps is not None:
+        return settings.max_steps
+    per_epoch = math.ceil(math.ceil(texts / settings.batch_size) / settings.gradient_accumulation)
+    if settings.epochs is None:
+        return max(LEAST_STEPS, math.ceil(per_epoch * EPOCHS))
+    return max(1, math.ceil(per_epoch * settings.epochs))
 
 
 def autocast_type(settings: TrainingSpec, device: torch.device) -> torch.dtype | None:
@@ -272,9 +301,7 @@ def train_student(
     """
     processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     per_device = settings.batch_size // processes
-    batches = math.ceil(len(data) / (per_device * processes))
-    per_epoch = math.ceil(batches / settings.gradient_accumulation)
-    steps = settings.max_steps or max(1, math.ceil(per_epoch * settings.epochs))
+    steps = planned_steps(settings, len(data))
     if settings.freeze_embeddings:
         student.model.get_input_embeddings().requires_grad_(False)
     arguments = _arguments(settings, folder, seed, device, per_device, steps, validation is not None)

@@ -16,6 +16,7 @@ from muka_fast.recipe import (
     TrainingSpec,
     UncertaintySpec,
 )
+from muka_fast.training import planned_steps
 
 
 def tree(**extra):
@@ -31,7 +32,8 @@ def test_defaults_of_muka_are_the_papers():
     assert (recipe.uncertainty.passes, recipe.selection.temperature, recipe.selection.targets) == (16, 0.2, "soft")
     assert recipe.selection.trust == "predictive-entropy"
     assert recipe.selection.margin_weighting
-    assert (recipe.training.learning_rate, recipe.training.epochs, recipe.training.batch_size) == (2e-5, 3, 16)
+    assert (recipe.training.learning_rate, recipe.training.epochs, recipe.training.batch_size) == (2e-5, None, 16)
+    assert planned_steps(recipe.training, 16_000) == 3 * 1000
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from muka_fast.labels import LabelSpace
 from muka_fast.reading import build_recipe
-from muka_fast.report import model_card
+from muka_fast.report import agreement_line, model_card
 
 
 def card(temperature=1.0, abstain_below=0.0, training=0):
@@ -17,6 +17,12 @@ def card(temperature=1.0, abstain_below=0.0, training=0):
     }
     space = LabelSpace.union({"a": ["x", "y"], "b": ["z", "w"]})
     return model_card(build_recipe(tree, where="t", base=Path("/base")), space, record)
+
+
+def test_hardly_learned_targets_are_told():
+    told = agreement_line({"share": 0.5, "texts": 60, "held_out": False})
+    assert told.startswith("the student says what its targets say for 50.0 % of 60 texts it was trained on;")
+    assert agreement_line({"share": 0.9, "texts": 60, "held_out": True}).endswith("for 90.0 % of 60 held-out texts")
 
 
 def test_the_card_shows_both_ways_to_predict():

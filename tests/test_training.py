@@ -22,7 +22,7 @@ from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import StudentSpec, TrainingSpec
 from muka_fast.student import load_student
-from muka_fast.training import autocast_type, check_settings, train_student
+from muka_fast.training import autocast_type, check_settings, planned_steps, train_student
 
 CPU = torch.device("cpu")
 NAMES = ("x", "y", "z")
@@ -271,6 +271,21 @@ def test_a_student_without_features_cannot_match_any(tmp_path, model_folder, mon
             student, data, None, TrainingSpec(), tmp_path, seed=0, device=CPU, progress=Progress(silent=True),
             objective=FeatureAmalgamation(3, [2], student.width, temperature=1.0),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "texts", "steps"),
+    [
+        ({}, 2450, 1500),  # 154 batches an epoch
+        ({}, 100_001, 18753),
+        ({"gradient_accumulation": 4}, 100_001, 4689),
+        ({"epochs": 2, "batch_size": 8}, 20, 6),
+        ({"epochs": 0.1, "batch_size": 8}, 20, 1),
+        ({"epochs": 2, "max_steps": 7}, 20, 7),
+    ],
+)
+def test_steps_by_hand(settings, texts, steps):
+    assert planned_steps(TrainingSpec(**settings), texts) == steps
 
 
 def test_the_autocast_of_a_device(monkeypatch):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest.mock import MagicMock
+from unittest.mock import ANY, MagicMock
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from muka_fast.cli import app
 from muka_fast.evaluation import match_labels
 from muka_fast.export import OnnxClassifier
 from muka_fast.page import report_page
-from muka_fast.report import confidence_line
+from muka_fast.report import agreement_line, confidence_line
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -73,6 +73,7 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert judged["oracle"] >= max(judged["teachers"].values())
     assert set(record["seconds"]) == {"checking", "scoring", "selection", "training", "evaluation"}
     assert sum(record["selection"]["chosen"]) == 60
+    assert record["training"]["agreement"] == {"share": ANY, "texts": 59, "held_out": False}
     assert record["selection"]["views"] is not None  # the default method has two
     assert (out / "report.html").read_text() == report_page(record, (out / "recipe.yaml").read_text())
     card = (out / "README.md").read_text()
@@ -101,6 +102,7 @@ def test_methods_that_train_on_all_teachers_leave_an_ordinary_student(method, pr
     record = json.loads((project / "out" / "run.json").read_text())
     assert record["selection"]["views"] is None
     assert record["training"]["history"][-1]["step"] == 3
+    assert record["training"]["agreement"] is None
 
 
 def check_confidence_figures(project, found):
@@ -133,6 +135,9 @@ def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatc
     confidence = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).confidence
     assert confidence._asdict() == record["confidence"]
     assert confidence.temperature != 1
+    agreement = record["training"]["agreement"]
+    assert (agreement["texts"], agreement["held_out"], 0 <= agreement["share"] <= 1) == (24, True, True)
+    assert agreement_line(agreement) in result.stderr
     check_confidence_figures(project, record["test"])
     shown = CliRunner().invoke(app, ["evaluate", "out", "-d", "test.csv", "--no-teachers"])
     assert confidence_line(record["test"]) in shown.stdout
