@@ -19,7 +19,7 @@ from muka_fast.progress import Progress
 from muka_fast.recipe import Recipe
 from muka_fast.rounds import score_adaptively
 from muka_fast.student import load_student
-from muka_fast.training import planned_steps
+from muka_fast.training_settings import planned_steps
 from muka_fast.uncertainty.packing import pack
 
 PROBE = 32

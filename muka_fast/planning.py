@@ -23,7 +23,7 @@ from muka_fast.scores import ScoreStore
 from muka_fast.scoring import manifest
 from muka_fast.student import load_student, resolve_student
 from muka_fast.teachers import Teacher, describe_teachers
-from muka_fast.training import check_settings
+from muka_fast.training_settings import check_settings
 from muka_fast.uncertainty.dropout import require_sites
 
 

@@ -20,27 +20,23 @@ from transformers import (
     Trainer,
     TrainerCallback,
     TrainerState,
-    TrainingArguments,
 )
-from transformers.integrations import TensorBoardCallback, get_reporting_integration_callbacks
+from transformers.integrations import TensorBoardCallback
 
-from muka_fast.checkpoints import first_line
 from muka_fast.distillation import DistillationSet, LengthGroupedOrder
 from muka_fast.encoding import padded
 from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.objectives import Distillation, Objective
 from muka_fast.parts import part_tokens, split
-from muka_fast.processes import Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import TrainingSpec
 from muka_fast.resuming import last_checkpoint, require_fingerprint, training_fingerprint, was_finished
 from muka_fast.student import Student
+from muka_fast.training_settings import planned_steps, trainer_arguments
 from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
 OBJECTIVE = "muka_fast_objective"
-EPOCHS, LEAST_STEPS = 3.0, 1500
-"""Where a recipe does not say: the paper's epochs, but no fewer steps, whatever the pool (benchmarks/NOTES.md)."""
 
 
 class StudentTrainer(Trainer):
@@ -151,44 +147,6 @@ class Training:
     agreement: Agreement | None = None
 
 
-def planned_steps(settings: TrainingSpec, texts: int) -> int:
-    """Return the optimiser steps of a training on so many texts."""
-    if settings.max_steps is not None:
-        return settings.max_steps
-    per_epoch = math.ceil(math.ceil(texts / settings.batch_size) / settings.gradient_accumulation)
-    if settings.epochs is None:
-        return max(LEAST_STEPS, math.ceil(per_epoch * EPOCHS))
-    return max(1, math.ceil(per_epoch * settings.epochs))
-
-
-def autocast_type(settings: TrainingSpec, device: torch.device) -> torch.dtype | None:
-    """Return the type of the autocast that students train under; None for fp32."""
-    wanted: str = settings.precision
-    if wanted == "auto":
-        cuda = device.type == "cuda"
-        half = "bf16" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-        wanted = half if cuda else "fp32"
-    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(wanted)
-
-
-def check_settings(settings: TrainingSpec, group: Group) -> None:
-    """Refuse training settings that would fail after the scoring.
-
-    Raises:
-        RecipeError: If the batch cannot be shared by the processes, or ``report_to`` names nothing installed.
-    """
-    if settings.batch_size % group.count:
-        raise RecipeError(
-            f"a batch of {settings.batch_size} cannot be shared by {group.count} processes",
-            where="training.batch_size",
-            hint=f"use a multiple of {group.count}",
-        )
-    try:
-        get_reporting_integration_callbacks(settings.report_to)
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise RecipeError(first_line(error), where="training.report_to", hint="install it, or remove it") from None
-
-
 def _require_sound(student: Student, best: float | None, validated: bool) -> None:
     weights_are_finite = all(bool(parameter.isfinite().all()) for parameter in student.model.parameters())
     if not weights_are_finite or (validated and (best is None or not math.isfinite(best))):
@@ -217,51 +175,6 @@ def _joined(student: Student, objective: Objective, data: DistillationSet) -> It
         student.model.add_module(OBJECTIVE, objective)
         stack.callback(delattr, student.model, OBJECTIVE)
         yield features
-
-
-def _arguments(
-    settings: TrainingSpec, folder: Path, seed: int, device: torch.device, per_device: int, steps: int, validated: bool
-) -> TrainingArguments:
-    every, half = max(1, math.ceil(steps / settings.evaluations)), autocast_type(settings, device)
-    evaluation: dict[str, Any] = {"eval_strategy": "no"}
-    if validated:
-        evaluation = {
-            "eval_strategy": "steps",
-            "eval_steps": every,
-            "load_best_model_at_end": True,
-            "metric_for_best_model": "loss",
-            "greater_is_better": False,
-        }
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=per_device,
-        per_device_eval_batch_size=settings.batch_size * (1 if device.type == "cpu" else 4),
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        max_steps=steps,
-        warmup_steps=int(settings.warmup * steps),
-        lr_scheduler_type="linear",
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        logging_strategy="steps",
-        logging_steps=every,
-        report_to=settings.report_to or "none",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        use_cpu=device.type == "cpu",
-        seed=seed % 2**32,
-        data_seed=seed % 2**32,
-        dataloader_pin_memory=device.type == "cuda",
-        restore_callback_states_from_checkpoint=True,
-        ddp_timeout=7 * 24 * 3600,
-        bf16=half is torch.bfloat16,
-        fp16=half is torch.float16,
-        **evaluation,
-    )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # several visible GPUs without a launcher: use one, keep the batch
-    return arguments
 
 
 def _log_into(trainer: Trainer, folder: Path) -> None:
@@ -304,7 +217,7 @@ def train_student(
     steps = planned_steps(settings, len(data))
     if settings.freeze_embeddings:
         student.model.get_input_embeddings().requires_grad_(False)
-    arguments = _arguments(settings, folder, seed, device, per_device, steps, validation is not None)
+    arguments = trainer_arguments(settings, folder, seed, device, per_device, steps, validation is not None)
     objective = objective or Distillation()
     logs = logs or folder / "logs"
 

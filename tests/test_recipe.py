@@ -16,7 +16,7 @@ from muka_fast.recipe import (
     TrainingSpec,
     UncertaintySpec,
 )
-from muka_fast.training import planned_steps
+from muka_fast.training_settings import planned_steps
 
 
 def tree(**extra):

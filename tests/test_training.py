@@ -22,7 +22,8 @@ from muka_fast.processes import ALONE, Group
 from muka_fast.progress import Progress
 from muka_fast.recipe import StudentSpec, TrainingSpec
 from muka_fast.student import load_student
-from muka_fast.training import autocast_type, check_settings, planned_steps, train_student
+from muka_fast.training import train_student
+from muka_fast.training_settings import autocast_type, check_settings, planned_steps
 
 CPU = torch.device("cpu")
 NAMES = ("x", "y", "z")

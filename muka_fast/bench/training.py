@@ -25,7 +25,7 @@ from muka_fast.parts import backward_in_parts
 from muka_fast.recipe import TrainingSpec
 from muka_fast.student import Student, load_student
 from muka_fast.teachers import load_teacher
-from muka_fast.training import autocast_type
+from muka_fast.training_settings import autocast_type
 
 
 def suite(material: Material, *, batches: int = 4) -> Suite:
