@@ -175,6 +175,9 @@ class TrainingSpec(_Section):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0)
     freeze_embeddings: bool = False
+    head: Literal["probe", "random"] = Field(
+        "probe", description="how the head of a pretrained student starts: fitted to the targets, or at random"
+    )
     validation_share: float = Field(0.02, ge=0, lt=0.5, description="texts held out for the distillation loss")
     evaluations: int = Field(10, ge=1, description="validations, and checkpoints, over the whole training")
     patience: int | None = Field(None, ge=1, description="stop after this many validations without improvement")

@@ -30,11 +30,12 @@ from muka_fast.uncertainty.features import classifier_layer
 
 @dataclass(frozen=True)
 class Student:
-    """A model to be trained, its tokenizer, and the tokens it reads of a text."""
+    """A model to be trained, its tokenizer, the tokens it reads of a text, whether its encoder was trained before."""
 
     model: Any
     tokenizer: Any
     max_length: int
+    pretrained: bool = True
 
     @property
     def width(self) -> int:
@@ -157,4 +158,5 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
             hint="use a model that AutoModelForSequenceClassification loads",
         ) from None
     match_inputs(model, tokenizer)
-    return Student(model, tokenizer, token_limit(model, tokenizer, spec.max_length))
+    limit = token_limit(model, tokenizer, spec.max_length)
+    return Student(model, tokenizer, limit, pretrained=checkpoint is not None)

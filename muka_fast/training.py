@@ -28,6 +28,7 @@ from muka_fast.encoding import padded
 from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.objectives import Distillation, Objective
 from muka_fast.parts import part_tokens, split
+from muka_fast.probing import fit_head
 from muka_fast.progress import Progress
 from muka_fast.recipe import TrainingSpec
 from muka_fast.resuming import last_checkpoint, require_fingerprint, training_fingerprint, was_finished
@@ -232,6 +233,8 @@ def train_student(
             sets = [data] if validation is None else [data, validation]
             require_fingerprint(folder, logs, training_fingerprint(student, objective, sets, settings, seed), progress)
     last = last_checkpoint(folder)
+    if last is None and settings.head == "probe" and student.pretrained and isinstance(objective, Distillation):
+        fit_head(student, data, device, objective.temperature)
     with (
         _joined(student, objective, data) as features,
         progress.task("training the student", steps, "steps") as advance,

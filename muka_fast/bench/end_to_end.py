@@ -43,7 +43,12 @@ def of_material(
         work = Path(place)
         sections: dict[str, Any] = {
             "student": student,
-            "training": {"epochs": epochs, "batch_size": AUTHORS_BATCH, "learning_rate": learning_rate},
+            "training": {
+                "head": "random",
+                "epochs": epochs,
+                "batch_size": AUTHORS_BATCH,
+                "learning_rate": learning_rate,
+            },
         }
         if material.labelled is not None:
             sections["test"] = material.labelled.model_dump(mode="json", exclude_none=True)
