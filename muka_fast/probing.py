@@ -17,8 +17,12 @@ from muka_fast.student import Student
 from muka_fast.uncertainty.features import classifier_input, classifier_layer
 
 TEXTS, ITERATIONS = 10_000, 60
-PENALTY = 1e-3
-"""Times half the squared weights of standardised features, beside the mean loss."""
+PENALTY = 1e-2
+"""Times half the squared weights, of features of root mean square 1, beside the mean loss.
+
+Not of standardised ones: where features hardly vary, weights that tell them apart would be large, and the first steps
+of training would move the logits far.
+"""
 
 
 def fit_head(student: Student, data: DistillationSet, device: torch.device, temperature: float = 1.0) -> bool:
@@ -68,7 +72,7 @@ def _features(student: Student, rows: list[Row], lengths: np.ndarray, device: to
 
 
 def _regress(features: Tensor, goal: Tensor, importance: Tensor, *, centred: bool) -> tuple[Tensor, Tensor]:
-    """Fit softmax(x W + b) to distributions by L-BFGS: cross-entropy weighted by importance, W of standardised x small.
+    """Fit softmax(x W + b) to distributions by L-BFGS: cross-entropy weighted by importance, and small weights.
 
     Args:
         features: (N, D).
@@ -80,9 +84,8 @@ def _regress(features: Tensor, goal: Tensor, importance: Tensor, *, centred: boo
         W, (D, C), and b, (C,), for features as they are.
     """
     middle = features.mean(0) if centred else torch.zeros_like(features[0])
-    spread = features.std(0, correction=0)
-    spread = torch.where(spread > 1e-6 * spread.max(), spread, torch.inf)  # what never changes says nothing
-    scaled = (features - middle) / spread
+    size = features.square().mean().sqrt().clamp_min(1e-12)
+    scaled = (features - middle) / size
     weight = torch.zeros(features.shape[1], goal.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(goal.shape[1], device=features.device, requires_grad=centred)
     share = importance / importance.sum()
@@ -98,5 +101,5 @@ def _regress(features: Tensor, goal: Tensor, importance: Tensor, *, centred: boo
         return value
 
     optimiser.step(loss)
-    unscaled = weight.detach() / spread[:, None]
+    unscaled = weight.detach() / size
     return unscaled, bias.detach() - middle @ unscaled
