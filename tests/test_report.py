@@ -20,8 +20,8 @@ def card(temperature=1.0, abstain_below=0.0, training=0):
 
 
 def test_hardly_learned_targets_are_told():
-    told = agreement_line({"share": 0.5, "texts": 60, "held_out": False})
-    assert told.startswith("the student says what its targets say for 50.0 % of 60 texts it was trained on;")
+    told = agreement_line({"share": 0.49, "texts": 60, "held_out": False})
+    assert told.startswith("the student says what its targets say for 49.0 % of 60 texts it was trained on;")
     assert agreement_line({"share": 0.9, "texts": 60, "held_out": True}).endswith("for 90.0 % of 60 held-out texts")
 
 
