@@ -4,9 +4,9 @@ BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint
 SERVING := build/serving
 # What another version of transformers, or exported folders in Optimum, could break.
-WITH_OPTIMUM := tests/optimum tests/export/test_exporting.py tests/export/test_teacher.py \
-	tests/uncertainty/test_engines.py tests/uncertainty/test_dropout.py \
-	tests/test_teachers.py tests/test_student.py tests/test_training.py
+WITH_OPTIMUM := tests/optimum tests/export/test_exporter.py tests/scoring/test_onnx_teacher.py \
+	tests/uncertainty/test_engines.py tests/uncertainty/test_dropout_sites.py \
+	tests/models tests/distillation/test_trainer.py
 
 .PHONY: demo test check test-serving test-optimum clean
 

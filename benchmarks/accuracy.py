@@ -38,24 +38,24 @@ from documents import fill
 from sklearn.metrics import roc_auc_score
 
 from muka_fast import score
-from muka_fast.corpus import Corpus, read_corpus, text_id
-from muka_fast.distillation import DistillationSet
-from muka_fast.embeddings import embed
-from muka_fast.encoding import encode
-from muka_fast.environment import device_name, versions
-from muka_fast.evaluation import figures, match_labels, selection_figures
-from muka_fast.files import write_atomically
-from muka_fast.methods import Lesson, lesson
-from muka_fast.objectives import Distillation
-from muka_fast.planning import Plan, prepare
-from muka_fast.prediction import Classifier
-from muka_fast.progress import Progress
-from muka_fast.reading import build_recipe
-from muka_fast.recipe import DataSpec, Recipe, SelectionSpec
-from muka_fast.scores import texts_fingerprint
-from muka_fast.selection import TRUST_SCORES, Pool, Trust, judge, targets
-from muka_fast.student import load_student
-from muka_fast.training import train_student
+from muka_fast.config.loading import build_recipe
+from muka_fast.config.recipe import DataSpec, Recipe, SelectionSpec
+from muka_fast.data.corpus import Corpus, read_corpus, text_id
+from muka_fast.data.tokenization import encode
+from muka_fast.distillation.dataset import DistillationSet
+from muka_fast.distillation.losses import Distillation
+from muka_fast.distillation.targets import Lesson, lesson
+from muka_fast.distillation.trainer import train_student
+from muka_fast.evaluation.metrics import figures, match_labels, selection_figures
+from muka_fast.inference.classifier import Classifier
+from muka_fast.models.student import load_student
+from muka_fast.pipeline.plan import Plan, prepare
+from muka_fast.runtime.environment import device_name, versions
+from muka_fast.runtime.files import write_atomically
+from muka_fast.runtime.progress import Progress
+from muka_fast.scoring.store import texts_fingerprint
+from muka_fast.selection.base import TRUST_SCORES, Pool, Trust, judge, targets
+from muka_fast.selection.text_embeddings import embed
 from muka_fast.uncertainty.signals import FirstLook
 
 QUIET = Progress(silent=True)

@@ -35,13 +35,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
-from muka_fast.kernels import configurations
+from muka_fast.kernels import launch_configs
 from muka_fast.kernels.attention import attention
 from muka_fast.kernels.bias_gelu import bias_gelu
+from muka_fast.kernels.classifier_head import head
+from muka_fast.kernels.cls_attention import first_row_attention
+from muka_fast.kernels.dropout_mask import keep_tile
 from muka_fast.kernels.embedding_norm import embedding_norm
-from muka_fast.kernels.first_row_attention import first_row_attention
-from muka_fast.kernels.head import head
-from muka_fast.kernels.keep import keep_tile
 from muka_fast.kernels.layout import Drop, Layout
 from muka_fast.kernels.residual_norm import residual_norm
 
@@ -106,7 +106,7 @@ def launches(architecture: int, call: Callable[[], Any]) -> list[tuple[JITFuncti
 
     with (
         mock.patch.object(JITFunction, "run", new=record),
-        mock.patch.object(configurations, "architecture", return_value=architecture),
+        mock.patch.object(launch_configs, "architecture", return_value=architecture),
     ):
         call()
     return seen
@@ -225,7 +225,7 @@ def mask_costs(architecture: int) -> dict[str, float]:
         counts = []
         for blocks in (4, 8):
             shape = {"KIND": kind, "ROUNDS": rounds, "BLOCKS": blocks * 128, "num_warps": 4}
-            compiled = compile_launch(_decisions, architecture, (key, out), shape | configurations.OPTIONS)
+            compiled = compile_launch(_decisions, architecture, (key, out), shape | launch_configs.OPTIONS)
             counts.append(len(disassemble(compiled.asm["cubin"])))
         costs[f"4x{kind}-{rounds}"] = (counts[1] - counts[0]) / (4 * lanes)
     return costs
@@ -235,10 +235,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     parser.add_argument("--quick", action="store_true", help="sm_90 only, fewer shapes")
-    parser.add_argument("--architecture", type=int, action="append", choices=configurations.ARCHITECTURES)
+    parser.add_argument("--architecture", type=int, action="append", choices=launch_configs.ARCHITECTURES)
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has TEXT in it")
     arguments = parser.parse_args()
-    architectures = arguments.architecture or ([90] if arguments.quick else list(configurations.ARCHITECTURES))
+    architectures = arguments.architecture or ([90] if arguments.quick else list(launch_configs.ARCHITECTURES))
     header = ("case", "kernel", "sm", "warps", "registers", "spill st/ld", "shared", "tensor core", "instructions")
     print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
     rows = []

@@ -20,11 +20,11 @@ import numpy as np
 import torch
 from passes import teachers_of, texts_of
 
-from muka_fast.environment import device_name, versions
-from muka_fast.loaded import Room
-from muka_fast.progress import Progress
-from muka_fast.recipe import UncertaintySpec
-from muka_fast.rounds import score_adaptively
+from muka_fast.config.recipe import UncertaintySpec
+from muka_fast.runtime.environment import device_name, versions
+from muka_fast.runtime.progress import Progress
+from muka_fast.scoring.adaptive import score_adaptively
+from muka_fast.scoring.teacher_pool import Room
 from muka_fast.uncertainty.signals import Signals, normalised
 
 FORMS = ("torch", "onnx", "onnx-int8")

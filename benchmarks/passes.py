@@ -22,20 +22,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from muka_fast.batches import token_batches
-from muka_fast.checkpoints import read_config
-from muka_fast.corpus import Corpus, build_corpus
-from muka_fast.encoding import padded
-from muka_fast.environment import device_name, versions
-from muka_fast.loaded import Room
-from muka_fast.progress import Progress
-from muka_fast.recipe import TeacherSpec, UncertaintySpec
-from muka_fast.rounds import score_adaptively
-from muka_fast.tables import open_tables
-from muka_fast.teachers import Teacher, describe_teachers, load_teacher
-from muka_fast.uncertainty.adaptive import Audit
+from muka_fast.config.recipe import TeacherSpec, UncertaintySpec
+from muka_fast.data.batching import token_batches
+from muka_fast.data.corpus import Corpus, build_corpus
+from muka_fast.data.readers import open_tables
+from muka_fast.data.tokenization import padded
+from muka_fast.models.checkpoint import read_config
+from muka_fast.models.teacher import Teacher, describe_teachers, load_teacher
+from muka_fast.runtime.environment import device_name, versions
+from muka_fast.runtime.progress import Progress
+from muka_fast.scoring.adaptive import score_adaptively
+from muka_fast.scoring.teacher_pool import Room
 from muka_fast.uncertainty.packing import pack
 from muka_fast.uncertainty.signals import entropy, normalised, trust_and_variance
+from muka_fast.uncertainty.stopping import Audit
 
 SCOPES = ("full", "last-3", "last-2", "last-1", "tail", "head")
 PASSES = {"full": (1, 2, 4, 8, 16)}

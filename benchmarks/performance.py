@@ -14,7 +14,7 @@ from typing import Any
 from documents import fill
 
 from muka_fast.bench.results import bytes_text, markdown, seconds_text, share_text
-from muka_fast.markdown import markdown_table
+from muka_fast.evaluation.markdown import markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"

@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-from muka_fast.demo.play import train_teacher
+from muka_fast.cli.demo import train_teacher
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

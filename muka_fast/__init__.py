@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from muka_fast.checking import check
+    from muka_fast.config.loading import read_recipe
+    from muka_fast.config.recipe import DataSpec, Recipe
     from muka_fast.errors import MukaError
-    from muka_fast.pipeline import Result, amalgamate, evaluate, score
-    from muka_fast.prediction import Classifier
-    from muka_fast.progress import Progress
-    from muka_fast.reading import read_recipe
-    from muka_fast.recipe import DataSpec, Recipe
+    from muka_fast.inference.classifier import Classifier
+    from muka_fast.pipeline.amalgamate import Result, amalgamate, evaluate, score
+    from muka_fast.pipeline.estimate import check
+    from muka_fast.runtime.progress import Progress
 
 # Loaded on first use, so that importing the package, and the command line's --help, does not import torch.
 _HOMES = {
-    "amalgamate": "pipeline",
-    "check": "checking",
-    "Classifier": "prediction",
-    "DataSpec": "recipe",
-    "evaluate": "pipeline",
+    "amalgamate": "pipeline.amalgamate",
+    "check": "pipeline.estimate",
+    "Classifier": "inference.classifier",
+    "DataSpec": "config.recipe",
+    "evaluate": "pipeline.amalgamate",
     "MukaError": "errors",
-    "Progress": "progress",
-    "read_recipe": "reading",
-    "Recipe": "recipe",
-    "Result": "pipeline",
-    "score": "pipeline",
+    "Progress": "runtime.progress",
+    "read_recipe": "config.loading",
+    "Recipe": "config.recipe",
+    "Result": "pipeline.amalgamate",
+    "score": "pipeline.amalgamate",
 }
 
 __all__ = [

@@ -15,12 +15,12 @@ SAMPLE = ["play some jazz", "what is the weather in paris", "", "lost my card to
 
 def write(folder: Path) -> None:
     """Export a tiny model, and write down what it says."""
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path.insert(0, str(Path(__file__).parent.parent))
     import torch
-    from conftest import make_model
 
     from muka_fast.export import export
-    from muka_fast.prediction import Classifier
+    from muka_fast.inference.classifier import Classifier
+    from tests.helpers.models import make_model
 
     model = make_model(folder / "model", ("music", "weather", "bank"), seed=1, initializer_range=0.2, scale=1.0)
     export(str(model), folder / "out")

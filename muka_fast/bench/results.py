@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from muka_fast.errors import CheckFailed, RecipeError
-from muka_fast.markdown import markdown_table
+from muka_fast.evaluation.markdown import markdown_table
 
 SCHEMA_VERSION = 1
 ALL, PIPELINE = "all at once", "transformers pipeline"
@@ -62,7 +62,7 @@ def settle(results: dict[str, Any], ceilings: Any) -> None:
 
     Args:
         results: As they are kept; changed.
-        ceilings: The machine's :class:`muka_fast.bench.timing.Ceilings`, the largest of the run so far.
+        ceilings: The machine's :class:`muka_fast.bench.timer.Ceilings`, the largest of the run so far.
     """
     products = {name: value / 1e9 for name, value in ceilings.products.items()}
     results["ceilings"] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from muka_fast.bench.results import markdown
 from muka_fast.errors import OutputError
-from muka_fast.files import write_atomically
+from muka_fast.runtime.files import write_atomically
 
 
 def prepare_output(folder: Path | None, *, plots: bool = False) -> Callable[[dict[str, Any]], None]:

@@ -93,7 +93,7 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     """Print rows under a header."""
     from rich.console import Console
 
-    from muka_fast.report import terminal_table
+    from muka_fast.evaluation.tables import terminal_table
 
     Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False).print(
         terminal_table(header, rows, title)
@@ -102,7 +102,7 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 def print_results(test: dict[str, Any]) -> None:
     """Print the figures of an evaluation."""
-    from muka_fast.report import confidence_line, percent, result_rows
+    from muka_fast.evaluation.tables import confidence_line, percent, result_rows
 
     rows = [[name, accuracy, remark] for name, accuracy, remark in result_rows(test)]
     print_table(f"{test['student']['count']} labelled texts", ["", "accuracy", ""], rows)

@@ -77,11 +77,11 @@ def bench(
     )
 
     before = read_results(baseline) if baseline is not None else None
-    from muka_fast.bench import running
-    from muka_fast.bench.material import DEMO, Material, of_run
+    from muka_fast.bench import runner
+    from muka_fast.bench.inputs import DEMO, Material, of_run
     from muka_fast.bench.writing import prepare_output
-    from muka_fast.planning import choose_device
-    from muka_fast.recipe import StudentSpec, TeacherSpec
+    from muka_fast.config.recipe import StudentSpec, TeacherSpec
+    from muka_fast.pipeline.plan import choose_device
 
     given: dict[str, Any] = {"teachers": (), "student": None, "trained": None, "texts": None, "labelled": None}
     if run is not None:
@@ -113,9 +113,9 @@ def bench(
         shape=shape,
     )
     keep = prepare_output(output, plots=plots)
-    results = running.run_suites(
+    results = runner.run_suites(
         material,
-        suites or running.suites_for(material),
+        suites or runner.suites_for(material),
         quick=quick,
         repeats=repeats,
         seconds=seconds,

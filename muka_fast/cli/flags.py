@@ -10,7 +10,7 @@ import typer
 from muka_fast.errors import RecipeError
 
 if TYPE_CHECKING:
-    from muka_fast.recipe import DataSpec, Recipe
+    from muka_fast.config.recipe import DataSpec, Recipe
 
 RecipeArgument = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe (YAML).")]
 TeacherOption = Annotated[list[str] | None, typer.Option("--teacher", "-t", help="A teacher: folder or hub id.")]
@@ -54,7 +54,7 @@ def recipe_from_flags(
     **flags: Any,
 ) -> Recipe:
     """Build the recipe from a file, from flags, or from both; flags win."""
-    from muka_fast.reading import build_recipe, read_tree
+    from muka_fast.config.loading import build_recipe, read_tree
 
     tree: dict[str, Any] = {} if file is None else read_tree(file)
     if file is None and not teacher:
@@ -109,7 +109,7 @@ def data_from_flags(
     pair_column: str | None = None,
 ) -> DataSpec:
     """Build the texts section of a recipe."""
-    from muka_fast.recipe import DataSpec
+    from muka_fast.config.recipe import DataSpec
 
     return DataSpec(
         texts=[absolute(text) for text in texts],

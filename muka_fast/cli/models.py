@@ -27,7 +27,7 @@ def evaluate(
 ) -> None:
     """Accuracy, macro-F1 and a table by class; teachers, oracle and selection too if the recipe is at hand."""
     spec = data_from_flags(data, text_column, label_column, split, pair_column)
-    from muka_fast.pipeline import evaluate as run
+    from muka_fast.pipeline.amalgamate import evaluate as run
 
     evaluation = asdict(run(model, spec, teachers=teachers, device=device_name(device)))
     if as_json:
@@ -65,14 +65,14 @@ def predict(
         raise RecipeError(
             f"not a probability: {abstain_below}", where="--abstain-below", hint="give a number from 0 to 1"
         )
-    from muka_fast.corpus import build_corpus, read_corpus
-    from muka_fast.opening import open_classifier
-    from muka_fast.progress import Progress
-    from muka_fast.readout import read_out
+    from muka_fast.data.corpus import build_corpus, read_corpus
+    from muka_fast.inference.predictions import read_out
+    from muka_fast.pipeline.load import open_classifier
+    from muka_fast.runtime.progress import Progress
 
     say = Progress().say
     if data:
-        from muka_fast.finished import pair_column_of
+        from muka_fast.pipeline.run_artifacts import pair_column_of
 
         spec = data_from_flags(data, text_column, pair_column=pair_column or pair_column_of(model))
         corpus = read_corpus(spec, distinct=False, say=say)
@@ -124,11 +124,11 @@ def export(
     for value in precision or []:
         one_of(value, ("fp32", "fp16", "int8"), "--precision")
     one_of(fuse, ("none", "cpu", "cuda"), "--fuse")
-    from muka_fast.corpus import read_corpus
-    from muka_fast.export.exporting import export as run
+    from muka_fast.data.corpus import read_corpus
+    from muka_fast.export.exporter import export as run
     from muka_fast.export.graph import OPSET
     from muka_fast.export.parity import Bounds
-    from muka_fast.progress import Progress
+    from muka_fast.runtime.progress import Progress
 
     say = Progress().say
     texts = read_corpus(data_from_flags(data, text_column), say=say) if data else None

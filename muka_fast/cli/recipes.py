@@ -38,7 +38,7 @@ from muka_fast.errors import OutputError
 @command
 def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.yaml")) -> None:
     """Write a commented recipe."""
-    from muka_fast.reading import template
+    from muka_fast.config.loading import template
 
     if path.exists():
         raise OutputError("the file exists", where=str(path), hint="give another name")
@@ -71,8 +71,8 @@ def check(
 ) -> None:
     """Resolve everything, train nothing: teachers, label union, texts, dropout sites, time and memory."""
     built = recipe_from_flags(**recipe_options(locals()))
-    from muka_fast.checking import check as run
-    from muka_fast.report import duration
+    from muka_fast.evaluation.tables import duration
+    from muka_fast.pipeline.estimate import check as run
 
     plan, estimate = run(built, overwrite=overwrite)
     if as_json:
@@ -134,7 +134,7 @@ def amalgamate(
 ) -> None:
     """Merge teachers into one student. Interrupted, the same command goes on where it stopped."""
     built = recipe_from_flags(**recipe_options(locals()))
-    from muka_fast.pipeline import amalgamate as run
+    from muka_fast.pipeline.amalgamate import amalgamate as run
 
     result = run(built, overwrite=overwrite)
     if int(os.environ.get("RANK", "0")):
@@ -165,7 +165,7 @@ def score(
 ) -> None:
     """Fill the score store only; `amalgamate` with the same recipe uses it."""
     built = recipe_from_flags(**recipe_options(locals()))
-    from muka_fast.pipeline import score as run
+    from muka_fast.pipeline.amalgamate import score as run
 
     started = time.perf_counter()
     folder, scores = run(built)

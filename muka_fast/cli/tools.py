@@ -18,7 +18,7 @@ def demo(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Make texts and three teachers, amalgamate them, and show the result: offline, in minutes on a laptop."""
-    from muka_fast.demo import run
+    from muka_fast.cli.demo import run
 
     run(output, seed=seed, overwrite=overwrite)
 
@@ -26,7 +26,7 @@ def demo(
 @command
 def env(as_json: JsonOption = False) -> None:
     """Show versions and devices."""
-    from muka_fast.environment import describe
+    from muka_fast.runtime.environment import describe
 
     found = describe()
     if as_json:

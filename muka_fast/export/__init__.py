@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from muka_fast.export.classifier import OnnxClassifier
-    from muka_fast.export.exporting import Exported, export
+    from muka_fast.export.exporter import Exported, export
+    from muka_fast.export.onnx_classifier import OnnxClassifier
 
 # Loaded on first use: OnnxClassifier runs where there is no torch.
-_HOMES = {"OnnxClassifier": "classifier", "Exported": "exporting", "export": "exporting"}
+_HOMES = {"OnnxClassifier": "onnx_classifier", "Exported": "exporter", "export": "exporter"}
 
 __all__ = ["Exported", "OnnxClassifier", "export"]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from muka_fast.batches import token_batches
-from muka_fast.checkpoints import first_line
-from muka_fast.corpus import Corpus
-from muka_fast.encoding import Row, encode, padded
+from muka_fast.data.batching import token_batches
+from muka_fast.data.corpus import Corpus
+from muka_fast.data.tokenization import Row, encode, padded
 from muka_fast.errors import CheckFailed, ModelError
+from muka_fast.models.checkpoint import first_line
 
 SAMPLE = 256
 _BATCH_LENGTH = 64

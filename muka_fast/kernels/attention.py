@@ -11,8 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from muka_fast.kernels import configurations
-from muka_fast.kernels.keep import keep_tile
+from muka_fast.kernels import launch_configs
+from muka_fast.kernels.dropout_mask import keep_tile
 from muka_fast.kernels.layout import Drop, Layout, drop_arguments
 
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
@@ -151,18 +151,18 @@ def attention(
     if width != 3 * heads * size or size not in (16, 32, 64, 128):
         raise ValueError(f"qkv must be 3 · {heads} heads of size 16, 32, 64 or 128 wide: {tuple(qkv.shape)}")
     check_bias(bias, heads, layout)
-    architecture = configurations.architecture(qkv)
+    architecture = launch_configs.architecture(qkv)
     y = qkv.new_empty(rows, heads * size)
     with torch.cuda.device_of(qkv):
         for span in layout.spans:
-            options = configurations.attention(architecture, qkv, size, span.longest)
+            options = launch_configs.attention(architecture, qkv, size, span.longest)
             query_blocks = triton.cdiv(span.longest, options["QUERIES"])
             _attention_kernel[(query_blocks * heads * span.texts, passes)](
                 qkv, bias, y, layout.key, layout.text_ids, layout.starts,
                 span.first, layout.rows, query_blocks, 0 if bias is None else bias.shape[1], window or 0, scale,
                 first_pass, *drop_arguments(drop),
                 HEADS=heads, SIZE=size, BIAS=bias is not None, WINDOW=window is not None, DROP=drop is not None,
-                OPERAND=configurations.operand(qkv), PRECISION=configurations.precision(qkv), **options,
+                OPERAND=launch_configs.operand(qkv), PRECISION=launch_configs.precision(qkv), **options,
             )  # fmt: skip
     return y
 

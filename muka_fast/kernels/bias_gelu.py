@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional
 
-from muka_fast.kernels import configurations
+from muka_fast.kernels import launch_configs
 
 
 def bias_gelu_reference(x: Tensor, bias: Tensor | None) -> Tensor:
@@ -61,7 +61,7 @@ def bias_gelu(x: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tens
         raise ValueError(f"x and out must be contiguous and of one shape: {tuple(x.shape)}, {tuple(y.shape)}")
     if bias is not None and bias.shape != (width,):
         raise ValueError(f"bias must be ({width},): {tuple(bias.shape)}")
-    options = configurations.elementwise(configurations.architecture(x))
+    options = launch_configs.elementwise(launch_configs.architecture(x))
     with torch.cuda.device_of(x):
         _bias_gelu_kernel[(rows, triton.cdiv(width, options["BLOCK"]))](
             x, bias, y, WIDTH=width, BIAS=bias is not None, **options

@@ -10,8 +10,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional
 
-from muka_fast.kernels import configurations
-from muka_fast.kernels.keep import keep_row
+from muka_fast.kernels import launch_configs
+from muka_fast.kernels.dropout_mask import keep_row
 from muka_fast.kernels.layout import Drop, Layout, drop_arguments
 
 
@@ -93,7 +93,7 @@ def embedding_norm(
     if passes < 1:
         raise ValueError(f"passes must be at least 1: {passes}")
     block = max(16, triton.next_power_of_2(width))
-    options = configurations.row(configurations.architecture(e), block)
+    options = launch_configs.row(launch_configs.architecture(e), block)
     y = e.new_empty(passes * rows, width)
     with torch.cuda.device_of(e):
         _embedding_norm_kernel[(rows,)](

@@ -11,8 +11,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn import functional
 
-from muka_fast.kernels import configurations
-from muka_fast.kernels.keep import keep_row
+from muka_fast.kernels import launch_configs
+from muka_fast.kernels.dropout_mask import keep_row
 from muka_fast.kernels.layout import Drop, Layout, drop_arguments
 
 
@@ -99,7 +99,7 @@ def residual_norm(
     if any(each is not None and each.shape != (width,) for each in (weight, bias)):
         raise ValueError(f"weight and bias must be ({width},)")
     block = max(16, triton.next_power_of_2(width))
-    options = configurations.row(configurations.architecture(x), block)
+    options = launch_configs.row(launch_configs.architecture(x), block)
     y = torch.empty_like(x)
     with torch.cuda.device_of(x):
         _residual_norm_kernel[(rows,)](

@@ -17,7 +17,7 @@ import passes  # noqa: E402
 import performance  # noqa: E402
 
 from muka_fast.bench.results import SCHEMA_VERSION  # noqa: E402
-from muka_fast.report import percent, result_rows  # noqa: E402
+from muka_fast.evaluation.tables import percent, result_rows  # noqa: E402
 
 
 def test_the_engines_page_shows_the_committed_figures():

@@ -3,8 +3,9 @@
 import sys
 from pathlib import Path
 
-from conftest import make_model, texts
 from pyarrow import parquet, table
+
+from tests.helpers.models import make_model, texts
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from muka_fast.bench.timing import Ceilings, Row, Suite
+from muka_fast.bench.timer import Ceilings, Row, Suite
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import make_model
 
-from muka_fast.demo.grammar import DOMAINS, utterances
-from muka_fast.teachers import TeacherSpec, describe_teachers
+from muka_fast.data.synthetic import DOMAINS, utterances
+from muka_fast.models.teacher import TeacherSpec, describe_teachers
+from tests.helpers.models import make_model
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "train_teachers.py"
 sys.path.insert(0, str(SCRIPT.parent))

@@ -1,11 +1,11 @@
 import sys
 
 import pytest
-from conftest import make_model
 
 from muka_fast.errors import MachineError, ModelError
 from muka_fast.export import export, sessions
 from muka_fast.export.sessions import CPU, CUDA, cuda_obstacle, describe_providers, open_session
+from tests.helpers.models import make_model
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from conftest import make_model, texts
 from safetensors.torch import load_file
 from transformers import pipeline
 from typer.testing import CliRunner
 
 import muka_fast
 from muka_fast.cli import app
-from muka_fast.evaluation import match_labels
+from muka_fast.evaluation.html_report import report_page
+from muka_fast.evaluation.metrics import match_labels
+from muka_fast.evaluation.tables import agreement_line, confidence_line
 from muka_fast.export import OnnxClassifier
-from muka_fast.page import report_page
-from muka_fast.report import agreement_line, confidence_line
+from tests.helpers.models import make_model, texts
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -126,7 +126,7 @@ def check_confidence_figures(project, found):
 
 def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatch):
     monkeypatch.chdir(project)
-    monkeypatch.setattr(muka_fast.pipeline, "ENOUGH", 10)
+    monkeypatch.setattr(muka_fast.pipeline.amalgamate, "ENOUGH", 10)
     change(project, student={"model": "base", "abstain_below": 0.999})
     settings = ["--set", "training.validation_share=0.4", "--test", "test.csv"]
     result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", *settings])
@@ -172,7 +172,7 @@ def test_scores_are_reused_by_other_selections_and_refused_for_other_texts(proje
 def interrupt(arguments, monkeypatch):
     """Stop a run after its training and before its end."""
     with monkeypatch.context() as patch:
-        patch.setattr(muka_fast.pipeline, "_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(muka_fast.pipeline.amalgamate, "_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert CliRunner().invoke(app, arguments).exit_code == 130
 
 

@@ -2,9 +2,21 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import DROP, FIRST_PASS, KEY, TEXT_IDS, assert_precise, double, keep_attention, layout, mask, numbers, random
 
 from muka_fast.kernels.attention import attention, attention_reference
+from tests.helpers.kernel_cases import (
+    DROP,
+    FIRST_PASS,
+    KEY,
+    TEXT_IDS,
+    assert_precise,
+    double,
+    keep_attention,
+    layout,
+    mask,
+    numbers,
+    random,
+)
 
 LENGTHS = [70, 1, 18]
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import DEVICE, assert_precise, double, random
 from torch.nn import functional
 
 from muka_fast.kernels.bias_gelu import bias_gelu, bias_gelu_reference
+from tests.helpers.kernel_cases import DEVICE, assert_precise, double, random
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import (
+
+from muka_fast.kernels.embedding_norm import embedding_norm, embedding_norm_reference
+from tests.helpers.kernel_cases import (
     DROP,
     FIRST_PASS,
     KEY,
@@ -16,8 +18,6 @@ from cases import (
     numbers,
     random,
 )
-
-from muka_fast.kernels.embedding_norm import embedding_norm, embedding_norm_reference
 
 ROWS = sum(LENGTHS)
 

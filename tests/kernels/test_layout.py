@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import DEVICE, KEY, LENGTHS, TEXT_IDS, layout
 
 from muka_fast.kernels.layout import Layout, Span, spans
+from tests.helpers.kernel_cases import DEVICE, KEY, LENGTHS, TEXT_IDS, layout
 
 
 def test_rows_stand_text_after_text():

@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cases import DEVICE, DROP, KEY, TEXT_IDS, keep_attention, keep_rows, lanes, tl, triton
 
-from muka_fast.kernels.keep import keep_tile
+from muka_fast.kernels.dropout_mask import keep_tile
 from muka_fast.kernels.layout import Drop
 from muka_fast.kernels.philox import PhiloxLanes, keep_scale, row_blocks, threshold
+from tests.helpers.kernel_cases import DEVICE, DROP, KEY, TEXT_IDS, keep_attention, keep_rows, lanes, tl, triton
 
 ONE_IN_A_MILLION = 4.892
 WORD = 2**64 - 1

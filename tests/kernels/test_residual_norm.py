@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import (
+
+from muka_fast.kernels.residual_norm import residual_norm, residual_norm_reference
+from tests.helpers.kernel_cases import (
     DEVICE,
     DROP,
     FIRST_PASS,
@@ -17,8 +19,6 @@ from cases import (
     numbers,
     random,
 )
-
-from muka_fast.kernels.residual_norm import residual_norm, residual_norm_reference
 
 ROWS = sum(LENGTHS)
 

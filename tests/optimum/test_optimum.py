@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_model, texts
 
 from muka_fast.export import OnnxClassifier, export
 from muka_fast.export.parity import Bounds
+from tests.helpers.models import make_model, texts
 
 optimum = pytest.importorskip("optimum.onnxruntime", reason="Optimum needs transformers 4.57: make test-optimum")
 

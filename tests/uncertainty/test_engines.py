@@ -3,50 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_config
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from muka_fast.errors import ModelError
-from muka_fast.uncertainty.building import build_engine, known_family
-from muka_fast.uncertainty.dropout import find_sites, inject_dropout
+from muka_fast.uncertainty.dropout_sites import find_sites
 from muka_fast.uncertainty.encoders import FAMILIES
+from muka_fast.uncertainty.factory import build_engine, known_family
 from muka_fast.uncertainty.features import classifier_layer
+from muka_fast.uncertainty.packed_engine import ScopedEngine
 from muka_fast.uncertainty.packing import pack
-from muka_fast.uncertainty.plain import PlainEngine
-from muka_fast.uncertainty.scoped import ScopedEngine
-
-CPU = torch.device("cpu")
-LENGTHS = (19, 9, 9, 5, 1)
-IDS = np.array([3, 2**63 + 1, 5, 8, 2**64 - 1], dtype=np.uint64)
-EXTRA = {
-    "modernbert": {"local_attention": 8},
-    "electra": {"embedding_size": 24},
-    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "max_relative_positions": 16},
-}
-
-
-def make(family, dropout=0.2, **extra):
-    torch.manual_seed(0)
-    config = make_config(family, ("a", "b", "c"), **(EXTRA.get(family, {}) | extra))
-    if dropout is not None:
-        inject_dropout(config, dropout)
-    model = AutoModelForSequenceClassification.from_config(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            # Far enough from the initial values that every part matters.
-            parameter.copy_(parameter * 4 if parameter.dim() == 2 else parameter + 0.2 * torch.randn_like(parameter))
-    return model
-
-
-def batch(lengths=LENGTHS, ids=IDS, **extra):
-    random = np.random.default_rng(1)
-    rows = [{"input_ids": random.integers(4, 120, size=n)} for n in LENGTHS]
-    if extra:
-        for row in rows:
-            row["token_type_ids"] = (np.arange(len(row["input_ids"])) > 2).astype(np.int64)
-    pick = [LENGTHS.index(length) for length in lengths]
-    return pack([rows[i] for i in pick], ids[: len(pick)], CPU)
+from muka_fast.uncertainty.reference_engine import PlainEngine
+from tests.helpers.engines import CPU, IDS, batch, make
 
 
 def logits_of_the_model(model, packed):

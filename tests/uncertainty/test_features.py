@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from conftest import make_config
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from muka_fast.uncertainty.features import DIMENSIONS, classifier_input, shrink
+from tests.helpers.models import make_config
 
 FAMILIES = ("bert", "roberta", "electra", "distilbert", "deberta-v2", "albert", "mpnet", "modernbert")
 BATCH = {"input_ids": torch.arange(5, 25).view(2, 10), "attention_mask": torch.ones(2, 10, dtype=torch.long)}

@@ -1,0 +1,195 @@
+"""Recipes from YAML files and flags: paths made absolute, every mistake named with the way to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from muka_fast.config.recipe import DataSpec, Recipe
+from muka_fast.errors import RecipeError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def _anchored(value: str, base: Path, *, must_exist: bool, what: str) -> str:
+    """Make a local path absolute, relative to the recipe's folder; leave a hub id as it is."""
+    path = Path(value).expanduser()
+    candidate = path if path.is_absolute() else base / path
+    if candidate.exists() or not must_exist:
+        return str(Path(os.path.abspath(candidate)))
+    looks_local = value.startswith((".", "/", "~")) or value.count("/") > 1 or not _HUB_ID.fullmatch(value)
+    if looks_local or (base / path.parts[0]).is_dir():
+        raise RecipeError(f"no such {what}: {value}", where=str(candidate), hint="check the path")
+    return value
+
+
+def anchor(recipe: Recipe, base: Path) -> Recipe:
+    """Make a recipe's local paths absolute, relative ones from ``base``; leave hub ids as they are.
+
+    Raises:
+        RecipeError: If something that looks like a folder is not there.
+    """
+
+    def model(value: str | None, what: str) -> str | None:
+        return None if value is None else _anchored(value, base, must_exist=True, what=what)
+
+    def data(spec: DataSpec) -> DataSpec:
+        return spec.model_copy(
+            update={
+                "texts": [
+                    text if text.startswith("hub:") else _anchored(text, base, must_exist=False, what="file")
+                    for text in spec.texts
+                ]
+            }
+        )
+
+    teachers = [t.model_copy(update={"model": model(t.model, "teacher folder")}) for t in recipe.teachers]
+    student = recipe.student.model_copy(
+        update={
+            "model": model(recipe.student.model, "student folder"),
+            "config": recipe.student.config and _anchored(recipe.student.config, base, must_exist=False, what="file"),
+            "tokenizer": model(recipe.student.tokenizer, "tokenizer folder"),
+        }
+    )
+    return recipe.model_copy(
+        update={
+            "teachers": teachers,
+            "student": student,
+            "data": data(recipe.data),
+            "test": data(recipe.test) if recipe.test else None,
+            "output": _anchored(recipe.output, base, must_exist=False, what="folder"),
+            "scores": recipe.scores and _anchored(recipe.scores, base, must_exist=False, what="folder"),
+        }
+    )
+
+
+def _known_keys(path: Sequence[str | int]) -> list[str]:
+    """Keys allowed in the section that ``path`` leads to."""
+    model: Any = Recipe
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        options = [field.annotation, *get_args(field.annotation)]
+        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _explain(error: ValidationError, where: str) -> RecipeError:
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    path = list(first["loc"])
+    key = ".".join(str(part) for part in path)
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(path[:-1])
+        near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return RecipeError(f"unknown key {key!r}", where=where, hint=hint)
+    if first["type"] == "missing":
+        return RecipeError(f"the recipe lacks {key!r}", where=where, hint=f"add {key!r}; see 'muka-fast init'")
+    if path == ["teachers"] and first["type"] == "too_short":
+        return RecipeError(
+            f"{first['ctx']['actual_length']} teacher(s) given, at least 2 are needed",
+            where=where,
+            hint="list two or more fine-tuned classifiers under 'teachers'",
+        )
+    message = first["msg"].removeprefix("Value error, ")
+    given = first["input"] if isinstance(first["input"], str | int | float | bool | None) else None
+    suffix = "" if given is None or first["type"] == "value_error" else f" (given: {given!r})"
+    return RecipeError(
+        f"{key}: {message}{suffix}" if key else message, where=where, hint="correct this key; see 'muka-fast init'"
+    )
+
+
+def _set(tree: dict[str, Any], assignment: str) -> None:
+    key, separator, raw = assignment.partition("=")
+    if not separator or not key:
+        raise RecipeError(f"cannot read {assignment!r}", where="--set", hint="write --set section.key=value")
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"cannot read the value of {key!r}: {raw}", where="--set", hint="quote it") from error
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = tree.get(parent)
+        if child is None:
+            child = tree[parent] = {}
+        elif isinstance(child, str | list):
+            child = tree[parent] = {{"data": "texts", "test": "texts"}.get(parent, "model"): child}
+        if not isinstance(child, dict):
+            raise RecipeError(f"{key!r} does not lead to a key", where="--set", hint="see 'muka-fast init'")
+        tree = child
+    tree[last] = value
+
+
+def build_recipe(tree: dict[str, Any], *, where: str, base: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Check a recipe given as plain data and make its local paths absolute.
+
+    Args:
+        tree: Nested dicts and lists, as YAML gives them.
+        where: The recipe's origin, for messages.
+        base: Folder that relative paths start from.
+        overrides: ``section.key=value`` assignments that win over ``tree``.
+
+    Raises:
+        RecipeError: On an unknown key (with the nearest known one), a wrong type, or a missing path.
+    """
+    for assignment in overrides:
+        _set(tree, assignment)
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(error, where) from None
+    return anchor(recipe, base)
+
+
+def read_tree(file: Path) -> dict[str, Any]:
+    """Read a recipe file as plain data.
+
+    Raises:
+        RecipeError: If it is missing, not text, not YAML or not a mapping.
+    """
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError("no such recipe", where=str(file), hint="'muka-fast init RECIPE' writes one") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read the recipe: {error}", where=str(file), hint="give a YAML text file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise RecipeError(f"the recipe is not valid YAML: {problem}", where=f"{file}{line}", hint="mend it") from None
+    if not isinstance(tree, dict):
+        raise RecipeError("the recipe is not a mapping of keys to values", where=str(file), hint="see 'muka-fast init'")
+    return tree
+
+
+def read_recipe(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe from a YAML file; relative paths in it start from the file's folder.
+
+    Args:
+        path: The file.
+        overrides: ``section.key=value`` assignments that win over it.
+
+    Raises:
+        RecipeError: On an unknown key (with the nearest known one), a wrong type, or a missing path.
+    """
+    file = Path(path)
+    return build_recipe(read_tree(file), where=str(file), base=file.resolve().parent, overrides=overrides)
+
+
+def template() -> str:
+    """Return a commented recipe."""
+    return (Path(__file__).parent / "template.yaml").read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Texts and labels: readers, corpus, label space, tokenization, batches."""

@@ -1,0 +1,195 @@
+"""Texts in: the columns that hold them, and stable text ids."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from muka_fast.config.recipe import DataSpec
+from muka_fast.data.readers import Table, open_tables
+from muka_fast.errors import CorpusError
+
+TEXT_NAMES = ("text", "sentence", "content", "utterance", "query", "question", "body", "document", "message")
+LABEL_NAMES = ("label", "label_text", "labels", "intent", "category", "class", "target", "topic")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Texts ready for scoring, in the order they were read.
+
+    Attributes:
+        texts: One string a text, none empty.
+        pairs: The second text of each pair, or None.
+        ids: Content hashes, uint64, one a text.
+        labels: Label names, only if they were asked for.
+        read: Rows read; ``empty`` and ``duplicate`` of them were left out.
+    """
+
+    texts: tuple[str, ...]
+    pairs: tuple[str, ...] | None
+    ids: np.ndarray
+    labels: tuple[str, ...] | None = None
+    read: int = 0
+    empty: int = 0
+    duplicate: int = 0
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Corpus:
+        """Return the texts at ``indices``, in that order."""
+
+        def pick(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            return None if values is None else tuple(values[i] for i in indices)
+
+        texts = tuple(self.texts[i] for i in indices)
+        return Corpus(texts, pick(self.pairs), self.ids[np.asarray(indices, dtype=np.int64)], pick(self.labels))
+
+
+def text_id(text: str, pair: str | None = None) -> int:
+    """Return the 64-bit id of a text: the first 8 bytes of BLAKE2b over its UTF-8 bytes, a NUL before a pair."""
+    content = text if pair is None else f"{text}\0{pair}"
+    return int.from_bytes(hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def build_corpus(
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    *,
+    distinct: bool = True,
+) -> Corpus:
+    """Make a corpus; if ``distinct``, leave out empty and repeated texts and count both."""
+    keep, ids, seen, empty = [], [], set(), 0
+    for index, text in enumerate(texts):
+        pair = None if pairs is None else pairs[index]
+        identity = text_id(text, pair)
+        if distinct and not text.strip() and not (pair or "").strip():
+            empty += 1
+            continue
+        if distinct and identity in seen:
+            continue
+        seen.add(identity)
+        keep.append(index)
+        ids.append(identity)
+    whole = Corpus(
+        tuple(texts),
+        None if pairs is None else tuple(pairs),
+        np.zeros(len(texts), dtype=np.uint64),
+        None if labels is None else tuple(labels),
+    )
+    kept = whole.take(keep)
+    return Corpus(
+        kept.texts,
+        kept.pairs,
+        np.array(ids, dtype=np.uint64),
+        kept.labels,
+        read=len(texts),
+        empty=empty,
+        duplicate=len(texts) - empty - len(keep),
+    )
+
+
+def _guess(names: Sequence[str], known: Sequence[str]) -> str | None:
+    by_fold = {name.strip().casefold(): name for name in names}
+    return next((by_fold[candidate] for candidate in known if candidate in by_fold), None)
+
+
+def _choose_columns(
+    spec: DataSpec, table: Table, with_labels: bool, say: Callable[[str], None]
+) -> tuple[str, str | None, str | None]:
+    """Return the names of the text, pair and label columns of ``table``."""
+    listing = f"columns: {', '.join(table.columns)}"
+
+    def refuse(what: str, key: str) -> CorpusError:
+        return CorpusError(f"{what} among {listing}", where=table.source, hint=f"name it with {key}")
+
+    text = spec.text_column
+    if text is None:
+        taken = (spec.pair_column, spec.label_column)
+        plain = [name for name in table.strings if name.casefold() not in LABEL_NAMES and name not in taken]
+        free = [name for name in table.columns if name not in taken]
+        text = _guess(free, TEXT_NAMES) or (plain[0] if len(plain) == 1 else None)
+        if text is None:
+            raise refuse("no text column", "text_column")
+        if text != "text":
+            say(f"{table.source}: reading texts from column {text!r}")
+    elif text not in table.columns:
+        raise refuse(f"no column {text!r}", "text_column")
+    if spec.pair_column is not None and spec.pair_column not in table.columns:
+        raise refuse(f"no column {spec.pair_column!r}", "pair_column")
+    if not with_labels:
+        return text, spec.pair_column, None
+    label = spec.label_column
+    if label is None:
+        label = _guess([name for name in table.columns if name not in (text, spec.pair_column)], LABEL_NAMES)
+        if label is None:
+            raise refuse("no label column", "label_column")
+        if label != "label":
+            say(f"{table.source}: reading labels from column {label!r}")
+    elif label not in table.columns:
+        raise refuse(f"no column {label!r}", "label_column")
+    return text, spec.pair_column, label
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _text_cell(value: Any, column: str, where: str) -> str:
+    if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise CorpusError(
+                f"column {column!r} holds half of a surrogate pair", where=where, hint="write the text as valid Unicode"
+            )
+        return value
+    kind = "is missing (null or NaN)" if _is_missing(value) else f"holds {value!r}, not text"
+    raise CorpusError(f"column {column!r} {kind}", where=where, hint="drop the row or write text into it")
+
+
+def read_corpus(
+    spec: DataSpec,
+    *,
+    with_labels: bool = False,
+    distinct: bool = True,
+    say: Callable[[str], None] = lambda _: None,
+) -> Corpus:
+    """Read the texts a recipe names.
+
+    Args:
+        spec: Files, columns and hub data sets.
+        with_labels: Read the label column too. Never set for the texts that are amalgamated on.
+        distinct: Leave out empty and repeated texts.
+        say: Receives a line whenever a column was guessed.
+
+    Raises:
+        CorpusError: On a missing or empty file, a missing column, a cell that is no text, or text that is not UTF-8;
+            the message names file and row.
+    """
+    texts: list[str] = []
+    pairs: list[str] = []
+    labels: list[str] = []
+    for table in open_tables(spec.texts, config=spec.config, split=spec.split):
+        text, pair, label = _choose_columns(spec, table, with_labels, say)
+        wanted = [column for column in (text, pair, label) if column is not None]
+        for where, cells in table.cells(wanted):
+            texts.append(_text_cell(cells[0], text, where))
+            if pair is not None:
+                pairs.append(_text_cell(cells[1], pair, where))
+            if label is not None:
+                if _is_missing(cells[-1]):
+                    raise CorpusError(f"column {label!r} is missing (null or NaN)", where=where, hint="drop the row")
+                labels.append(str(cells[-1]))
+    corpus = build_corpus(
+        texts,
+        pairs if spec.pair_column is not None else None,
+        labels if with_labels else None,
+        distinct=distinct,
+    )
+    if not len(corpus):
+        raise CorpusError("every text is empty", where=", ".join(spec.texts), hint="check the text column")
+    return corpus

@@ -1,0 +1,1 @@
+"""Weights to targets to a trained student."""

@@ -1,0 +1,66 @@
+"""What the student trains on: encoded texts with stored targets, held-out ones apart, in a reproducible order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler
+
+from muka_fast.data.tokenization import Row
+
+
+class DistillationSet(Dataset[dict[str, Any]]):
+    """Some of the pool's encoded texts with their stored targets and importance.
+
+    Args:
+        rows: Encoded texts of the whole pool.
+        targets: What the objective compares with, of the whole pool, (N, W); for most, target distributions.
+        importance: Weight of each text of the pool, (N,).
+        indices: Which texts of the pool belong to this set.
+    """
+
+    def __init__(self, rows: Sequence[Row], targets: np.ndarray, importance: np.ndarray, indices: np.ndarray) -> None:
+        self.rows, self.targets, self.importance, self.indices = rows, targets, importance, indices
+        self.lengths = np.array([len(rows[index]["input_ids"]) for index in indices])
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        index = self.indices[position]
+        return {"encoding": self.rows[index], "target": self.targets[index], "importance": self.importance[index]}
+
+
+class LengthGroupedOrder(Sampler[int]):
+    """A random order in which texts of like length stand together, a pure function of seed and epoch.
+
+    Each stretch of 50 batches of a random permutation is sorted by length and its batches shuffled, so a resumed run
+    sees the batches the uninterrupted one would have seen.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.lengths, self.batch, self.seed, self.epoch = lengths, batch, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        random = np.random.default_rng([self.seed, self.epoch()])
+        order = random.permutation(len(self.lengths))
+        stretch = 50 * self.batch
+        for start in range(0, len(order), stretch):
+            part = order[start : start + stretch]
+            part = part[np.argsort(-self.lengths[part], kind="stable")]
+            whole = len(part) // self.batch * self.batch
+            batches = part[:whole].reshape(-1, self.batch)
+            yield from random.permutation(batches).reshape(-1).tolist()
+            yield from part[whole:].tolist()
+
+
+def split_validation(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return (training, validation) indices; at least one validation text if ``share`` is above zero."""
+    order = np.random.default_rng([seed, 1]).permutation(count)
+    held = min(count - 1, max(1, round(count * share))) if share > 0 else 0
+    return np.sort(order[held:]), np.sort(order[:held])

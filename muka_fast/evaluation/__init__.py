@@ -1,0 +1,1 @@
+"""Metrics, and how a run is shown: tables, report, model card."""

@@ -1,0 +1,119 @@
+"""Figures against labelled texts: accuracy, macro-F1, a table by class, and what teachers and selection get right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from muka_fast.data.label_space import LabelSpace, fold
+from muka_fast.errors import CorpusError
+from muka_fast.selection.base import Pool, Trust, targets, teacher_predictions
+
+
+@dataclass(frozen=True)
+class ClassFigures:
+    """One class: precision, recall, F1 (0 where undefined) and how many texts have it."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Accuracy, macro-F1 over the classes that occur as a label, and each of those classes."""
+
+    accuracy: float
+    macro_f1: float
+    count: int
+    classes: tuple[ClassFigures, ...]
+
+
+def figures(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Figures:
+    """Compare predictions with labels.
+
+    Args:
+        truth: Class indices, (N,), N ≥ 1.
+        predicted: Class indices, (N,).
+        names: Class names.
+    """
+    classes = []
+    for index, name in enumerate(names):
+        support = int((truth == index).sum())
+        if support:
+            hits = int(((truth == index) & (predicted == index)).sum())
+            said = int((predicted == index).sum())
+            precision, recall = hits / said if said else 0.0, hits / support
+            f1 = 2 * hits / (said + support)
+            classes.append(ClassFigures(name, precision, recall, f1, support))
+    return Figures(
+        accuracy=float((truth == predicted).mean()),
+        macro_f1=float(np.mean([figure.f1 for figure in classes])),
+        count=len(truth),
+        classes=tuple(classes),
+    )
+
+
+def match_labels(names: Sequence[str], labels: Sequence[str], where: str) -> tuple[np.ndarray, dict[str, int]]:
+    """Find each label among a model's class names, spelling folded as in :class:`LabelSpace`.
+
+    Returns:
+        Class indices, (N,), −1 where the label is none of the names; and those labels with how often they occur.
+
+    Raises:
+        CorpusError: If no label is one of the names.
+    """
+    index = {fold(name): i for i, name in enumerate(names)}
+    found = np.array([index.get(fold(label), -1) for label in labels], dtype=np.int64)
+    foreign = dict(Counter(label for label, i in zip(labels, found, strict=True) if i < 0))
+    if len(foreign) and (found < 0).all():
+        raise CorpusError(
+            f"none of the labels is one of the model's, for example {next(iter(foreign))!r}",
+            where=where,
+            hint="check label_column and the spelling of the labels",
+        )
+    return found, foreign
+
+
+@dataclass(frozen=True)
+class SelectionFigures:
+    """What teachers and selection get right, before any student.
+
+    Attributes:
+        teachers: Accuracy of each teacher alone over all texts; texts of classes it lacks count as wrong.
+        own: Accuracy of each teacher on the texts of its own classes.
+        oracle: Accuracy if the right teacher were always chosen (any of them, where several know the class).
+        selection: Accuracy of the most likely class of the target mixture.
+        chosen: Share of texts whose chosen teacher knows the class, over texts whose class some teacher lacks;
+            None if every teacher knows every class.
+    """
+
+    teachers: dict[str, float]
+    own: dict[str, float]
+    oracle: float
+    selection: float
+    chosen: float | None
+
+
+def selection_figures(pool: Pool, trust: Trust, truth: np.ndarray) -> SelectionFigures:
+    """Compare teachers, oracle and selection with labels given as union columns, (N,)."""
+    space: LabelSpace = pool.space
+    right = teacher_predictions(pool) == truth[:, None]
+    owned = space.owners[:, truth].T
+    telling = ~owned.all(1)
+    chosen = owned[np.arange(len(truth)), trust.chosen]
+    return SelectionFigures(
+        teachers={name: float(right[:, i].mean()) for i, name in enumerate(space.teachers)},
+        own={
+            name: float(right[owned[:, i], i].mean()) if owned[:, i].any() else 0.0
+            for i, name in enumerate(space.teachers)
+        },
+        oracle=float((right & owned).any(1).mean()),
+        selection=float((targets(pool, trust).argmax(1) == truth).mean()),
+        chosen=float(chosen[telling].mean()) if telling.any() else None,
+    )

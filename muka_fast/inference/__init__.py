@@ -1,0 +1,1 @@
+"""Logits to predictions: a classifier, and what its logits mean."""

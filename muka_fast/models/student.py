@@ -1,0 +1,162 @@
+"""The student before training: found, checked, pinned; loaded or made from a configuration, with a fresh head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+
+from muka_fast.config.recipe import StudentSpec
+from muka_fast.errors import ModelError
+from muka_fast.models.checkpoint import (
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    Checkpoint,
+    check_vocabulary,
+    check_weights,
+    find_checkpoint,
+    first_line,
+    match_inputs,
+    read_config,
+    read_tokenizer,
+    token_limit,
+)
+from muka_fast.uncertainty.features import classifier_layer
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model to be trained, its tokenizer, the tokens it reads of a text, whether its encoder was trained before."""
+
+    model: Any
+    tokenizer: Any
+    max_length: int
+    pretrained: bool = True
+
+    @property
+    def width(self) -> int:
+        """Features its classifier reads of a text; 0 if its head is of a kind that does not say."""
+        layer = classifier_layer(self.model)
+        return 0 if layer is None else layer.in_features
+
+
+def tokenizer_home(spec: StudentSpec) -> Checkpoint:
+    """Return the folder of the student's tokenizer."""
+    source = spec.tokenizer or spec.model or ""
+    folder = Path(source)
+    if folder.is_dir():  # a folder of tokenizer files alone, without config.json, will do
+        return Checkpoint(folder, None, f"tokenizer {source}", spec.trust_remote_code)
+    revision = None if spec.tokenizer else spec.revision
+    return find_checkpoint(source, revision=revision, trust_remote_code=spec.trust_remote_code, role="tokenizer")
+
+
+def weights_home(spec: StudentSpec) -> Checkpoint:
+    """Return the folder of the pretrained student, its weights checked."""
+    checkpoint = find_checkpoint(
+        spec.model or "", revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="student"
+    )
+    check_weights(checkpoint)
+    return checkpoint
+
+
+def encoder_fingerprint(spec: StudentSpec) -> str | None:
+    """Return a hash of a pretrained student's weights, configuration and tokenizer; None if it starts from scratch."""
+    if spec.model is None:
+        return None
+    home = weights_home(spec)
+    return home.fingerprint((*WEIGHT_FILES, "config.json")) + tokenizer_home(spec).fingerprint(TOKENIZER_FILES)
+
+
+def _config_from_scratch(spec: StudentSpec) -> Any:
+    source = str(spec.config)
+    try:
+        return AutoConfig.from_pretrained(source, local_files_only=Path(source).exists())
+    except (ValueError, KeyError, OSError) as error:
+        raise ModelError(
+            f"cannot read the student's configuration: {first_line(error)}",
+            where=f"student config {source}",
+            hint="give a config.json with a model_type transformers knows",
+        ) from None
+
+
+def resolve_student(spec: StudentSpec) -> StudentSpec:
+    """Check that the student can be had, before any work is done; pin a hub model to its commit.
+
+    Raises:
+        ModelError: If model, configuration or tokenizer cannot be used.
+    """
+    tokenizer = read_tokenizer(tokenizer_home(spec))
+    checkpoint = None if spec.model is None else weights_home(spec)
+    config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
+    check_vocabulary(tokenizer, config, f"student {spec.model or spec.config}")
+    return spec if checkpoint is None else spec.model_copy(update={"revision": checkpoint.revision})
+
+
+def _renew_head(model: Any, loaded: dict[str, Any], where: str) -> None:
+    """Give a pretrained model a fresh head whatever its checkpoint held; refuse one without its encoder's weights."""
+    encoder = f"{model.base_model_prefix}."
+    mismatched = (
+        key if isinstance(key, str) else key[0] for key in loaded["mismatched_keys"]
+    )  # names in transformers 4
+    absent = {*loaded["missing_keys"], *mismatched}
+    # Checkpoints of language models have no pooler.
+    damaged = sorted(name for name in absent if name.startswith(encoder) and "pooler" not in name)
+    if damaged:
+        raise ModelError(
+            f"{len(damaged)} weight(s) are missing or of another shape, for example {damaged[0]}",
+            where=where,
+            hint="check that config.json and the weights belong together",
+        )
+    head = {name for name, _ in model.named_parameters() if not name.startswith(encoder)}
+    if head - absent:
+        fresh = type(model)(model.config).state_dict()
+        model.load_state_dict({name: fresh[name] for name in head}, strict=False)
+
+
+def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
+    """Load the student with a fresh head over ``names``, or build it from its configuration with random weights.
+
+    Raises:
+        ModelError: If model, configuration or tokenizer cannot be used.
+    """
+    set_seed(seed % 2**32)
+    where = f"student {spec.model or spec.config}"
+    tokenizer = read_tokenizer(tokenizer_home(spec))
+    checkpoint = None if spec.model is None else weights_home(spec)
+    config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
+    config.update(
+        {
+            "num_labels": len(names),
+            "id2label": dict(enumerate(names)),
+            "label2id": {name: index for index, name in enumerate(names)},
+            "problem_type": "single_label_classification",
+        }
+    )
+    try:
+        if checkpoint is None:
+            model = AutoModelForSequenceClassification.from_config(config)
+        else:
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                checkpoint.folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                ignore_mismatched_sizes=True,
+                trust_remote_code=spec.trust_remote_code,
+                output_loading_info=True,
+            )
+            _renew_head(model, loaded, where)
+    except (RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
+        raise ModelError(
+            f"cannot load the student: {first_line(error)}",
+            where=where,
+            hint="use a model that AutoModelForSequenceClassification loads",
+        ) from None
+    match_inputs(model, tokenizer)
+    limit = token_limit(model, tokenizer, spec.max_length)
+    return Student(model, tokenizer, limit, pretrained=checkpoint is not None)

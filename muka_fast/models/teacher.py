@@ -1,0 +1,191 @@
+"""Teachers: what a recipe's fine-tuned classifiers are (without their weights), and one of them loaded for scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from muka_fast.config.recipe import TeacherSpec
+from muka_fast.data.label_space import check_names, fold
+from muka_fast.errors import ModelError
+from muka_fast.models.checkpoint import (
+    TOKENIZER_FILES,
+    WEIGHT_FILES,
+    Checkpoint,
+    check_vocabulary,
+    check_weights,
+    find_checkpoint,
+    first_line,
+    load_classifier,
+    read_config,
+    read_tokenizer,
+    token_limit,
+)
+from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_sites
+from muka_fast.uncertainty.factory import known_family
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher as far as its configuration tells, weights left on disk.
+
+    Attributes:
+        name: Unique within the run.
+        labels: Names of its columns, in order.
+        max_length: Tokens it reads of a text.
+        weights: Hash of the weights.
+        fingerprint: Hash of weights and configuration.
+        tokenizer_fingerprint: Hash of the tokenizer's files.
+        architecture: Class of the model.
+        parameters: Number of weights.
+        sites: Live dropout sites, after injection; ``all_sites`` counts those with probability 0 too.
+        known_family: Whether its passes have a faster form; else it runs with every site live.
+    """
+
+    name: str
+    spec: TeacherSpec
+    checkpoint: Checkpoint
+    labels: tuple[str, ...]
+    max_length: int
+    weights: str
+    fingerprint: str
+    tokenizer_fingerprint: str
+    architecture: str
+    parameters: int
+    sites: int
+    all_sites: int
+    inject: float | None
+    known_family: bool
+
+
+def _config(checkpoint: Checkpoint, inject: float | None) -> Any:
+    config = read_config(checkpoint)
+    return config if inject is None else inject_dropout(config, inject)
+
+
+def check_head(config: Any, where: str) -> None:
+    """Refuse a head whose outputs are not one distribution over two or more classes.
+
+    Raises:
+        ModelError: Naming regression, a single label or several labels at once.
+    """
+    if config.problem_type == "regression" or config.num_labels == 1:
+        raise ModelError(
+            f"a head with {config.num_labels} output(s) for regression or a single label",
+            where=where,
+            hint="teachers need two or more classes of which exactly one is right",
+        )
+    if config.problem_type == "multi_label_classification":
+        raise ModelError(
+            "a multi-label head: its outputs do not form one distribution",
+            where=where,
+            hint="use single-label classifiers (softmax over the classes)",
+        )
+
+
+def _labels(spec: TeacherSpec, config: Any, where: str) -> tuple[str, ...]:
+    if spec.labels is not None:
+        if len(spec.labels) != config.num_labels:
+            raise ModelError(
+                f"'labels' lists {len(spec.labels)} name(s), the head has {config.num_labels} outputs",
+                where=where,
+                hint="list one name per output, in column order",
+            )
+        names = tuple(spec.labels)
+    else:
+        names = tuple(str(config.id2label.get(index, "")) for index in range(config.num_labels))
+    check_names(names, where)
+    return names
+
+
+def _skeleton(config: Any, checkpoint: Checkpoint) -> Any:
+    """Build the model without memory for its weights, to read its structure."""
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForSequenceClassification.from_config(
+                config, trust_remote_code=checkpoint.trust_remote_code
+            )
+    except Exception as error:  # noqa: BLE001 - a malformed configuration fails in many ways inside model code
+        raise ModelError(
+            f"not a sequence classifier: {first_line(error)}",
+            where=checkpoint.where,
+            hint="use a model that AutoModelForSequenceClassification loads",
+        ) from None
+
+
+def _names(specs: Sequence[TeacherSpec]) -> list[str]:
+    names: list[str] = []
+    for spec in specs:
+        name = spec.name or Path(spec.model).name
+        taken = {fold(other) for other in names}
+        if fold(name) in taken:
+            if spec.name is not None:
+                raise ModelError("two teachers have the same name", where=f"teacher {name}", hint="name them apart")
+            name = next(f"{name}-{n}" for n in range(2, len(specs) + 2) if fold(f"{name}-{n}") not in taken)
+        names.append(name)
+    return names
+
+
+def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None) -> list[Teacher]:
+    """Find, check and fingerprint the teachers without loading their weights.
+
+    Args:
+        specs: The recipe's teachers.
+        inject: Probability to set at every dropout site, or None to leave them.
+
+    Raises:
+        ModelError: On whatever makes one unusable: a missing or damaged folder, pickle weights, a regression,
+            single-label or multi-label head, another model's tokenizer, or two teachers with the same weights.
+        LabelError: On labels without names, or named alike.
+    """
+    teachers: list[Teacher] = []
+    for spec, name in zip(specs, _names(specs), strict=True):
+        checkpoint = find_checkpoint(
+            spec.model, revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="teacher"
+        )
+        where = checkpoint.where
+        config = _config(checkpoint, inject)
+        check_head(config, where)
+        labels = _labels(spec, config, where)
+        check_weights(checkpoint)
+        tokenizer = read_tokenizer(checkpoint)
+        check_vocabulary(tokenizer, config, where)
+        model = _skeleton(config, checkpoint)
+        weights = checkpoint.fingerprint(WEIGHT_FILES)
+        twin = next((other for other in teachers if other.weights == weights), None)
+        if twin is not None:
+            raise ModelError(
+                f"the same teacher twice: {twin.name} and {name} have equal weights",
+                where=where,
+                hint="remove one of them",
+            )
+        teachers.append(
+            Teacher(
+                name=name,
+                spec=spec.model_copy(update={"revision": checkpoint.revision, "name": name}),
+                checkpoint=checkpoint,
+                labels=labels,
+                max_length=token_limit(model, tokenizer, spec.max_length),
+                weights=weights,
+                fingerprint=checkpoint.fingerprint((*WEIGHT_FILES, "config.json")),
+                tokenizer_fingerprint=checkpoint.fingerprint(TOKENIZER_FILES),
+                architecture=type(model).__name__,
+                parameters=model.num_parameters(),
+                sites=len(live_sites(model)),
+                all_sites=len(find_sites(model)),
+                inject=inject,
+                known_family=known_family(model),
+            )
+        )
+    return teachers
+
+
+def load_teacher(teacher: Teacher, device: torch.device) -> tuple[Any, Any]:
+    """Load a teacher's weights and tokenizer; see :func:`muka_fast.models.checkpoint.load_classifier`."""
+    return load_classifier(teacher.checkpoint, _config(teacher.checkpoint, teacher.inject), device, teacher.spec.dtype)

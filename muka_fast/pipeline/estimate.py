@@ -1,0 +1,159 @@
+"""What a recipe will cost, from a short probe: time and memory before any work is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from muka_fast.config.recipe import Recipe
+from muka_fast.data.corpus import Corpus
+from muka_fast.data.tokenization import encode, padded
+from muka_fast.distillation.microbatching import backward_in_parts
+from muka_fast.distillation.training_args import planned_steps
+from muka_fast.models.student import load_student
+from muka_fast.pipeline.plan import Plan, prepare
+from muka_fast.pipeline.run_directory import RunFolder
+from muka_fast.runtime.progress import Progress
+from muka_fast.scoring.adaptive import score_adaptively
+from muka_fast.scoring.teacher_pool import LoadedTeacher, Room
+from muka_fast.uncertainty.packing import pack
+
+PROBE = 32
+SAMPLE = 512
+
+
+@dataclass(frozen=True)
+class TeacherEstimate:
+    """What one teacher will cost, and how.
+
+    Attributes:
+        seconds: Scoring.
+        truncated: Share of (sampled) texts it cannot read whole.
+        scope: Which dropout sites are live; ``live`` of them drop something.
+        backend: Whose operations run the passes.
+    """
+
+    name: str
+    seconds: float
+    truncated: float
+    weight_bytes: int
+    scope: str
+    live: int
+    backend: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will cost on this machine, within some tens of percent.
+
+    Attributes:
+        teachers: Scoring, one entry a teacher.
+        passes: Monte-Carlo passes a text, on average.
+        training_seconds: Training the student; 0 for an ensemble.
+        memory_bytes: Weights of the largest teacher, or weights, gradients and optimiser of the student, whichever
+            is more, plus the signals and targets; activations not counted.
+    """
+
+    teachers: tuple[TeacherEstimate, ...]
+    passes: float
+    training_seconds: float
+    memory_bytes: int
+
+
+def _sample(corpus: Corpus, count: int) -> Corpus:
+    random = np.random.default_rng(0)
+    return corpus.take(np.sort(random.permutation(len(corpus))[:count]))
+
+
+def _timed(run: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of a second run; the first one warms up."""
+    for _ in range(2):
+        started = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+    return seconds
+
+
+def _mean_passes(plan: Plan, room: Room) -> float:
+    """Return how many passes a text will take, judged on the probe's texts."""
+    settings = plan.recipe.uncertainty
+    if not settings.runs_adaptively:
+        return settings.passes
+    part = _sample(plan.corpus, PROBE)
+    found = score_adaptively(room, len(plan.teachers), [part], settings.rule, plan.recipe.seed, lambda _: None)[0].audit
+    return found.mean_passes + settings.audit * (settings.passes - found.mean_passes)
+
+
+def _probe_teacher(loaded: LoadedTeacher, plan: Plan, passes: float) -> TeacherEstimate:
+    sample = _sample(plan.corpus, SAMPLE)
+    encoded = loaded.encode(sample)
+    order = np.argsort(-encoded.lengths, kind="stable")
+    middle = order[max(0, len(order) // 2 - PROBE // 2) :][:PROBE]
+    batch = pack([encoded.rows[i] for i in middle], sample.ids[middle], plan.device)
+    few, more = (1, 5) if passes else (0, 0)
+    least = _timed(lambda: loaded.engine.score(batch, few), plan.device)
+    slope = (_timed(lambda: loaded.engine.score(batch, more), plan.device) - least) / (more - few) if passes else 0.0
+    tokens = float(encoded.lengths.mean()) * len(plan.corpus)
+    return TeacherEstimate(
+        loaded.teacher.name,
+        (least + max(0.0, slope) * max(0.0, passes - few)) / batch.rows * tokens,
+        float((encoded.tokens > loaded.teacher.max_length).mean()),
+        loaded.weight_bytes,
+        loaded.engine.scope,
+        loaded.engine.sites,
+        loaded.engine.backend,
+    )
+
+
+def _probe_student(plan: Plan) -> tuple[float, int]:
+    settings = plan.recipe.training
+    student = load_student(plan.recipe.student, plan.space.names, plan.recipe.seed)
+    model = student.model.to(plan.device).train()
+    encoded = encode(student.tokenizer, _sample(plan.corpus, settings.batch_size), student.max_length)
+    batch = padded(student.tokenizer, encoded.rows, plan.device)
+    target = torch.full((len(encoded.rows), len(plan.space)), 1 / len(plan.space), device=plan.device)
+    if settings.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
+    seconds = 0.0
+    with torch.random.fork_rng():
+        for _ in range(2):  # the first one warms up
+            started = time.perf_counter()
+            backward_in_parts(model, batch, target)
+            optimizer.step()
+            optimizer.zero_grad()
+            if plan.device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - started
+    batches = planned_steps(settings, len(plan.corpus)) * settings.gradient_accumulation
+    weights = sum(parameter.numel() * 4 for parameter in model.parameters())
+    return seconds * batches, 4 * weights
+
+
+def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None = None) -> tuple[Plan, Estimate]:
+    """Resolve everything a recipe names and probe its cost; train nothing, write nothing.
+
+    Raises:
+        MukaError: Whatever would stop :func:`muka_fast.amalgamate` before or during scoring.
+    """
+    progress = progress or Progress()
+    plan = prepare(recipe, progress)
+    RunFolder(plan.recipe.output).require_usable(plan.recipe, overwrite=overwrite)
+    plan.is_outdated(overwrite=overwrite)
+    room = Room(plan.teachers, plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.say)
+    progress.say("probing the teachers")
+    passes = _mean_passes(plan, room)
+    teachers = [_probe_teacher(room.teacher(index), plan, passes) for index in range(len(plan.teachers))]
+    training, training_memory = 0.0, 0
+    if recipe.selection.method != "ensemble":
+        progress.say("probing the student")
+        training, training_memory = _probe_student(plan)
+    signals = 4 * len(plan.corpus) * (2 * sum(len(t.labels) for t in plan.teachers) + len(plan.space))
+    memory = max(max(teacher.weight_bytes for teacher in teachers), training_memory) + signals
+    return plan, Estimate(tuple(teachers), passes, training, memory)

@@ -1,0 +1,148 @@
+"""A run before it starts: everything the recipe names found, checked and counted."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from muka_fast.config.loading import anchor
+from muka_fast.config.recipe import Device, Recipe
+from muka_fast.data.corpus import Corpus, read_corpus
+from muka_fast.data.label_space import LabelSpace
+from muka_fast.data.tokenization import encode
+from muka_fast.distillation.training_args import check_settings
+from muka_fast.errors import CorpusError, MachineError, OutputError, ScoreStoreError
+from muka_fast.evaluation.metrics import match_labels
+from muka_fast.models.checkpoint import read_tokenizer
+from muka_fast.models.student import load_student, resolve_student
+from muka_fast.models.teacher import Teacher, describe_teachers
+from muka_fast.runtime.distributed import ALONE, Group
+from muka_fast.runtime.progress import Progress
+from muka_fast.scoring.score_pool import manifest
+from muka_fast.scoring.store import ScoreStore
+from muka_fast.uncertainty.dropout_sites import require_sites
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with everything in it found, checked and counted; nothing computed yet."""
+
+    recipe: Recipe
+    teachers: tuple[Teacher, ...]
+    space: LabelSpace
+    corpus: Corpus
+    test: Corpus | None
+    device: torch.device
+
+    def scores(self, output: Path) -> Path:
+        """Return where the score store lies, if the output lies there."""
+        return Path(self.recipe.scores) if self.recipe.scores else output / "scores"
+
+    def manifest(self, corpus: Corpus) -> dict[str, Any]:
+        """Return what the scores of these texts depend on."""
+        return manifest(self.teachers, self.space, corpus, self.recipe.uncertainty, self.recipe.seed)
+
+    def is_outdated(self, *, overwrite: bool) -> bool:
+        """Return whether the output's own scores are of other inputs, and may be discarded.
+
+        Raises:
+            ScoreStoreError: If the scores are of other inputs, and may not be.
+        """
+        told, folder = self.manifest(self.corpus), self.scores(Path(self.recipe.output))
+        if self.recipe.scores is not None:
+            ScoreStore.exists_for(folder, told)
+            return False
+        try:
+            ScoreStore.exists_for(folder, told, hint="start over with --overwrite, or choose another output folder")
+        except ScoreStoreError:
+            if not overwrite:
+                raise
+            return True
+        return False
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """Return the device to compute on.
+
+    Raises:
+        MachineError: If CUDA was asked for and is not there.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
+        raise MachineError(f"device cuda was asked for, but {build}", where="device", hint="use --device cpu or auto")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def prepare(recipe: Recipe, progress: Progress | None = None, group: Group = ALONE) -> Plan:
+    """Find and check teachers, labels, student and texts; nothing is computed or written.
+
+    Raises:
+        MukaError: Whatever is wrong with them.
+    """
+    progress = progress or Progress()
+    recipe = anchor(recipe, Path.cwd())  # one built in Python may hold relative paths
+    _require_folders(recipe)
+    for remark in recipe.unread():
+        progress.say(remark)
+    device = choose_device(recipe.device)
+    teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
+    if recipe.uncertainty.passes:
+        for teacher in teachers:
+            require_sites(teacher.sites, teacher.checkpoint.where)
+    check_settings(recipe.training, group)
+    space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
+    corpus = read_corpus(recipe.data, say=progress.say)
+    if recipe.data.long_texts == "error":
+        for teacher in teachers:
+            _refuse_long(corpus, read_tokenizer(teacher.checkpoint), teacher.max_length, f"teacher {teacher.name}")
+    test = None
+    if recipe.test is not None:
+        test = read_corpus(recipe.test, with_labels=True, distinct=False, say=progress.say)
+        match_labels(space.names, test.labels or (), where=", ".join(recipe.test.texts))
+    student = resolve_student(recipe.student)
+    if recipe.data.long_texts == "error" and recipe.selection.method != "ensemble":
+        reader = load_student(student, space.names, recipe.seed)
+        _refuse_long(corpus, reader.tokenizer, reader.max_length, "the student")
+    pinned = recipe.model_copy(update={"teachers": [teacher.spec for teacher in teachers], "student": student})
+    return Plan(pinned, teachers, space, corpus, test, device)
+
+
+def _require_folders(recipe: Recipe) -> None:
+    """Refuse output and scores that could not be made, as a file stands in their way."""
+    for key, folder in (("output", recipe.output), ("scores", recipe.scores)):
+        places = () if folder is None else (Path(folder), *Path(folder).parents)
+        file = next((place for place in places if place.exists() and not place.is_dir()), None)
+        if file is not None:
+            raise OutputError(f"{key}: a file where a folder should be", where=str(file), hint="choose another folder")
+
+
+def _refuse_long(corpus: Corpus, tokenizer: Any, max_length: int, reader: str) -> None:
+    tokens = encode(tokenizer, corpus, max_length).tokens
+    if (tokens > max_length).any():
+        longest = int(tokens.argmax())
+        raise CorpusError(
+            f"{int((tokens > max_length).sum())} text(s) are longer than the {max_length} tokens "
+            f"{reader} reads; the longest has {int(tokens[longest])}",
+            where=f"text {corpus.texts[longest][:40]!r}…",
+            hint="split them, or set data.long_texts: truncate",
+        )
+
+
+def tell(plan: Plan, progress: Progress) -> None:
+    """Print teachers, label union and text counts."""
+    corpus, space = plan.corpus, plan.space
+    for teacher in plan.teachers:
+        progress.say(
+            f"teacher {teacher.name}: {len(teacher.labels)} labels, {teacher.architecture}, "
+            f"{teacher.parameters / 1e6:.1f} M weights, {teacher.max_length} tokens, {teacher.sites} dropout sites"
+        )
+    shared = int((space.owners.sum(0) > 1).sum())
+    progress.say(f"label space: {len(space)} classes, {shared} known to more than one teacher\n{space.table()}")
+    left_out = f" ({corpus.empty} empty and {corpus.duplicate} repeated left out)" if corpus.read > len(corpus) else ""
+    progress.say(f"texts: {len(corpus)}{left_out}")

@@ -1,0 +1,163 @@
+"""The output folder of a run: begun, continued or refused, and marked as finished."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from muka_fast.config.recipe import Recipe
+from muka_fast.errors import OutputError
+from muka_fast.runtime.files import write_atomically
+from muka_fast.scoring.store import differences, is_foreign
+from muka_fast.selection.mixture import OWNERSHIP
+
+# Keys that say where or how fast a run is computed or how it is watched, not what student it gives.
+_INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")
+
+MARKER = ".muka-fast"
+# All that a run ever writes; --overwrite deletes nothing else.
+_OURS = (
+    *(
+        "recipe.yaml",
+        "run.json",
+        "README.md",
+        "report.html",
+        OWNERSHIP,
+        "scores",
+        "scores-test",
+        "checkpoints",
+        "logs",
+        ".student",
+        ".*.tmp",
+        MARKER,
+    ),
+    *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "training_args.bin"),
+    *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.jinja"),
+)
+
+
+class RunFolder:
+    """``OUT/``: recipe.yaml (resolved), scores/, checkpoints/ while training, then the student and what is said of it.
+
+    ``report_to: tensorboard`` writes into logs/, which stays.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.marker = self.path / MARKER
+        self.recipe = self.path / "recipe.yaml"
+        self.record = self.path / "run.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.logs = self.path / "logs"
+
+    def require_usable(
+        self, recipe: Recipe, *, overwrite: bool = False, hint: str = "--overwrite, or another folder"
+    ) -> bool:
+        """Return whether the folder holds an unfinished run of this recipe; change nothing.
+
+        Args:
+            recipe: What is to be run.
+            overwrite: An earlier run there may be discarded.
+            hint: What mends it where one may not.
+
+        Raises:
+            OutputError: If it holds anything else and may not be overwritten, or something the recipe reads.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise OutputError("the output is a file", where=str(self.path), hint="give a folder")
+        self._require_no_inputs(recipe)
+        entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        own = {MARKER, "scores-test"} if is_foreign(self.path / "scores") else {MARKER, "scores", "scores-test"}
+        foreign = {name for name in entries if not fnmatch.fnmatch(name, ".*.tmp")} - own
+        if not self.marker.exists() and foreign:
+            raise OutputError(
+                "the output folder is not empty and holds no muka-fast run",
+                where=str(self.path),
+                hint="choose another folder",
+            )
+        if self.record.exists():
+            if overwrite:
+                return False
+            raise OutputError("the output folder holds a finished run", where=str(self.path), hint=hint)
+        if not self.recipe.exists():
+            return bool(entries)
+        stored = yaml.safe_load(self.recipe.read_text(encoding="utf-8"))
+        unequal = [
+            found
+            for found in differences(stored, recipe.model_dump(mode="json"))
+            if not found[0].startswith(_INDIFFERENT)
+        ]
+        if unequal and not overwrite:
+            key, theirs, now = unequal[0]
+            raise OutputError(
+                f"the output folder holds an unfinished run with another {key}: {theirs!r}, now {now!r}",
+                where=str(self.path),
+                hint=hint,
+            )
+        return not unequal
+
+    def _require_no_inputs(self, recipe: Recipe) -> None:
+        sources = [teacher.model for teacher in recipe.teachers]
+        sources += [
+            source for source in (recipe.student.model, recipe.student.config, recipe.student.tokenizer) if source
+        ]
+        sources += [*recipe.data.texts, *(recipe.test.texts if recipe.test else [])]
+        for source in sources:
+            path = Path(source)
+            if path.exists() and path.resolve().is_relative_to(self.path.resolve()):
+                raise OutputError(
+                    f"the output folder holds something the recipe reads: {source}",
+                    where=str(self.path),
+                    hint="write into a folder of its own",
+                )
+
+    def begin(self, recipe: Recipe, *, overwrite: bool = False, outdated: bool = False) -> bool:
+        """Make the folder ready and write the resolved recipe; return whether an unfinished run goes on.
+
+        An unfinished run of the same recipe goes on even with ``overwrite``: its result is the same.
+
+        Args:
+            recipe: What is to be run.
+            overwrite: Discard an earlier run.
+            outdated: What the recipe names is no longer what an unfinished run has read: it does not go on.
+
+        Raises:
+            OutputError: As :meth:`require_usable`.
+        """
+        resumed = self.require_usable(recipe, overwrite=overwrite) and not outdated
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.marker.touch()
+        if overwrite and not resumed:
+            # Its record first and its recipe last: killed between them, the rest is still another run's.
+            order = {self.record.name: -1, self.recipe.name: 1}
+            for entry in sorted(self.path.iterdir(), key=lambda entry: order.get(entry.name, 0)):
+                if entry.name != MARKER and any(fnmatch.fnmatch(entry.name, pattern) for pattern in _OURS):
+                    shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        write_atomically(self.recipe, recipe.dump().encode())
+        return resumed
+
+    def save_student(self, model: Any, tokenizer: Any) -> None:
+        """Save the student, whole or not at all."""
+        staging = self.path / ".student"
+        shutil.rmtree(staging, ignore_errors=True)
+        model.save_pretrained(staging)
+        tokenizer.save_pretrained(staging)
+        for file in staging.iterdir():
+            file.replace(self.path / file.name)
+        staging.rmdir()
+
+    def finish(self, card: str, page: str, record: dict[str, Any]) -> None:
+        """Write card and report and, last, the record that marks the run as finished."""
+        write_atomically(self.path / "README.md", card.encode())
+        write_atomically(self.path / "report.html", page.encode())
+        content = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        write_atomically(self.record, content.encode())
+        shutil.rmtree(self.checkpoints, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""This machine and its processes: devices, distributed runs, progress, files, memory."""

@@ -1,0 +1,1 @@
+"""Teachers over the pool, into the score store."""

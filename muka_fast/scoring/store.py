@@ -1,0 +1,172 @@
+"""The score store: every teacher's signals for every text, in Parquet shards beside a manifest, resumable.
+
+One writer a shard, written under a temporary name and renamed. Which texts share a shard follows from the text ids
+alone, so a shard's bytes are the same whichever process computes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from muka_fast.errors import ScoreStoreError
+from muka_fast.runtime.files import write_atomically
+from muka_fast.uncertainty.signals import Signals
+
+FORMAT = 3
+MANIFEST = "manifest.json"
+_MATRICES = ("logits", "mean_probabilities", "features")
+
+
+def texts_fingerprint(ids: np.ndarray) -> str:
+    """Return a hash of the set of text ids."""
+    return hashlib.sha256(np.sort(ids).astype("<u8").tobytes()).hexdigest()[:32]
+
+
+def shards(ids: np.ndarray, size: int) -> list[np.ndarray]:
+    """Cut texts into shards: index arrays into ``ids``, which sorted by id are consecutive runs of ``size``."""
+    order = np.argsort(ids, kind="stable")
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """List where two JSON-like trees differ: (key path, our value, their value)."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        keys = [*ours, *(key for key in theirs if key not in ours)]
+        return [d for k in keys for d in differences(ours.get(k), theirs.get(k), f"{path}.{k}".lstrip("."))]
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        return [d for i, pair in enumerate(zip(ours, theirs, strict=True)) for d in differences(*pair, f"{path}.{i}")]
+    return [] if ours == theirs else [(path, ours, theirs)]
+
+
+def is_foreign(folder: Path) -> bool:
+    """Return whether a folder holds anything, and no score store."""
+    if not folder.is_dir() or (folder / MANIFEST).exists():
+        return False
+    return any(not entry.name.endswith(".tmp") for entry in folder.iterdir())
+
+
+class ScoreStore:
+    """A folder of scores that belong to exactly one set of teachers, texts and settings.
+
+    Args:
+        folder: Where it lies; made if it does not exist.
+        manifest: What the scores depend on: JSON-like data.
+
+    Raises:
+        ScoreStoreError: If the folder holds scores for another manifest; the message names the first field.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        if self.exists_for(folder, manifest):
+            return
+        manifest = {"format": FORMAT, **manifest}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+
+    @staticmethod
+    def exists_for(
+        folder: Path, manifest: dict[str, Any], hint: str = "choose another 'scores' folder, or delete this store"
+    ) -> bool:
+        """Return whether a folder holds a store of this manifest; write nothing.
+
+        Args:
+            folder: Where it would lie.
+            manifest: What its scores would depend on.
+            hint: What mends it if they depend on something else.
+
+        Raises:
+            ScoreStoreError: If it holds a store of another, the message names the first field; or no store.
+        """
+        path = folder / MANIFEST
+        if is_foreign(folder):
+            raise ScoreStoreError(
+                "the folder is not empty and is no score store", where=str(folder), hint="choose another folder"
+            )
+        if not path.exists():
+            return False
+        manifest = json.loads(json.dumps({"format": FORMAT, **manifest}))
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ScoreStoreError(f"unreadable manifest: {error}", where=str(path), hint=hint) from None
+        unequal = differences(stored, manifest)
+        if unequal:
+            field, theirs, ours = unequal[0]
+            raise ScoreStoreError(
+                f"the stored scores differ from this run in {field!r}: stored {_short(theirs)}, now {_short(ours)}",
+                where=str(path),
+                hint=hint,
+            )
+        return True
+
+    def path(self, teacher: int, shard: int) -> Path:
+        """Return the file of one teacher's scores for one shard."""
+        return self.folder / f"teacher-{teacher}" / f"shard-{shard:05d}.parquet"
+
+    def write(self, teacher: int, shard: int, ids: np.ndarray, tokens: np.ndarray, signals: Signals) -> None:
+        """Write a shard: ids, tokens of each text before any cut, and signals, rows in the same order."""
+        columns = {"text_id": pa.array(ids, pa.uint64()), "tokens": pa.array(tokens, pa.int32())}
+        for field in fields(Signals):
+            values = getattr(signals, field.name)
+            if field.name in _MATRICES:
+                if not values.shape[1]:
+                    continue  # Arrow cannot tell how many empty rows there are
+                columns[field.name] = pa.FixedSizeListArray.from_arrays(
+                    pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
+                )
+            else:
+                columns[field.name] = pa.array(values)
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.table(columns), sink, compression="zstd", write_page_checksum=True)
+        path = self.path(teacher, shard)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, sink.getvalue().to_pybytes())
+
+    def read(self, teacher: int, shard: int, ids: np.ndarray) -> Signals | None:
+        """Return a shard's signals in the order of ``ids``, or None if it is absent, torn or damaged."""
+        try:
+            table = pq.read_table(self.path(teacher, shard), page_checksum_verification=True)
+            if not np.array_equal(table["text_id"].to_numpy(), ids):
+                return None
+            values = {}
+            for field in fields(Signals):
+                if field.name == "features" and field.name not in table.column_names:
+                    values[field.name] = np.zeros((len(ids), 0), dtype=np.float32)
+                    continue
+                column = table[field.name].combine_chunks()
+                if field.name in _MATRICES:
+                    values[field.name] = column.flatten().to_numpy().reshape(len(ids), -1)
+                else:
+                    values[field.name] = column.to_numpy()
+            return Signals(**values)
+        except (OSError, pa.ArrowException, KeyError):
+            return None
+
+    def write_note(self, name: str, content: dict[str, Any]) -> None:
+        """Keep a small JSON object beside the shards."""
+        write_atomically(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
+
+    def read_note(self, name: str) -> dict[str, Any] | None:
+        """Return a note, or None if there is none or it is damaged."""
+        try:
+            return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def tokens(self, teacher: int, shard: int) -> np.ndarray:
+        """Return how many tokens each text of a stored shard has before any cut."""
+        return pq.read_table(self.path(teacher, shard), columns=["tokens"])["tokens"].to_numpy()
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,1 @@
+"""Scores to teacher weights: which teacher is in-domain for each text."""

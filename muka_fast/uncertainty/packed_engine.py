@@ -1,0 +1,235 @@
+"""The engine for known encoder families: what lies below the scope is computed once and shared by all passes.
+
+Exact economies, whatever the scope: no padding, and a last layer that computes only the row the classifier reads.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from muka_fast.data.batching import TOKEN_BUDGET
+from muka_fast.kernels.layout import Drop
+from muka_fast.uncertainty.dropout_masks import Draw
+from muka_fast.uncertainty.encoders import Encoder, Layer
+from muka_fast.uncertainty.engine import Engine
+from muka_fast.uncertainty.features import shrink
+from muka_fast.uncertainty.packing import Packed
+from muka_fast.uncertainty.signals import FirstLook, Signals
+from muka_fast.uncertainty.torch_ops import TorchOperations, classifier_input
+
+SCOPES = re.compile(r"full|tail|head|last-[1-9]\d*")
+
+
+class ScopedEngine(Engine):
+    """Runs an encoder with the dropout sites of a scope live.
+
+    Args:
+        encoder: The teacher's weights by family.
+        key: Names run and teacher; equal keys give equal masks.
+        scope: ``full``: every site. ``last-N``: those of the last N layers and the head. ``tail``: those behind the
+            last layer's query, key and value products. ``head``: the head's.
+        budget: Rows that go through a layer at once, all passes together; a batch with more rows goes pass by pass.
+        operations: Whose operations run between the matrix products.
+
+    Raises:
+        ValueError: If there is no such scope for this encoder.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        key: int,
+        *,
+        scope: str = "full",
+        budget: int = TOKEN_BUDGET["cpu"],
+        operations: Any = None,
+    ) -> None:
+        if not SCOPES.fullmatch(scope):
+            raise ValueError(f"no scope {scope!r}")
+        if scope == "tail" and not encoder.reads_first:
+            raise ValueError("scope 'tail' needs a classifier that reads the first row")
+        self._encoder, self._key, self._budget = encoder, key, budget
+        self._operations = operations or TorchOperations()
+        self.scope, self.backend = scope, self._operations.name
+        self._stochastic = self._first_stochastic(scope)
+        self.depth = {"full": None, "head": -1}.get(scope, self._stochastic)
+        self.sites = sum(site.threshold > 0 for site in self._live_sites())
+
+    def _first_stochastic(self, scope: str) -> int:
+        """Number of the first layer with live sites."""
+        layers = len(self._encoder.layers)
+        if scope.startswith("last-"):
+            return max(0, layers - int(scope.removeprefix("last-")))
+        return {"full": 0, "tail": layers - 1, "head": layers}[scope]
+
+    def _live_sites(self) -> list[Drop]:
+        if self.scope == "full":
+            return list(self._encoder.sites)
+        found = []
+        for layer in self._encoder.layers[self._stochastic :]:
+            found += [layer.attention.site, layer.attention.out_site, layer.site]
+        found += [self._encoder.head.in_site, self._encoder.head.site]
+        return [site for site in found if site is not None]
+
+    # What the passes share, and what each of them adds.
+
+    def _below(self, batch: Packed) -> Any:
+        """Compute what lies below the scope: what every pass starts from."""
+        if self.scope == "full":
+            return self._encoder.embed(batch)
+        if self.prefix is not None:
+            return self._from_prefix(self.prefix(batch)[1], batch)
+        draw = Draw(batch, None, self._key)
+        x = self._layers(self._embedded(self._encoder.embed(batch), draw), 0, self._stochastic, draw)
+        if self.scope == "tail":
+            return self._project_first(self._encoder.layers[-1], x, draw)
+        return self._pooled(x, draw) if self.scope == "head" else x
+
+    def _from_prefix(self, hidden: Tensor | None, batch: Packed) -> Any:
+        """Return what every pass starts from, given the hidden state that another form computed, (R, width)."""
+        if self.scope == "full":
+            return self._encoder.embed(batch)
+        assert hidden is not None
+        draw = Draw(batch, None, self._key)
+        if self.scope == "tail":
+            return self._project_first(self._encoder.layers[-1], hidden, draw)
+        if self.scope == "head":
+            return hidden[batch.firsts] if self._encoder.reads_first else self._means(hidden, draw)
+        return hidden
+
+    def _start(self, batch: Packed) -> tuple[FirstLook, Any]:
+        """Return the first look, and what every pass starts from."""
+        if self.prefix is None:
+            shared = self._below(batch)
+            return self._look(shared, batch), shared
+        look, hidden = self.prefix(batch)
+        return look, self._from_prefix(hidden, batch)
+
+    def _above(self, shared: Any, draw: Draw) -> Tensor:
+        """Run passes on from what they share; the rows that the head reads, (passes · B, width)."""
+        layers = len(self._encoder.layers)
+        if self.scope == "tail":
+            query, key_value, firsts = shared
+            return self._final(self._after_attention(self._encoder.layers[-1], query, key_value, firsts, draw))
+        x = self._embedded(shared, draw) if self.scope == "full" else shared.repeat(draw.count, 1)
+        return self._pooled(self._layers(x, self._stochastic, layers, draw), draw)
+
+    def _read(self, shared: Any, batch: Packed, numbers: range | None) -> Tensor:
+        """Return what the head reads in these passes, as many at once as the budget allows."""
+        if self.scope == "head":
+            return shared
+        if numbers is None:
+            return self._above(shared, Draw(batch, None, self._key))
+        at_once = max(1, self._budget // batch.rows)
+        parts = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
+        return torch.cat([self._above(shared, Draw(batch, part, self._key)) for part in parts])
+
+    def _look(self, shared: Any, batch: Packed) -> FirstLook:
+        read = classifier_input(self._read(shared, batch, None), self._encoder.head)
+        return FirstLook(self._encoder.head.classifier.in_fp32(read), shrink(read))
+
+    def _embedded(self, embeddings: Tensor, draw: Draw) -> Tensor:
+        encoder = self._encoder
+        x = self._operations.expand(embeddings, encoder.embedding_norm, encoder.embedding_site, draw)
+        return x if encoder.projection is None else encoder.projection(x)
+
+    def _layers(self, x: Tensor, start: int, stop: int, draw: Draw) -> Tensor:
+        """Run layers ``start`` … ``stop`` − 1; after the encoder's last one only the rows that are read are left."""
+        for layer in self._encoder.layers[start:stop]:
+            if self._encoder.reads_first and layer is self._encoder.layers[-1]:
+                x = self._after_attention(layer, *self._project_first(layer, x, draw), draw)
+            else:
+                x = self._layer(layer, x, draw)
+        return x
+
+    def _layer(self, layer: Layer, x: Tensor, draw: Draw) -> Tensor:
+        attention = layer.attention
+        qkv = attention.qkv(_normed(layer, x))
+        if attention.rotary is not None:
+            heads = qkv.view(-1, 3, attention.heads, attention.width // attention.heads)
+            positions = draw.batch.positions.repeat(draw.count)
+            rotated = _rotate(heads[:, :2], attention.rotary, positions)
+            qkv = torch.cat([rotated, heads[:, 2:]], dim=1).view(qkv.shape)
+        return self._feed_forward(layer, self._operations.attention(qkv, attention, draw), x, draw, firsts=False)
+
+    def _project_first(self, layer: Layer, x: Tensor, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a layer's query of each text's first row, keys and values of all rows, and the first rows."""
+        attention = layer.attention
+        rows = draw.batch.rows
+        firsts = x.view(-1, rows, x.shape[-1])[:, draw.batch.firsts].reshape(-1, x.shape[-1])
+        query = attention.qkv.rows(None, attention.width)(_normed(layer, firsts))
+        key_value = attention.qkv.rows(attention.width, None)(_normed(layer, x))
+        if attention.rotary is not None:
+            size = attention.width // attention.heads
+            both = key_value.view(-1, 2, attention.heads, size)
+            key = _rotate(both[:, :1], attention.rotary, draw.batch.positions.repeat(len(x) // rows))
+            key_value = torch.cat([key, both[:, 1:]], dim=1).view(key_value.shape)
+            # The first position's angle is 0: the query stays as it is.
+        return query, key_value, firsts
+
+    def _after_attention(self, layer: Layer, query: Tensor, key_value: Tensor, firsts: Tensor, draw: Draw) -> Tensor:
+        context = self._operations.first_attention(query, key_value, layer.attention, draw)
+        return self._feed_forward(layer, context, firsts, draw, firsts=True)
+
+    def _feed_forward(self, layer: Layer, context: Tensor, residual: Tensor, draw: Draw, *, firsts: bool) -> Tensor:
+        """Everything of a layer behind its attention."""
+        operations, attention = self._operations, layer.attention
+        x = attention.out(context)
+        if not layer.pre_norm:
+            x = operations.residual_norm(x, residual, layer.attention_norm, attention.out_site, draw, firsts=firsts)
+            y = layer.down(operations.up(x, layer.up, layer.activation))
+            return operations.residual_norm(y, x, layer.norm, layer.site, draw, firsts=firsts)
+        x = operations.residual_norm(x, residual, None, attention.out_site, draw, firsts=firsts)
+        value, gate = layer.up(layer.norm(x)).chunk(2, dim=-1)
+        y = layer.down(operations.drop(layer.activation(value) * gate, layer.site, draw, firsts=firsts))
+        return operations.residual_norm(y, x, None, None, draw, firsts=firsts)
+
+    def _final(self, x: Tensor) -> Tensor:
+        return x if self._encoder.final_norm is None else self._encoder.final_norm(x)
+
+    def _pooled(self, x: Tensor, draw: Draw) -> Tensor:
+        x = self._final(x)
+        return x if self._encoder.reads_first else self._means(x, draw)
+
+    @staticmethod
+    def _means(x: Tensor, draw: Draw) -> Tensor:
+        x = x.view(-1, draw.batch.rows, x.shape[-1])
+        means = [x[:, s.rows].reshape(len(x), s.count, s.length, -1).mean(2) for s in draw.batch.segments]
+        return torch.cat(means, dim=1).flatten(0, 1)
+
+    @torch.inference_mode()
+    def first_look(self, batch: Packed) -> FirstLook:
+        """Run the deterministic pass."""
+        return self._look(self._below(batch), batch) if self.prefix is None else self.prefix(batch)[0]
+
+    @torch.inference_mode()
+    def sample(self, batch: Packed, numbers: range) -> Tensor:
+        """Run the passes of these numbers; logits (passes, B, C)."""
+        draw = Draw(batch, numbers, self._key)
+        logits = self._operations.head(self._read(self._below(batch), batch, numbers), self._encoder.head, draw)
+        return logits.expand(len(numbers), -1, -1)
+
+    @torch.inference_mode()
+    def score(self, batch: Packed, passes: int) -> Signals:
+        """Run the deterministic pass and passes 0 … ``passes`` − 1; with 0 the deterministic one stands in."""
+        look, shared = self._start(batch)
+        if not passes:
+            return look.signals()
+        numbers = range(passes)
+        read = self._read(shared, batch, numbers)
+        return self._operations.signals(read, self._encoder.head, Draw(batch, numbers, self._key), look)
+
+
+def _normed(layer: Layer, x: Tensor) -> Tensor:
+    return layer.attention_norm(x) if layer.pre_norm and layer.attention_norm is not None else x
+
+
+def _rotate(x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor) -> Tensor:
+    """Rotate (rows, parts, heads, size) by the angles of each row's position."""
+    cosines, sines = (table[positions][:, None, None] for table in tables)
+    low, high = x.float().chunk(2, dim=-1)
+    return (x.float() * cosines + torch.cat([-high, low], dim=-1) * sines).to(x.dtype)

@@ -1,0 +1,138 @@
+"""What the passes do between two matrix products, in PyTorch operations: correct on any device, made for CPUs.
+
+Hidden states are packed rows, (passes · R, width), pass after pass; with one row a text, (passes · B, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from muka_fast.kernels.layout import Drop
+from muka_fast.uncertainty.dropout_masks import Draw, keep_attention, keep_rows
+from muka_fast.uncertainty.encoders import Attention, Head, Linear, Norm
+from muka_fast.uncertainty.packing import Segment
+from muka_fast.uncertainty.signals import FirstLook, Signals, summarise
+
+
+def _drop(x: Tensor, site: Drop, draw: Draw, *, firsts: bool) -> Tensor:
+    """Zero in place what the site drops, without the rescaling."""
+    return x.mul_(keep_rows(draw, site, x.shape[-1], firsts=firsts).to(x.device))
+
+
+class TorchOperations:
+    """Every operation between the matrix products; masks come from numpy."""
+
+    name = "torch"
+
+    def expand(self, x: Tensor, norm: Norm, site: Drop, draw: Draw) -> Tensor:
+        """Normalise the embeddings (R, width) once and give every pass its own dropped copy, (passes · R, width)."""
+        normed = norm(x)
+        if not draw.live(site):
+            return normed.repeat(draw.count, 1)
+        return _drop(normed.repeat(draw.count, 1), site, draw, firsts=False).mul_(site.scale)
+
+    def residual_norm(
+        self, x: Tensor, residual: Tensor, norm: Norm | None, site: Drop | None, draw: Draw, *, firsts: bool
+    ) -> Tensor:
+        """Return norm(residual + dropout(x)); ``x`` is spent. A residual without passes is shared by all."""
+        scale = 1.0
+        if site is not None and draw.live(site):
+            x, scale = _drop(x, site, draw, firsts=firsts), site.scale
+        total = torch.add(residual, x.view(-1, *residual.shape), alpha=scale).view(x.shape)
+        return total if norm is None else norm(total)
+
+    def up(self, x: Tensor, linear: Linear, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return activation(linear(x))."""
+        return activation(linear(x))
+
+    def drop(self, x: Tensor, site: Drop, draw: Draw, *, firsts: bool) -> Tensor:
+        """Return dropout(x); ``x`` is spent."""
+        return _drop(x, site, draw, firsts=firsts).mul_(site.scale) if draw.live(site) else x
+
+    def attention(self, qkv: Tensor, attention: Attention, draw: Draw) -> Tensor:
+        """Attend with dropout on the probabilities: (passes · R, 3 · width) to (passes · R, width)."""
+        heads, width, rows = attention.heads, attention.width, draw.batch.rows
+        live = draw.live(attention.site)
+        keeps = keep_attention(draw, attention.site, heads) if live else []
+        split = qkv.view(draw.count, rows, 3, heads, -1)
+        out = qkv.new_empty(draw.count, rows, heads, width // heads)
+        for index, segment in enumerate(draw.batch.segments):
+            shape = (draw.count, segment.count, segment.length, 3, heads, width // heads)
+            query, key, value = split[:, segment.rows].view(shape).permute(3, 0, 1, 4, 2, 5)
+            probabilities = _probabilities(query * attention.scale, key, attention, segment)
+            if live:
+                probabilities.mul_(_floats(keeps[index], probabilities))
+            context = (probabilities @ value).transpose(2, 3)
+            target = out[:, segment.rows].view(context.shape)
+            torch.mul(context, attention.site.scale if live else 1.0, out=target)
+        return out.view(-1, width)
+
+    def first_attention(self, query: Tensor, key_value: Tensor, attention: Attention, draw: Draw) -> Tensor:
+        """Attend from each text's first row only: (passes · B, width).
+
+        Queries (B, width) and keys and values (R, 2 · width) without passes are shared by all of them.
+        """
+        heads, width, texts, rows = attention.heads, attention.width, len(draw.batch), draw.batch.rows
+        live = draw.live(attention.site)
+        keeps = keep_attention(draw, attention.site, heads, firsts=True) if live else []
+        queries = query.view(-1, texts, heads, 1, width // heads) * attention.scale
+        split = key_value.view(-1, rows, 2, heads, width // heads)
+        out = query.new_empty(draw.count, texts, heads, width // heads)
+        for index, segment in enumerate(draw.batch.segments):
+            shape = (len(split), segment.count, segment.length, 2, heads, width // heads)
+            key, value = split[:, segment.rows].view(shape).permute(3, 0, 1, 4, 2, 5)
+            probabilities = _probabilities(queries[:, segment.texts], key, attention, segment)
+            if live:
+                probabilities = probabilities * _floats(keeps[index], probabilities)
+            if len(split) == draw.count:
+                context = (probabilities @ value).squeeze(3)
+            else:  # one set of values for all passes: the passes become the rows of the product
+                context = (probabilities.squeeze(3).permute(1, 2, 0, 3) @ value[0]).permute(2, 0, 1, 3)
+            out[:, segment.texts] = context * attention.site.scale if live else context
+        return out.view(-1, width)
+
+    def head(self, x: Tensor, head: Head, draw: Draw) -> Tensor:
+        """Return the logits of every pass, (passes, B, classes), fp32, from pooled rows (passes · B or B, width)."""
+        texts = len(draw.batch)
+        if head.in_site is not None and draw.live(head.in_site):
+            if len(x) == texts:
+                x = x.repeat(draw.count, 1)
+            x = _drop(x.clone(), head.in_site, draw, firsts=True).mul_(head.in_site.scale)
+        hidden = classifier_input(x, head)
+        if draw.live(head.site):
+            if len(hidden) == texts:
+                hidden = hidden.repeat(draw.count, 1)
+            hidden = _drop(hidden, head.site, draw, firsts=True).mul_(head.site.scale)
+        return head.classifier.in_fp32(hidden).view(-1, texts, head.classifier.weight.shape[0])
+
+    def signals(self, x: Tensor, head: Head, draw: Draw, look: FirstLook) -> Signals:
+        """Return the signals of all passes from pooled rows (passes · B or B, width)."""
+        logits = self.head(x, head, draw)
+        return summarise(look.logits, logits.expand(draw.count, -1, -1), look.features)
+
+
+def classifier_input(x: Tensor, head: Head) -> Tensor:
+    """Return what the classifier reads where nothing is dropped after the pooled rows ``x``."""
+    hidden = head.activation(head.dense(x))
+    return hidden if head.norm is None else head.norm(hidden)
+
+
+def _floats(keep: Tensor, like: Tensor) -> Tensor:
+    """Return decisions as contiguous 0 and 1 of the probabilities' type: bytes in another order multiply slowly."""
+    return torch.empty(keep.shape, dtype=like.dtype, device=like.device).copy_(keep)
+
+
+def _probabilities(query: Tensor, key: Tensor, attention: Attention, segment: Segment) -> Tensor:
+    """Softmax of the scores of a segment, (passes, texts, heads, queries, keys); queries are scaled already."""
+    scores = query @ key.transpose(-1, -2)
+    queries, keys = scores.shape[-2:]
+    if attention.bias is not None:
+        scores += attention.bias(segment.length)[:, :queries]
+    if attention.window is not None and keys > attention.window + 1:
+        places = torch.arange(keys, device=scores.device)
+        far = (places[:queries, None] - places[None]).abs() > attention.window
+        scores.masked_fill_(far, float("-inf"))
+    return scores.softmax(-1)

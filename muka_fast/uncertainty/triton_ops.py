@@ -1,0 +1,137 @@
+"""What the passes do between two matrix products, in Triton kernels: the same functions and masks as ``operations``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from muka_fast.kernels.attention import attention as attention_kernel
+from muka_fast.kernels.bias_gelu import bias_gelu
+from muka_fast.kernels.classifier_head import HeadSignals
+from muka_fast.kernels.classifier_head import head as head_kernel
+from muka_fast.kernels.cls_attention import first_row_attention
+from muka_fast.kernels.embedding_norm import embedding_norm
+from muka_fast.kernels.layout import Drop
+from muka_fast.kernels.residual_norm import residual_norm
+from muka_fast.uncertainty.dropout_masks import Draw
+from muka_fast.uncertainty.encoders import Attention, Encoder, Head, Linear, Norm
+from muka_fast.uncertainty.signals import FirstLook, Signals
+from muka_fast.uncertainty.torch_ops import TorchOperations
+
+HEAD_SIZES = (16, 32, 64, 128)
+
+
+def can_run(encoder: Encoder) -> bool:
+    """Return whether the kernels take an encoder's shapes."""
+    return all(layer.attention.width // layer.attention.heads in HEAD_SIZES for layer in encoder.layers)
+
+
+class FusedOperations(TorchOperations):
+    """Every operation between the matrix products as one kernel; masks are made where they are used."""
+
+    name = "triton"
+
+    def expand(self, x: Tensor, norm: Norm, site: Drop, draw: Draw) -> Tensor:
+        """See :class:`TorchOperations`."""
+        return embedding_norm(
+            x, norm.weight, norm.bias, norm.eps, draw.layout, draw.first, draw.count, _live(site, draw)
+        )
+
+    def residual_norm(
+        self, x: Tensor, residual: Tensor, norm: Norm | None, site: Drop | None, draw: Draw, *, firsts: bool
+    ) -> Tensor:
+        """See :class:`TorchOperations`."""
+        layout = draw.layout.firsts if firsts else draw.layout
+        weight, bias, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
+        return residual_norm(x, residual, weight, bias, eps, layout, draw.first, _live(site, draw))
+
+    def up(self, x: Tensor, linear: Linear, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        """See :class:`TorchOperations`."""
+        if _activation(activation) != "gelu":
+            return super().up(x, linear, activation)
+        product = nn.functional.linear(x, linear.weight)
+        return bias_gelu(product, linear.bias, out=product)
+
+    def drop(self, x: Tensor, site: Drop, draw: Draw, *, firsts: bool) -> Tensor:
+        """See :class:`TorchOperations`."""
+        if not draw.live(site):
+            return x
+        nothing = x.new_zeros(len(draw.batch) if firsts else draw.batch.rows, x.shape[1])
+        return self.residual_norm(x, nothing, None, site, draw, firsts=firsts)
+
+    def attention(self, qkv: Tensor, attention: Attention, draw: Draw) -> Tensor:
+        """See :class:`TorchOperations`."""
+        return attention_kernel(
+            qkv, attention.heads, attention.scale, draw.layout, draw.first, draw.count, _live(attention.site, draw),
+            _bias(attention, draw), attention.window,
+        )  # fmt: skip
+
+    def first_attention(self, query: Tensor, key_value: Tensor, attention: Attention, draw: Draw) -> Tensor:
+        """See :class:`TorchOperations`."""
+        return first_row_attention(
+            query, key_value, attention.heads, attention.scale, draw.layout, draw.first, draw.count,
+            _live(attention.site, draw), _bias(attention, draw), attention.window,
+        )  # fmt: skip
+
+    def head(self, x: Tensor, head: Head, draw: Draw) -> Tensor:
+        """See :class:`TorchOperations`."""
+        found = self._head(x, head, draw, want_logits=True)
+        if found is None or found.logits is None:
+            return super().head(x, head, draw)
+        return found.logits
+
+    def signals(self, x: Tensor, head: Head, draw: Draw, look: FirstLook) -> Signals:
+        """See :class:`TorchOperations`."""
+        found = self._head(x, head, draw, want_logits=False)
+        if found is None:
+            return super().signals(x, head, draw, look)
+        return Signals(
+            logits=look.logits.float().cpu().numpy(),
+            mean_probabilities=found.mean_probabilities.cpu().numpy(),
+            predictive_entropy=found.predictive_entropy.cpu().numpy(),
+            expected_entropy=found.expected_entropy.cpu().numpy(),
+            mean_energy=found.mean_energy.cpu().numpy(),
+            trust_spread=found.trust_spread.cpu().numpy(),
+            passes=np.full(len(draw.batch), draw.count, dtype=np.int32),
+            features=look.features,
+        )
+
+    def _head(self, x: Tensor, head: Head, draw: Draw, *, want_logits: bool) -> HeadSignals | None:
+        """Run the head's kernel, or return None if the head has parts it does not know."""
+        activation = _activation(head.activation)
+        if head.norm is not None or activation is None:
+            return None
+        dense, classifier = (head.dense.weight, head.dense.bias), (head.classifier.weight, head.classifier.bias)
+        in_site, site = _live(head.in_site, draw), _live(head.site, draw)
+        return head_kernel(
+            x.contiguous(),
+            draw.count,
+            draw.layout,
+            draw.first,
+            dense,
+            activation,
+            classifier,
+            in_site,
+            site,
+            want_logits,
+        )
+
+
+def _live(site: Drop | None, draw: Draw) -> Drop | None:
+    return site if draw.live(site) else None
+
+
+def _bias(attention: Attention, draw: Draw) -> Tensor | None:
+    return None if attention.bias is None else attention.bias(max(draw.batch.lengths)).float().contiguous()
+
+
+def _activation(function: Callable[[Tensor], Tensor]) -> str | None:
+    """Return the kernels' name of an activation, or None if they do not have it."""
+    known = {torch.tanh: "tanh", torch.relu: "relu", nn.functional.gelu: "gelu"}
+    if function in known:
+        return known[function]
+    # transformers' activation modules: its GELU is the exact one.
+    return {"GELUActivation": "gelu", "ReLU": "relu", "Tanh": "tanh"}.get(type(function).__name__)

@@ -1,0 +1,214 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from muka_fast.config.loading import build_recipe, read_recipe, template
+from muka_fast.config.recipe import (
+    DataSpec,
+    LabelSpec,
+    Recipe,
+    SelectionSpec,
+    StudentSpec,
+    TeacherSpec,
+    TrainingSpec,
+    UncertaintySpec,
+)
+from muka_fast.distillation.training_args import planned_steps
+from muka_fast.errors import RecipeError
+
+
+def tree(**extra):
+    return {"teachers": ["org/a", "org/b"], "data": "t.txt", "student": "org/base", "output": "out"} | extra
+
+
+def build(tree_, overrides=()):
+    return build_recipe(tree_, where="r.yaml", base=Path("/base"), overrides=overrides)
+
+
+def test_defaults_of_muka_are_the_papers():
+    recipe = build(tree(), ["selection.method=muka"])
+    assert (recipe.uncertainty.passes, recipe.selection.temperature, recipe.selection.targets) == (16, 0.2, "soft")
+    assert recipe.selection.trust == "predictive-entropy"
+    assert recipe.selection.margin_weighting
+    assert (recipe.training.learning_rate, recipe.training.epochs, recipe.training.batch_size) == (2e-5, None, 16)
+    assert planned_steps(recipe.training, 16_000) == 3 * 1000
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "near"),
+    [
+        ({"uncertainty": {"pases": 4}}, "uncertainty.pases", "'passes'"),
+        ({"techers": []}, "techers", "'teachers'"),
+        ({"teachers": [{"model": "a", "lables": []}, "b"]}, "teachers.0.lables", "'labels'"),
+        ({"student": {"model": "x", "tokeniser": "y"}}, "student.tokeniser", "'tokenizer'"),
+        ({"test": {"texts": "x", "label_colum": "y"}}, "test.label_colum", "'label_column'"),
+    ],
+)
+def test_unknown_keys_name_the_nearest_known_one(extra, key, near):
+    with pytest.raises(RecipeError) as caught:
+        build(tree(**extra))
+    assert caught.value.what == f"unknown key {key!r}"
+    assert near in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("extra", "part"),
+    [
+        ({"uncertainty": {"passes": "many"}}, "uncertainty.passes"),
+        ({"uncertainty": {"passes": -1}}, "uncertainty.passes"),
+        ({"uncertainty": {"teacher_form": "onnx-int8", "adaptive": False}}, "teacher_form"),
+        ({"uncertainty": {"teacher_form": "onnx-int8", "scope": "tail"}}, "teacher_form"),
+        ({"training": {"epochs": -1}}, "training.epochs"),
+        ({"selection": {"trust": "magic"}}, "selection.trust"),
+        ({"teachers": ["org/a"]}, "1 teacher(s) given"),
+        ({"teachers": ["org/a", "org/a"]}, "same teacher is listed twice"),
+        ({"student": {}}, "either 'model'"),
+        ({"student": {"config": "c.json"}}, "needs a 'tokenizer'"),
+    ],
+)
+def test_wrong_values_name_the_key(extra, part):
+    with pytest.raises(RecipeError) as caught:
+        build(tree(**extra))
+    assert part in caught.value.what
+    assert caught.value.where == "r.yaml"
+
+
+def test_passes_default_to_what_the_trust_score_needs():
+    assert build(tree(selection={"trust": "energy"})).uncertainty.passes == 0
+    assert build(tree(selection={"trust": "energy"}, uncertainty={"passes": 8})).uncertainty.passes == 8
+    assert build(tree(selection={"trust": "mc-energy"})).uncertainty.passes == 16
+    with pytest.raises(RecipeError, match=r"'mc-energy' needs 1 or more Monte-Carlo passes"):
+        build(tree(selection={"trust": "mc-energy"}, uncertainty={"passes": 0}))
+
+
+def test_missing_keys_are_named():
+    with pytest.raises(RecipeError, match="lacks 'student'"):
+        build({key: value for key, value in tree().items() if key != "student"})
+
+
+def test_overrides_win_and_reach_into_shorthand_sections():
+    recipe = build(tree(), ["uncertainty.passes=4", "data.text_column=body", "training.learning_rate=3e-4"])
+    assert recipe.uncertainty.passes == 4
+    assert (recipe.data.texts, recipe.data.text_column) == (["/base/t.txt"], "body")
+    assert recipe.training.learning_rate == pytest.approx(3e-4)
+
+
+@pytest.mark.parametrize("assignment", ["passes", "=3", "seed.x=1", "seed=[1"])
+def test_malformed_overrides_are_refused(assignment):
+    with pytest.raises(RecipeError):
+        build(tree(seed=1), [assignment])
+
+
+def test_local_paths_start_from_the_recipe_and_hub_ids_stay(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(tree(teachers=["mine", "org/b"])), encoding="utf-8")
+    recipe = read_recipe(tmp_path / "r.yaml")
+    assert [teacher.model for teacher in recipe.teachers] == [str(tmp_path / "mine"), "org/b"]
+    assert recipe.output == str(tmp_path / "out")
+
+
+def test_a_path_that_does_not_exist_is_no_hub_id(tmp_path):
+    (tmp_path / "models").mkdir()
+    for missing in ("./a", "models/a", "a/b/c", "~/nowhere/x"):
+        with pytest.raises(RecipeError, match="no such teacher folder"):
+            build_recipe(tree(teachers=[missing, "org/b"]), where="r", base=tmp_path)
+
+
+def test_a_resolved_recipe_reads_back_equal(tmp_path):
+    recipe = build(tree(test={"texts": ["x.csv"]}, labels={"same_name": "prefix"}))
+    (tmp_path / "recipe.yaml").write_text(recipe.dump(), encoding="utf-8")
+    assert read_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+def test_yaml_errors_name_the_line(tmp_path):
+    (tmp_path / "r.yaml").write_text("teachers: [a\ndata: x: y\n", encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(tmp_path / "r.yaml")
+    assert caught.value.where.endswith("r.yaml:2")
+
+
+def test_the_template_is_a_valid_recipe(tmp_path):
+    recipe = build_recipe(
+        yaml.safe_load(template()) | {"teachers": ["o/a", "o/b"], "student": "o/s"}, where="t", base=tmp_path
+    )
+    plain = build_recipe(tree(), where="t", base=tmp_path)
+    assert recipe.uncertainty == plain.uncertainty
+    assert recipe.selection == plain.selection
+    assert recipe.training == plain.training
+
+
+def test_the_template_has_every_key():
+    tree_ = yaml.safe_load(re.sub(r"(?m)^( *)# ([a-z_]+:( |$))", r"\1\2", template()))
+    assert tree_.keys() == Recipe.model_fields.keys()
+    assert set().union(*tree_["teachers"]) == TeacherSpec.model_fields.keys()
+    assert tree_["data"].keys() | tree_["test"].keys() == DataSpec.model_fields.keys()
+    sections = {
+        "student": StudentSpec,
+        "labels": LabelSpec,
+        "uncertainty": UncertaintySpec,
+        "selection": SelectionSpec,
+        "training": TrainingSpec,
+    }
+    for key, section in sections.items():
+        assert tree_[key].keys() == section.model_fields.keys()
+
+
+def test_labelled_texts_are_paired_as_the_data_and_come_from_the_test_split():
+    pairs = {"texts": "t.csv", "pair_column": "b"}
+    for test in ("hub:o/n", {"texts": "hub:o/n"}, {"texts": "hub:o/n", "pair_column": None}):
+        read = build(tree(data=pairs, test=test)).test
+        assert (read.pair_column, read.split) == ("b", "test")
+    told = build(tree(data=pairs, test={"texts": "hub:o/n", "pair_column": "c", "split": "train"})).test
+    assert (told.pair_column, told.split) == ("c", "train")
+    assert build(tree(test="hub:o/n")).test.pair_column is None
+    assert build(tree(data="hub:o/n")).data.split == "train"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ([], []),
+        (["uncertainty.scope=full", "uncertainty.passes=0"], []),
+        (["uncertainty.scope=tail", "uncertainty.passes=4"], []),  # of an unsure pool
+        (["selection.method=muka", "uncertainty.scope=tail", "uncertainty.adaptive=false"], []),
+        (
+            ["uncertainty.scope=tail", "uncertainty.adaptive=false", "uncertainty.inject_dropout=0.3"],
+            ["no effect: uncertainty.scope, uncertainty.adaptive, uncertainty.inject_dropout; method 'pool'"],
+        ),
+        (["selection.trust=energy", "uncertainty.scope=head"], ["no effect: uncertainty.scope; trust 'energy'"]),
+        (["selection.method=vkd", "uncertainty.passes=16"], ["uncertainty.passes 16 only costs time; method 'vkd'"]),
+        (["selection.trust=energy", "uncertainty.passes=16"], ["uncertainty.passes 16 only costs time; trust"]),
+        (["selection.method=vkd", "uncertainty.passes=16", "scores=shared"], []),
+        (["selection.method=pool", "selection.trust=energy"], ["no effect: selection.trust 'energy'; only method"]),
+    ],
+)
+def test_settings_that_nothing_reads_are_told(overrides, told):
+    recipe = build(tree(), overrides)
+    for said in (recipe.unread(), build(yaml.safe_load(recipe.dump())).unread()):
+        assert [line.startswith(start) for line, start in zip(said, told, strict=True)] == [True] * len(told)
+
+
+def test_passes_stop_early_where_their_trust_score_says_when():
+    def recipe(*overrides):
+        return build(tree(), ["selection.method=muka", *overrides])
+
+    assert recipe().uncertainty.runs_adaptively
+    assert not recipe("uncertainty.adaptive=false").uncertainty.runs_adaptively
+    assert not recipe("selection.trust=mc-energy").uncertainty.runs_adaptively
+    assert not recipe("selection.method=pool").uncertainty.runs_adaptively
+    assert not recipe("uncertainty.passes=2").uncertainty.runs_adaptively
+    assert build(tree()).uncertainty.passes == 0  # the default method needs none
+    assert build(tree(), ["uncertainty.passes=8"]).uncertainty.passes == 8
+    for key in ("trust=predictive-entropy", "temperature=0.1", "margin_weighting=false"):
+        assert build(tree(), [f"selection.{key}"]).selection.method == "muka"
+    with pytest.raises(RecipeError, match="needs 2 or more"):
+        recipe("selection.trust=mutual-information", "uncertainty.passes=1")
+    again = yaml.safe_load(recipe().dump())  # a resolved recipe takes another trust score
+    changed = build(again, ["selection.trust=energy"])
+    assert not changed.uncertainty.runs_adaptively
+    with pytest.raises(RecipeError, match="no-adaptive"):
+        recipe("uncertainty.adaptive=true", "selection.trust=mc-energy")
+    with pytest.raises(RecipeError, match=r"uncertainty\.scope"):
+        recipe("uncertainty.scope=last-0")

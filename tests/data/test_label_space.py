@@ -1,0 +1,75 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muka_fast.data.label_space import LabelSpace, fold
+from muka_fast.errors import LabelError
+
+
+def test_union_merges_names_that_differ_in_case_spacing_and_unicode_form():
+    space = LabelSpace.union({"a": ["Sport", "caf\u00e9"], "b": ["  SPORT ", "cafe\u0301", "World  News"]})
+    assert space.names == ("Sport", "café", "World  News")
+    assert space.columns == ((0, 1), (0, 1, 2))
+    assert space.owners.tolist() == [[True, True, False], [True, True, True]]
+
+
+def test_same_names_in_another_order_keep_their_meaning():
+    space = LabelSpace.union({"a": ["x", "y", "z"], "b": ["z", "x", "y"]})
+    placed = {space.names[column]: share for column, share in zip(space.columns[1], (0.7, 0.2, 0.1), strict=True)}
+    assert placed == {"x": 0.2, "y": 0.1, "z": 0.7}
+
+
+def test_prefix_keeps_shared_names_apart_and_leaves_others_alone():
+    space = LabelSpace.union({"a": ["other", "x"], "b": ["Other", "y"]}, "prefix")
+    assert space.names == ("a/other", "x", "b/Other", "y")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"a": ["x", "a/x"], "b": ["x", "z"]},
+        {"a": ["a/x", "x"], "b": ["x", "z"]},
+        {"b": ["x", "A/X"], "a": ["x", "z"]},
+        {"a": ["x", "y"], "b": ["x", "a/x"]},
+    ],
+)
+def test_a_prefixed_name_that_is_taken_is_refused(labels):
+    with pytest.raises(LabelError, match=r"two labels would be named '[aA]/[xX]'"):
+        LabelSpace.union(labels, "prefix")
+
+
+def test_error_names_the_shared_label_and_both_teachers():
+    with pytest.raises(LabelError) as caught:
+        LabelSpace.union({"a": ["x", "y"], "b": ["X", "z"]}, "error")
+    assert "'x'" in caught.value.what
+    assert caught.value.where == "teacher a and teacher b"
+
+
+@pytest.mark.parametrize("names", [["LABEL_0", "LABEL_1"], ["label 1", "x"], ["0", "1", "2"], ["Label-3", "y"]])
+def test_placeholder_names_are_refused(names):
+    with pytest.raises(LabelError, match="placeholders") as caught:
+        LabelSpace.union({"a": names, "b": ["x", "y"]})
+    assert "labels:" in caught.value.hint
+
+
+def test_numbers_that_are_not_positions_are_names():
+    assert LabelSpace.union({"a": ["1999", "2000"], "b": ["x", "y"]}).names[:2] == ("1999", "2000")
+
+
+@pytest.mark.parametrize(("names", "message"), [(["x", " X "], "same name"), (["x", "  "], "empty name")])
+def test_duplicate_and_empty_names_are_refused(names, message):
+    with pytest.raises(LabelError, match=message):
+        LabelSpace.union({"a": names, "b": ["p", "q"]})
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefghij"), min_size=2, max_size=6, unique=True), min_size=2, max_size=4))
+def test_every_column_of_every_teacher_lands_on_its_own_name(label_sets):
+    space = LabelSpace.union({f"t{i}": names for i, names in enumerate(label_sets)})
+    assert len(set(space.names)) == len(space.names) == len({name for names in label_sets for name in names})
+    for names, columns in zip(label_sets, space.columns, strict=True):
+        assert [space.names[column] for column in columns] == names
+
+
+@given(st.text(max_size=20))
+def test_fold_is_idempotent(name):
+    assert fold(fold(name)) == fold(name)

@@ -1,0 +1,94 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from muka_fast.errors import MachineError, ModelError
+from muka_fast.export import OnnxClassifier, export, onnx_classifier
+from muka_fast.export.sessions import open_session
+from tests.helpers.models import make_model, texts
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    base = tmp_path_factory.mktemp("export")
+    export(str(make_model(base / "model", ("music", "weather"), seed=1)), base / "out")
+    return base / "out"
+
+
+def test_order_and_batches_do_not_matter(folder):
+    sample = texts(40)
+    whole = OnnxClassifier(folder, device="cpu").logits(sample)
+    parts = OnnxClassifier(folder, device="cpu", token_budget=24)
+    counted = []
+    np.testing.assert_allclose(parts.logits(sample, advance=counted.append), whole, atol=1e-5)
+    assert (sum(counted), len(counted) > 5) == (40, True)
+    np.testing.assert_allclose(parts.logits(sample[::-1])[::-1], whole, atol=1e-5)
+    assert parts.logits([]).shape == (0, 2)
+
+
+def test_threads_take_batches_of_their_own(folder, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        onnx_classifier, "open_session", lambda *how, **more: opened.append(more) or open_session(*how, **more)
+    )
+    alone, shared = (OnnxClassifier(folder, device="cpu", threads=count) for count in (1, 3))
+    shared.logits(["hi"])
+    assert len(opened) == 2
+    sample = texts(200)
+    np.testing.assert_allclose(shared.logits(sample), alone.logits(sample), atol=1e-5)
+    shared.logits(sample)
+    assert opened[2:] == [{"threads": 1}]
+
+
+def test_predictions_carry_what_a_service_abstains_by(folder):
+    onnx_classifier = OnnxClassifier(folder, temperature=3.0)
+    (one,) = onnx_classifier.classify(["play some jazz"])
+    assert one.label in ("music", "weather")
+    probabilities = onnx_classifier.probabilities(["play some jazz"])[0].astype(np.float64)
+    assert one.probability == pytest.approx(probabilities.max())
+    assert one.entropy == pytest.approx(-(probabilities * np.log(probabilities)).sum(), abs=1e-6)
+    assert one.energy == pytest.approx(np.logaddexp.reduce(onnx_classifier.logits(["play some jazz"])[0]), abs=1e-5)
+
+
+def test_it_imports_neither_torch_nor_transformers(folder):
+    code = (
+        "import sys; from muka_fast.export import OnnxClassifier\n"
+        f"OnnxClassifier({str(folder)!r}).classify(['hi'])\n"
+        "heavy = {'torch', 'transformers', 'pydantic', 'pyarrow', 'datasets'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_wrong_uses_are_named(folder, tmp_path, monkeypatch):
+    with pytest.raises(ModelError, match="no int8 graph, only fp32"):
+        OnnxClassifier(folder, precision="int8")
+    with pytest.raises(ModelError, match=r"no export\.json"):
+        OnnxClassifier(tmp_path)
+    with pytest.raises(TypeError, match="a list of texts"):
+        OnnxClassifier(folder).logits("one string")
+    with pytest.raises(ValueError, match="temperature"):
+        OnnxClassifier(folder, temperature=0)
+    record = json.loads((folder / "export.json").read_text())
+    (tmp_path / "export.json").write_text(json.dumps(record))
+    with pytest.raises(ModelError, match=r"the graph model\.onnx is missing"):
+        OnnxClassifier(tmp_path)
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(ModelError, match=r"no tokenizer\.json"):
+        OnnxClassifier(tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ModelError, match="cannot load its tokenizer"):
+        OnnxClassifier(tmp_path)
+    (tmp_path / "export.json").write_text(json.dumps({key: record[key] for key in record if key != "inputs"}))
+    with pytest.raises(ModelError, match="it is incomplete"):
+        OnnxClassifier(tmp_path)
+    (tmp_path / "export.json").write_text("{")
+    with pytest.raises(ModelError, match="cannot read it"):
+        OnnxClassifier(tmp_path)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(MachineError, match="tokenizers is not installed"):
+        OnnxClassifier(folder)

@@ -1,0 +1,98 @@
+"""Tiny models with random weights, made on the spot: every test runs offline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+
+_LINE = (
+    "please what is the weather in paris rome book a table flight hotel play some jazz rock song stop music "
+    "account card lost money send transfer bank turn on off light heating kitchen bedroom tomorrow today now"
+)
+WORDS = _LINE.split()
+
+SMALL = {
+    "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32},
+    "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32},
+}
+for _family in ("roberta", "electra", "deberta-v2", "modernbert", "xlm-roberta", "camembert", "mpnet"):
+    SMALL[_family] = SMALL["bert"]
+SMALL["albert"] = SMALL["bert"] | {"embedding_size": 16}
+SMALL["electra"] = SMALL["bert"] | {"embedding_size": 16}
+SMALL["modernbert"] = SMALL["bert"] | {
+    "pad_token_id": 0,
+    "bos_token_id": 2,
+    "eos_token_id": 3,
+    "cls_token_id": 2,
+    "sep_token_id": 3,
+    "global_attn_every_n_layers": 2,
+}
+
+
+def make_tokenizer(folder: Path, seed: int = 0, max_length: int = 48) -> PreTrainedTokenizerFast:
+    """Train a WordPiece tokenizer; seeds give different vocabularies."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=90 + 10 * seed, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator([" ".join(WORDS[seed:])], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=max_length,
+    )
+    fast.save_pretrained(folder)
+    return fast
+
+
+def make_config(family: str, labels: Sequence[str], **extra: Any) -> Any:
+    """Return a tiny configuration of a family."""
+    settings = {
+        "vocab_size": 128,
+        "max_position_embeddings": 64,
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
+    return AutoConfig.for_model(family, **(settings | SMALL[family] | extra))
+
+
+def make_model(
+    folder: Path,
+    labels: Sequence[str] = ("a", "b"),
+    *,
+    family: str = "bert",
+    seed: int = 0,
+    scale: float = 8.0,
+    **extra: Any,
+) -> Path:
+    """Save a tiny classifier with random weights and its tokenizer; a larger scale makes it more decided."""
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(make_config(family, labels, **extra))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "classifier" in name and parameter.dim() == 2:
+                parameter.mul_(scale)
+    model.save_pretrained(folder)
+    make_tokenizer(folder, seed % 3)
+    return folder
+
+
+def texts(count: int, start: int = 0) -> list[str]:
+    """Return distinct short texts of different lengths."""
+    return [
+        " ".join(WORDS[(i * 7 + j * (i % 5 + 1)) % len(WORDS)] for j in range(2 + i % 9)) + f" {i}"
+        for i in range(start, start + count)
+    ]

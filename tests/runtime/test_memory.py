@@ -1,0 +1,22 @@
+import gc
+import weakref
+
+from muka_fast.runtime.memory import release
+
+
+class Node:
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_only_refers_to_itself_is_freed():
+    gc.disable()
+    try:
+        node = Node()
+        watched = weakref.ref(node)
+        del node
+        assert watched() is not None
+        release()
+        assert watched() is None
+    finally:
+        gc.enable()

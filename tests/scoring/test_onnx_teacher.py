@@ -1,0 +1,129 @@
+"""A teacher's deterministic part from ONNX Runtime: the same first look, the same passes, whatever the scope."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from muka_fast.config.recipe import TeacherSpec, UncertaintySpec
+from muka_fast.data.corpus import build_corpus
+from muka_fast.errors import ModelError
+from muka_fast.models.teacher import describe_teachers
+from muka_fast.scoring import onnx_teacher as module
+from muka_fast.scoring.adaptive import score_adaptively
+from muka_fast.scoring.teacher_pool import Room
+from tests.helpers.models import make_model, texts
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUKA_FAST_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "teachers"
+
+
+def room(folder, form, scope="full", passes=3, **more):
+    teachers = describe_teachers([TeacherSpec(model=str(folder), **more)], 0.2)  # ModernBERT has no dropout of its own
+    settings = UncertaintySpec(passes=passes, scope=scope, teacher_form=form, token_budget=256, inject_dropout=0.2)
+    said = []
+    return Room(teachers, settings, 5, torch.device("cpu"), said.append), said
+
+
+@pytest.mark.parametrize(
+    ("family", "scope"),
+    [
+        *(("bert", scope) for scope in ("full", "last-1", "tail", "head")),
+        *((family, "head") for family in ("roberta", "electra", "distilbert", "mpnet", "modernbert")),
+        ("electra", "last-2"),
+        ("modernbert", "last-1"),
+        ("deberta-v2", "full"),
+    ],
+)
+def test_signals_are_the_torch_forms(family, scope, tmp_path):
+    folder = make_model(tmp_path / family, ("a", "b", "c"), family=family, initializer_range=0.2, scale=1.0)
+    corpus = build_corpus(texts(25))
+    found = []
+    for form in ("torch", "onnx"):
+        loaded = room(folder, form, scope)[0].teacher(0)
+        assert loaded.engine.backend.startswith("onnx") == (form == "onnx")
+        found.append(loaded.score(corpus, loaded.encode(corpus), 3, lambda _: None))
+    for name in ("logits", "mean_probabilities", "predictive_entropy", "mean_energy", "features", "trust_spread"):
+        np.testing.assert_allclose(getattr(found[1], name), getattr(found[0], name), atol=1e-4, err_msg=name)
+    assert found[0].logits.std(0).min() > 0.01, "the texts hardly differ: nothing is compared"
+    assert found[0].trust_spread.max() > 1e-3, "the passes hardly differ"
+
+
+@pytest.mark.parametrize("form", ["onnx", "onnx-int8"])
+def test_adaptive_passes_choose_alike(form, tmp_path):
+    """int8 looks may send a few texts on another way; the choice is of the same passes."""
+    folders = [
+        make_model(tmp_path / name, ("a", "b", "c"), seed=seed, initializer_range=0.2, scale=1.0)
+        for seed, name in enumerate(("one", "two"))
+    ]
+    teachers = describe_teachers([TeacherSpec(model=str(folder)) for folder in folders])
+    corpus, chosen = build_corpus(texts(60)), []
+    for each in ("torch", form):
+        settings = UncertaintySpec(passes=8, adaptive=True, teacher_form=each, audit=0.0)
+        done = score_adaptively(
+            Room(teachers, settings, 5, torch.device("cpu")), 2, [corpus], settings.rule, 5, lambda _: None
+        )[0]
+        chosen.append(np.stack([signals.predictive_entropy for signals in done.signals]).argmin(0))
+    assert (chosen[0] == chosen[1]).mean() >= (1.0 if form == "onnx" else 0.8)
+
+
+def test_the_graph_is_made_once_and_never_taken_for_anothers(cache, tmp_path, monkeypatch):
+    written, write = [], module._write
+    monkeypatch.setattr(module, "_write", lambda *given: (written.append(given), write(*given)))
+    folder = make_model(tmp_path / "one")
+    for _ in range(2):
+        room(folder, "onnx")[0].teacher(0)
+    assert len(written) == 1
+    (first,) = cache.iterdir()
+    (first / "model.onnx").write_bytes(b"damaged")
+    room(folder, "onnx")[0].teacher(0)
+    assert len(written) == 2
+    room(folder, "onnx", scope="head")[0].teacher(0)
+    room(make_model(tmp_path / "two", seed=4), "onnx")[0].teacher(0)
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_auto_says_what_it_picked(tmp_path, monkeypatch):
+    folder = make_model(tmp_path / "one")
+    for wins, name in ((True, "ONNX Runtime"), (False, "PyTorch")):
+        monkeypatch.setattr(module, "faster", lambda *_, wins=wins: (wins, "1 ms against 2 ms"))
+        own, said = room(folder, "auto")
+        assert own.teacher(0).engine.backend.startswith("onnx") == wins
+        assert said == [f"teacher one: deterministic part by {name} (1 ms against 2 ms)"]
+    own, said = room(folder, "auto", dtype="bfloat16")
+    assert own.teacher(0).engine.backend == "torch"
+    assert "the exported form is for float32" in said[0]
+    monkeypatch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(IndexError("index out of range")))
+    own, said = room(make_model(tmp_path / "two", seed=3), "auto")
+    assert own.teacher(0).engine.backend == "torch"
+    assert "its exported form fails: index out of range" in said[0]
+
+
+def test_the_probe_times_both_forms(tmp_path, monkeypatch):
+    folder = make_model(tmp_path / "one")
+    loaded = room(folder, "onnx")[0].teacher(0)
+    exported = loaded.engine.prefix
+    loaded.engine.prefix = None
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    for torch_seconds, onnx_seconds in ((0.002, 0.001), (0.001, 0.002)):
+        ticks = iter([0.0, torch_seconds, 0.0, onnx_seconds] * module._TURNS)
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda ticks=ticks: next(ticks)))
+        wins, figures = module.faster(model, loaded.engine, exported)
+        assert wins == (onnx_seconds < torch_seconds)
+        assert figures == f"{1000 * onnx_seconds:.1f} ms by ONNX Runtime, {1000 * torch_seconds:.1f} ms by PyTorch"
+
+
+def test_a_form_that_differs_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    with pytest.raises(ModelError, match="logits differ by"):
+        room(make_model(tmp_path / "one"), "onnx")[0].teacher(0)
+
+
+def test_only_float32_is_exported(tmp_path):
+    with pytest.raises(ModelError, match="float32"):
+        room(make_model(tmp_path / "one"), "onnx", dtype="bfloat16")[0].teacher(0)

@@ -1,0 +1,95 @@
+"""The kernels in the engine: the same signals as PyTorch operations give. On CPUs in Triton's interpreter."""
+
+import numpy as np
+import pytest
+import torch
+
+from muka_fast.uncertainty import factory
+from muka_fast.uncertainty.encoders import FAMILIES
+from muka_fast.uncertainty.factory import build_engine
+from muka_fast.uncertainty.packed_engine import ScopedEngine
+from muka_fast.uncertainty.packing import Packed
+from muka_fast.uncertainty.triton_ops import FusedOperations, can_run
+from tests.helpers.engines import batch, make
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# Heads of 16 are the smallest the kernels take; MPNet has a bias on the scores, ModernBERT windows and no post-norm.
+SIZES = {"hidden_size": 32}
+
+
+def tiny(family, **extra):
+    sizes = {"dim": 32} if family == "distilbert" else SIZES
+    return make(family, **(sizes | extra)).to(DEVICE)
+
+
+def small_batch():
+    packed = batch((9, 5, 1), np.array([3, 2**63 + 1, 5], dtype=np.uint64))
+    return Packed(packed.ids, packed.lengths, {name: rows.to(DEVICE) for name, rows in packed.inputs.items()})
+
+
+def engines(model, scope, **options):
+    encoder = FAMILIES[model.config.model_type](model)
+    assert can_run(encoder)
+    return (
+        ScopedEngine(encoder, 7, scope=scope, operations=operations, **options)
+        for operations in (FusedOperations(), None)
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_full_scope_equals_pytorch_operations(family):
+    fused, plain = engines(tiny(family), "full")
+    packed = small_batch()
+    assert (fused.backend, plain.backend) == ("triton", "torch")
+    assert torch.allclose(fused.first_look(packed).logits, plain.first_look(packed).logits, atol=1e-5)
+    assert torch.allclose(fused.sample(packed, range(1, 3)), plain.sample(packed, range(1, 3)), atol=2e-5)
+    ours, theirs = fused.score(packed, 3), plain.score(packed, 3)
+    for name in ("mean_probabilities", "predictive_entropy", "expected_entropy"):
+        assert np.allclose(getattr(ours, name), getattr(theirs, name), rtol=0, atol=1e-5), name
+    for name in ("mean_energy", "trust_spread"):
+        assert np.allclose(getattr(ours, name), getattr(theirs, name), atol=2e-5), name
+    assert ours.passes.tolist() == [3, 3, 3]
+    assert ours.predictive_entropy.dtype == np.float32
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
+@pytest.mark.parametrize("scope", ["last-1", "tail", "head"])
+def test_scopes_equal_pytorch_operations(family, scope):
+    fused, plain = engines(tiny(family), scope)
+    assert torch.allclose(fused.sample(small_batch(), range(3)), plain.sample(small_batch(), range(3)), atol=2e-5)
+
+
+def test_passes_by_pass_equal_all_at_once():
+    model = tiny("electra")
+    whole, _ = engines(model, "full")
+    split, _ = engines(model, "full", budget=1)
+    assert torch.allclose(split.sample(small_batch(), range(3)), whole.sample(small_batch(), range(3)), atol=1e-6)
+
+
+def test_the_engine_is_chosen_by_device():
+    engine = build_engine(tiny("bert"), 1, where="here")
+    assert engine.backend == ("triton" if DEVICE.type == "cuda" else "torch")
+
+
+def test_odd_head_sizes_stay_with_pytorch():
+    assert not can_run(FAMILIES["bert"](make("bert", hidden_size=24)))
+
+
+@pytest.mark.parametrize(
+    ("width", "capability", "installed", "told"),
+    [
+        (32, (7, 5), True, "compute capability 8.0 or newer, this one has 7.5"),
+        (32, (9, 0), False, "triton is not installed"),
+        (24, (9, 0), True, "its attention heads are of another size than 16, 32, 64, 128"),
+        (32, (9, 0), True, None),
+    ],
+)
+def test_a_gpu_without_the_kernels_says_why(monkeypatch, width, capability, installed, told):
+    said = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(factory, "find_spec", lambda name: installed or None)
+    encoder = FAMILIES["bert"](make("bert", hidden_size=width))
+    operations = factory._operations(encoder, torch.device("cuda"), "teacher x", said.append)
+    assert operations.name == ("torch" if told else "triton")
+    assert len(said) == bool(told)
+    assert all(line.startswith("teacher x: no kernels") and told in line and "CPU" in line for line in said)
