@@ -22,6 +22,7 @@ check: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # An export served where there is neither torch nor transformers.
 test-serving: .venv/installed-test .venv-serving/installed

@@ -41,12 +41,16 @@ from muka_fast import score
 from muka_fast.config.loading import build_recipe
 from muka_fast.config.recipe import DataSpec, Recipe, SelectionSpec
 from muka_fast.data.corpus import Corpus, read_corpus, text_id
+from muka_fast.data.label_space import match_labels
 from muka_fast.data.tokenization import encode
 from muka_fast.distillation.dataset import DistillationSet
 from muka_fast.distillation.losses import Distillation
 from muka_fast.distillation.targets import Lesson, lesson
 from muka_fast.distillation.trainer import train_student
-from muka_fast.evaluation.metrics import figures, match_labels, selection_figures
+from muka_fast.evaluation.metrics import (
+    figures,
+    selection_figures,
+)
 from muka_fast.inference.classifier import Classifier
 from muka_fast.models.student import load_student
 from muka_fast.pipeline.plan import Plan, prepare

@@ -31,7 +31,7 @@ from muka_fast.models.checkpoint import read_config
 from muka_fast.models.teacher import Teacher, describe_teachers, load_teacher
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.progress import Progress
-from muka_fast.scoring.adaptive import score_adaptively
+from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.teacher_pool import Room
 from muka_fast.uncertainty.packing import pack
 from muka_fast.uncertainty.signals import entropy, normalised, trust_and_variance
@@ -78,7 +78,7 @@ def run_adaptively(
     room: Room, teachers: int, corpus: Corpus, confidence: float, share: float = 0.0
 ) -> tuple[Audit, np.ndarray]:
     """Run adaptive passes; return their audit and the teacher chosen for each text, (N,)."""
-    rule = UncertaintySpec(passes=16, adaptive=True, audit=share, confidence=confidence).rule
+    rule = stopping_rule(UncertaintySpec(passes=16, adaptive=True, audit=share, confidence=confidence))
     (done,) = score_adaptively(room, teachers, [corpus], rule, 0, lambda _: None)
     trusts = [1 - normalised(signals.predictive_entropy, signals.logits.shape[1]) for signals in done.signals]
     return done.audit, np.stack(trusts).argmax(0)

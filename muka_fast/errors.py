@@ -85,3 +85,8 @@ def machine_error(error: Exception) -> MukaError | None:
         place = said.splitlines()[0][:80] if said and not allocator else "this machine"
         return MachineError("out of memory", where=place, hint=hint)
     return None
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says in its first line, or its kind if it says nothing."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -81,7 +81,7 @@ def bench(
     from muka_fast.bench.inputs import DEMO, Material, of_run
     from muka_fast.bench.writing import prepare_output
     from muka_fast.config.recipe import StudentSpec, TeacherSpec
-    from muka_fast.pipeline.plan import choose_device
+    from muka_fast.runtime.device import choose_device
 
     given: dict[str, Any] = {"teachers": (), "student": None, "trained": None, "texts": None, "labelled": None}
     if run is not None:

@@ -10,7 +10,7 @@ import typer
 
 from muka_fast.cli.app import command, print_json, print_results, print_table
 from muka_fast.cli.flags import JsonOption, PairOption, data_from_flags
-from muka_fast.errors import RecipeError
+from muka_fast.errors import ModelError, RecipeError
 
 
 @command
@@ -128,8 +128,15 @@ def export(
     from muka_fast.export.exporter import export as run
     from muka_fast.export.graph import OPSET
     from muka_fast.export.parity import Bounds
+    from muka_fast.pipeline.run_artifacts import is_ensemble
     from muka_fast.runtime.progress import Progress
 
+    if is_ensemble(model):
+        raise ModelError(
+            "an ensemble is its teachers, not one model",
+            where=model,
+            hint="amalgamate with method 'pool' to get a student, and export that",
+        )
     say = Progress().say
     texts = read_corpus(data_from_flags(data, text_column), say=say) if data else None
     labelled = None

@@ -26,11 +26,27 @@ def demo(
 @command
 def env(as_json: JsonOption = False) -> None:
     """Show versions and devices."""
-    from muka_fast.runtime.environment import describe
-
     found = describe()
     if as_json:
         print_json("env", **found)
     else:
         for key, value in found.items():
             print(f"{key:<17}{value}")
+
+
+def describe() -> dict[str, str]:
+    """Return the versions of what muka-fast uses, and the devices it can compute on."""
+    import os
+    import platform
+
+    import torch
+
+    from muka_fast.export.sessions import describe_providers
+    from muka_fast.runtime.environment import OPTIONAL, PACKAGES, versions
+
+    found = {"platform": platform.platform(), **versions((*PACKAGES, *OPTIONAL))}
+    found["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    found["cuda"] = ", ".join(gpus) if torch.cuda.is_available() else "none"
+    found["ONNX Runtime"] = describe_providers()
+    return found

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from muka_fast.uncertainty.stopping import Rule
+from muka_fast.runtime.device import Device
 
 TrustName = Literal[
     "predictive-entropy", "mutual-information", "single-pass-entropy", "tempered-entropy", "energy", "standard-energy",
@@ -29,7 +29,6 @@ OF_ALL_TEACHERS = ("vkd", "uhc", "dfa", "cfl")
 """Methods that read no dropout passes."""
 OF_PASSES = ("scope", "adaptive", "inject_dropout", "min_margin", "confidence", "audit")
 """Keys of ``uncertainty`` that say how dropout passes run."""
-Device = Literal["auto", "cpu", "cuda"]
 
 
 class _Section(BaseModel):
@@ -134,11 +133,6 @@ class UncertaintySpec(_Section):
     def runs_adaptively(self) -> bool:
         """Whether texts stop before K passes."""
         return (self._can_stop if self.adaptive is None else self.adaptive) and self.passes > 2
-
-    @property
-    def rule(self) -> Rule:
-        """When adaptive passes stop."""
-        return Rule(self.min_margin, self.confidence, self.passes, self.audit)
 
 
 class SelectionSpec(_Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from muka_fast.errors import LabelError
+from muka_fast.errors import CorpusError, LabelError
 
 SameName = Literal["merge", "prefix", "error"]
 
@@ -139,3 +140,24 @@ class LabelSpace:
         width = max(len("class"), *(len(name) for name in self.names))
         rows = zip(("class", *self.names), ("known to", *self.known_to()), strict=True)
         return "\n".join(f"  {name:<{width}}  {who}" for name, who in rows)
+
+
+def match_labels(names: Sequence[str], labels: Sequence[str], where: str) -> tuple[np.ndarray, dict[str, int]]:
+    """Find each label among a model's class names, spelling folded as in :class:`LabelSpace`.
+
+    Returns:
+        Class indices, (N,), −1 where the label is none of the names; and those labels with how often they occur.
+
+    Raises:
+        CorpusError: If no label is one of the names.
+    """
+    index = {fold(name): i for i, name in enumerate(names)}
+    found = np.array([index.get(fold(label), -1) for label in labels], dtype=np.int64)
+    foreign = dict(Counter(label for label, i in zip(labels, found, strict=True) if i < 0))
+    if len(foreign) and (found < 0).all():
+        raise CorpusError(
+            f"none of the labels is one of the model's, for example {next(iter(foreign))!r}",
+            where=where,
+            hint="check label_column and the spelling of the labels",
+        )
+    return found, foreign

@@ -19,7 +19,7 @@ from muka_fast.distillation.losses import (
     Objective,
 )
 from muka_fast.errors import RecipeError
-from muka_fast.inference.predictions import softmax
+from muka_fast.runtime.numerics import softmax
 from muka_fast.selection.base import CHOOSING, Pool, Trust, shares, targets
 
 MATCH_FEATURES = {"dfa": FeatureAmalgamation, "cfl": CommonFeatures}

@@ -11,8 +11,7 @@ from transformers import TrainingArguments
 from transformers.integrations import get_reporting_integration_callbacks
 
 from muka_fast.config.recipe import TrainingSpec
-from muka_fast.errors import RecipeError
-from muka_fast.models.checkpoint import first_line
+from muka_fast.errors import RecipeError, first_line
 from muka_fast.runtime.distributed import Group
 
 EPOCHS, LEAST_STEPS = 3.0, 1500

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from muka_fast.data.label_space import LabelSpace, fold
-from muka_fast.errors import CorpusError
+from muka_fast.data.label_space import LabelSpace
 from muka_fast.selection.base import Pool, Trust, targets, teacher_predictions
 
 
@@ -57,27 +55,6 @@ def figures(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> F
         count=len(truth),
         classes=tuple(classes),
     )
-
-
-def match_labels(names: Sequence[str], labels: Sequence[str], where: str) -> tuple[np.ndarray, dict[str, int]]:
-    """Find each label among a model's class names, spelling folded as in :class:`LabelSpace`.
-
-    Returns:
-        Class indices, (N,), −1 where the label is none of the names; and those labels with how often they occur.
-
-    Raises:
-        CorpusError: If no label is one of the names.
-    """
-    index = {fold(name): i for i, name in enumerate(names)}
-    found = np.array([index.get(fold(label), -1) for label in labels], dtype=np.int64)
-    foreign = dict(Counter(label for label, i in zip(labels, found, strict=True) if i < 0))
-    if len(foreign) and (found < 0).all():
-        raise CorpusError(
-            f"none of the labels is one of the model's, for example {next(iter(foreign))!r}",
-            where=where,
-            hint="check label_column and the spelling of the labels",
-        )
-    return found, foreign
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.inference.predictions import softmax
+from muka_fast.runtime.numerics import softmax
 from muka_fast.selection.base import TRUST_SCORES, Pool, Trust
 from muka_fast.uncertainty.signals import normalised
 

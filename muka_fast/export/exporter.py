@@ -15,8 +15,9 @@ from typing import Any
 import torch
 
 from muka_fast.data.corpus import Corpus, build_corpus
+from muka_fast.data.label_space import match_labels
+from muka_fast.data.synthetic import utterances
 from muka_fast.errors import CheckFailed, ModelError, OutputError, RecipeError
-from muka_fast.evaluation.metrics import match_labels
 from muka_fast.export.graph import OPSET, Graph, trace
 from muka_fast.export.onnx_classifier import RECORD, OnnxClassifier, is_exported
 from muka_fast.export.parity import Bounds, Gate, Parity
@@ -36,7 +37,6 @@ from muka_fast.models.teacher import check_head
 from muka_fast.runtime.environment import PACKAGES, versions
 from muka_fast.runtime.files import write_atomically
 from muka_fast.runtime.progress import Progress
-from muka_fast.selection.ensemble import is_ensemble
 
 PRECISIONS = ("fp32", "fp16", "int8")
 FUSIONS = ("none", "cpu", "cuda")
@@ -122,12 +122,6 @@ def export(
             raise RecipeError(f"not a choice: {', '.join(given)}", where="export", hint=", ".join(known))
     output = Path(output).resolve()
     _require_usable(output, overwrite)
-    if is_ensemble(model):
-        raise ModelError(
-            "an ensemble is its teachers, not one model",
-            where=model,
-            hint="amalgamate with method 'pool' to get a student, and export that",
-        )
     checkpoint = find_checkpoint(model)
     config = read_config(checkpoint)
     check_head(config, checkpoint.where)
@@ -140,7 +134,7 @@ def export(
         truth, _ = match_labels(names, labelled.labels or (), where="the labelled texts")
         judged = labelled.take((truth >= 0).nonzero()[0]), truth[truth >= 0]
     with progress.stage("logits of the model"):
-        gate = Gate(loaded, tokenizer, max_length, texts or _utterances(), judged)
+        gate = Gate(loaded, tokenizer, max_length, _utterances() if texts is None else texts, judged)
     inputs = tuple(name for name in tokenizer.model_input_names if name in gate.inputs)
     staging = output.parent / f".{output.name}.{os.getpid()}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
@@ -212,8 +206,6 @@ def _require_usable(output: Path, overwrite: bool) -> None:
 
 
 def _utterances() -> Corpus:
-    from muka_fast.data.synthetic import utterances
-
     return build_corpus([text for text, _ in utterances(256, seed=0)])
 
 

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from muka_fast.errors import MachineError, ModelError
-from muka_fast.models.checkpoint import first_line
+from muka_fast.errors import MachineError, ModelError, first_line
 
 OPSET = 20
 """The newest operator set that the whole route (exporter, fusions, quantisation) handles."""

@@ -15,7 +15,12 @@ import numpy as np
 from muka_fast.data.batching import token_batches
 from muka_fast.errors import CorpusError, MachineError, ModelError
 from muka_fast.export.sessions import CPU, Session, open_session
-from muka_fast.inference.predictions import Confidence, Prediction, read_out, softmax
+from muka_fast.inference.predictions import (
+    Confidence,
+    Prediction,
+    read_out,
+)
+from muka_fast.runtime.numerics import softmax
 
 RECORD = "export.json"
 ENOUGH = 64

@@ -12,8 +12,7 @@ import torch
 from muka_fast.data.batching import token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import Row, encode, padded
-from muka_fast.errors import CheckFailed, ModelError
-from muka_fast.models.checkpoint import first_line
+from muka_fast.errors import CheckFailed, ModelError, first_line
 
 SAMPLE = 256
 _BATCH_LENGTH = 64

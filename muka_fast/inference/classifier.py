@@ -12,7 +12,13 @@ import torch
 from muka_fast.data.batching import TOKEN_BUDGET, token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import encode, padded
-from muka_fast.inference.predictions import CONFIDENCE, PLAIN, Confidence, Prediction, read_out, softmax
+from muka_fast.inference.predictions import (
+    CONFIDENCE,
+    PLAIN,
+    Confidence,
+    Prediction,
+    read_out,
+)
 from muka_fast.models.checkpoint import (
     check_vocabulary,
     check_weights,
@@ -21,6 +27,7 @@ from muka_fast.models.checkpoint import (
     read_config,
     token_limit,
 )
+from muka_fast.runtime.numerics import softmax
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from muka_fast.runtime.numerics import softmax
+
 CONFIDENCE = "muka_fast_confidence"
 """Key of a configuration under which a student's :class:`Confidence` is saved."""
 
@@ -25,12 +27,6 @@ class Prediction(NamedTuple):
     probability: float
     entropy: float
     energy: float
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Softmax over the last dimension, fp32."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True), dtype=np.float64)
-    return (shifted / shifted.sum(-1, keepdims=True)).astype(np.float32)
 
 
 class Confidence(NamedTuple):

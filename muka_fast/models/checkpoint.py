@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from muka_fast.errors import MachineError, ModelError
+from muka_fast.errors import MachineError, ModelError, first_line
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 VOCABULARY_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
@@ -46,11 +46,6 @@ class Checkpoint:
                 digest.update(path.name.encode())
                 digest.update(hashlib.file_digest(handle, "sha256").digest())
         return digest.hexdigest()[:32]
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says in its first line, or its kind if it says nothing."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _download(model: str, revision: str | None, *, remote_code: bool) -> Path:

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
 from muka_fast.config.recipe import StudentSpec
-from muka_fast.errors import ModelError
+from muka_fast.errors import ModelError, first_line
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
@@ -19,7 +19,6 @@ from muka_fast.models.checkpoint import (
     check_vocabulary,
     check_weights,
     find_checkpoint,
-    first_line,
     match_inputs,
     read_config,
     read_tokenizer,

@@ -11,7 +11,7 @@ import torch
 
 from muka_fast.config.recipe import TeacherSpec
 from muka_fast.data.label_space import check_names, fold
-from muka_fast.errors import ModelError
+from muka_fast.errors import ModelError, first_line
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
@@ -19,7 +19,6 @@ from muka_fast.models.checkpoint import (
     check_vocabulary,
     check_weights,
     find_checkpoint,
-    first_line,
     load_classifier,
     read_config,
     read_tokenizer,

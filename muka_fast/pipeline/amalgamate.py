@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from muka_fast.config.recipe import DataSpec, Device, Recipe
+from muka_fast.config.recipe import DataSpec, Recipe
 from muka_fast.data.corpus import Corpus, read_corpus
+from muka_fast.data.label_space import match_labels
 from muka_fast.data.tokenization import encode
 from muka_fast.distillation.dataset import DistillationSet, split_validation
 from muka_fast.distillation.targets import lesson, require_alone
@@ -20,7 +21,12 @@ from muka_fast.distillation.trainer import Agreement, Training, train_student
 from muka_fast.errors import ModelError, RecipeError
 from muka_fast.evaluation.calibration import ENOUGH, expected_calibration_error, fit_temperature
 from muka_fast.evaluation.html_report import report_page
-from muka_fast.evaluation.metrics import Figures, SelectionFigures, figures, match_labels, selection_figures
+from muka_fast.evaluation.metrics import (
+    Figures,
+    SelectionFigures,
+    figures,
+    selection_figures,
+)
 from muka_fast.evaluation.selection_stats import block_confusion, risk_coverage, summarise_selection
 from muka_fast.evaluation.tables import agreement_line, model_card
 from muka_fast.export.onnx_classifier import OnnxClassifier
@@ -28,9 +34,14 @@ from muka_fast.inference.classifier import Classifier
 from muka_fast.inference.predictions import CONFIDENCE, Confidence
 from muka_fast.models.student import encoder_fingerprint, load_student
 from muka_fast.pipeline.load import open_classifier
-from muka_fast.pipeline.plan import Plan, choose_device, prepare, tell
+from muka_fast.pipeline.plan import (
+    Plan,
+    prepare,
+    tell,
+)
 from muka_fast.pipeline.run_artifacts import FinishedRun, method_of, pair_column_of
 from muka_fast.pipeline.run_directory import RunFolder
+from muka_fast.runtime.device import Device, choose_device
 from muka_fast.runtime.distributed import Group, join_group
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.memory import release

@@ -18,7 +18,7 @@ from muka_fast.models.student import load_student
 from muka_fast.pipeline.plan import Plan, prepare
 from muka_fast.pipeline.run_directory import RunFolder
 from muka_fast.runtime.progress import Progress
-from muka_fast.scoring.adaptive import score_adaptively
+from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.teacher_pool import LoadedTeacher, Room
 from muka_fast.uncertainty.packing import pack
 
@@ -86,7 +86,9 @@ def _mean_passes(plan: Plan, room: Room) -> float:
     if not settings.runs_adaptively:
         return settings.passes
     part = _sample(plan.corpus, PROBE)
-    found = score_adaptively(room, len(plan.teachers), [part], settings.rule, plan.recipe.seed, lambda _: None)[0].audit
+    found = score_adaptively(
+        room, len(plan.teachers), [part], stopping_rule(settings), plan.recipe.seed, lambda _: None
+    )[0].audit
     return found.mean_passes + settings.audit * (settings.passes - found.mean_passes)
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from muka_fast.errors import RecipeError
+from muka_fast.errors import ModelError, RecipeError
 from muka_fast.export.onnx_classifier import OnnxClassifier, is_exported
+from muka_fast.inference.predictions import Confidence
 
 if TYPE_CHECKING:
-    from muka_fast.config.recipe import Device
+    import torch
+
     from muka_fast.inference.classifier import Classifier
+    from muka_fast.runtime.device import Device
     from muka_fast.selection.ensemble import Ensemble
 
 
@@ -39,8 +43,28 @@ def open_classifier(
             "--precision is for what 'muka-fast export' wrote", where=model, hint="leave it out, or export the model"
         )
     from muka_fast.inference.classifier import Classifier
-    from muka_fast.pipeline.plan import choose_device
-    from muka_fast.selection.ensemble import Ensemble, is_ensemble
+    from muka_fast.pipeline.run_artifacts import is_ensemble
+    from muka_fast.runtime.device import choose_device
 
     where = choose_device(device)
-    return Ensemble.load(model, where) if is_ensemble(model) else Classifier.load(model, where)
+    return load_ensemble(model, where) if is_ensemble(model) else Classifier.load(model, where)
+
+
+def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:
+    """Load what ``amalgamate`` wrote for the method ``ensemble``.
+
+    Raises:
+        ModelError: If a teacher or the encoder is gone or is another one now, or the folder is damaged.
+    """
+    from muka_fast.pipeline.run_artifacts import FinishedRun
+    from muka_fast.selection.ensemble import Ensemble
+
+    run = FinishedRun.read(folder)
+    if run.changed or run.model is None:
+        raise ModelError(
+            f"{run.changed or 'what the pool taught'} is not what this ensemble was made of",
+            where=str(folder),
+            hint="put the old one back, or amalgamate again",
+        )
+    confidence = Confidence(abstain_below=run.recipe.student.abstain_below)
+    return Ensemble(run.recipe, run.teachers, run.space, run.model, device, confidence)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +9,16 @@ from typing import Any
 import torch
 
 from muka_fast.config.loading import anchor
-from muka_fast.config.recipe import Device, Recipe
+from muka_fast.config.recipe import Recipe
 from muka_fast.data.corpus import Corpus, read_corpus
-from muka_fast.data.label_space import LabelSpace
+from muka_fast.data.label_space import LabelSpace, match_labels
 from muka_fast.data.tokenization import encode
 from muka_fast.distillation.training_args import check_settings
-from muka_fast.errors import CorpusError, MachineError, OutputError, ScoreStoreError
-from muka_fast.evaluation.metrics import match_labels
+from muka_fast.errors import CorpusError, OutputError, ScoreStoreError
 from muka_fast.models.checkpoint import read_tokenizer
 from muka_fast.models.student import load_student, resolve_student
 from muka_fast.models.teacher import Teacher, describe_teachers
+from muka_fast.runtime.device import choose_device
 from muka_fast.runtime.distributed import ALONE, Group
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import manifest
@@ -63,20 +62,6 @@ class Plan:
                 raise
             return True
         return False
-
-
-def choose_device(wanted: Device) -> torch.device:
-    """Return the device to compute on.
-
-    Raises:
-        MachineError: If CUDA was asked for and is not there.
-    """
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
-        raise MachineError(f"device cuda was asked for, but {build}", where="device", hint="use --device cpu or auto")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def prepare(recipe: Recipe, progress: Progress | None = None, group: Group = ALONE) -> Plan:

@@ -36,6 +36,11 @@ def method_of(folder: str | Path) -> str | None:
     return _told(folder, "selection", "method")
 
 
+def is_ensemble(folder: str | Path) -> bool:
+    """Return whether a folder is what ``amalgamate`` wrote for the method ``ensemble``."""
+    return method_of(folder) == "ensemble"
+
+
 def pair_column_of(folder: str | Path) -> str | None:
     """Return the second column of the texts that a finished run was made from; None if they were single, or no run."""
     return _told(folder, "data", "pair_column")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import Encoded
 from muka_fast.scoring.teacher_pool import LoadedTeacher, Room
@@ -114,6 +115,11 @@ class _Shard:
         changed = int((self._choice != self._final)[self._audited].sum())
         audit = Audit(int(self._audited.sum()), changed, len(self.part), int(self._stopped.sum()))
         return Scored(signals, [encoded.tokens for encoded in self._encoded], audit)
+
+
+def stopping_rule(settings: UncertaintySpec) -> Rule:
+    """Return when adaptive passes stop, as a recipe's ``uncertainty`` section says."""
+    return Rule(settings.min_margin, settings.confidence, settings.passes, settings.audit)
 
 
 def _single_pass_trust(logits: Tensor) -> np.ndarray:

@@ -23,11 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from muka_fast.errors import ModelError, MukaError
+from muka_fast.errors import ModelError, MukaError, first_line
 from muka_fast.export.graph import trace
 from muka_fast.export.quantization import LADDER, to_int8
 from muka_fast.export.sessions import Session, open_session
-from muka_fast.models.checkpoint import first_line
 from muka_fast.runtime.environment import versions
 from muka_fast.uncertainty.engine import Engine
 from muka_fast.uncertainty.factory import probe_batch

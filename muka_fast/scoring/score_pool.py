@@ -16,7 +16,7 @@ from muka_fast.errors import ScoreStoreError
 from muka_fast.models.teacher import Teacher
 from muka_fast.runtime.distributed import ALONE, Group
 from muka_fast.runtime.progress import Progress
-from muka_fast.scoring.adaptive import score_adaptively
+from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.store import ScoreStore, shards, texts_fingerprint
 from muka_fast.scoring.teacher_pool import Room
 from muka_fast.uncertainty.signals import Signals
@@ -151,7 +151,7 @@ def _fill_adaptively(
     group.wait()
     mine = missing[group.index :: group.count]
     size = 1 if room.all_stay else WINDOW
-    rule = settings.rule
+    rule = stopping_rule(settings)
     total = sum(len(pick) for _, pick in mine) * len(teachers)
     if not mine:
         return

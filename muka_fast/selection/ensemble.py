@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,19 +11,13 @@ import torch
 from muka_fast.config.recipe import Recipe
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.errors import CorpusError, ModelError
+from muka_fast.errors import CorpusError
 from muka_fast.inference.predictions import Confidence, Prediction, read_out
 from muka_fast.models.teacher import Teacher
-from muka_fast.pipeline.run_artifacts import FinishedRun, method_of
 from muka_fast.scoring.teacher_pool import Room
 from muka_fast.selection.base import Pool, judge, targets
 from muka_fast.selection.mixture import OwnershipModel
 from muka_fast.selection.text_embeddings import embed
-
-
-def is_ensemble(folder: str | Path) -> bool:
-    """Return whether a folder is what ``amalgamate`` wrote for the method ``ensemble``."""
-    return method_of(folder) == "ensemble"
 
 
 @dataclass(frozen=True)
@@ -48,23 +41,6 @@ class Ensemble:
     model: OwnershipModel
     device: torch.device
     confidence: Confidence
-
-    @classmethod
-    def load(cls, folder: str | Path, device: torch.device) -> Ensemble:
-        """Load what ``amalgamate`` wrote.
-
-        Raises:
-            ModelError: If a teacher or the encoder is gone or is another one now, or the folder is damaged.
-        """
-        run = FinishedRun.read(folder)
-        if run.changed or run.model is None:
-            raise ModelError(
-                f"{run.changed or 'what the pool taught'} is not what this ensemble was made of",
-                where=str(folder),
-                hint="put the old one back, or amalgamate again",
-            )
-        confidence = Confidence(abstain_below=run.recipe.student.abstain_below)
-        return cls(run.recipe, run.teachers, run.space, run.model, device, confidence)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from muka_fast.selection.ood_scores import Scale, parts
+from muka_fast.runtime.numerics import row_chunks
+from muka_fast.selection.ood_scores import (
+    Scale,
+)
 
 FOLDS = 5
 FIT_ON = 20_000
@@ -36,7 +39,7 @@ class GateModel:
         for block in vectors:
             columns = slice(place, place := place + block.shape[1])
             scale = Scale(self.scale.mean[columns], self.scale.spread[columns])
-            for rows in parts(count):
+            for rows in row_chunks(count):
                 scaled = 10 * scale.apply(block[rows]) / np.sqrt(width)
                 result[rows, columns] = torch.from_numpy(scaled.astype(np.float32))
         return result

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
+from muka_fast.runtime.numerics import row_chunks
+
 SHRINKAGE = 0.1
-ROWS_AT_ONCE = 65_536
 LEAST_ENTROPY = 1e-4
 """In nats: surer is as sure."""
 
@@ -52,18 +53,12 @@ class Scale:
     def of(cls, values: np.ndarray) -> Scale:
         """Measure the columns of (N, D) values, or (N,) of them; in parts, so that a pool is not copied."""
         mean = values.mean(0, dtype=np.float64)
-        squares = sum(((values[rows] - mean) ** 2).sum(0) for rows in parts(len(values)))
+        squares = sum(((values[rows] - mean) ** 2).sum(0) for rows in row_chunks(len(values)))
         return cls(mean, np.sqrt(squares / len(values)) + 1e-9)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """Return the values less the mean, over the spread."""
         return (values - self.mean) / self.spread
-
-
-def parts(count: int) -> Iterator[slice]:
-    """Cut so many rows into parts small enough to be copied."""
-    for start in range(0, count, ROWS_AT_ONCE):
-        yield slice(start, start + ROWS_AT_ONCE)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from muka_fast.data.corpus import Corpus, text_id
 from muka_fast.data.tokenization import encode
 from muka_fast.models.checkpoint import match_inputs, read_tokenizer, token_limit
 from muka_fast.models.student import tokenizer_home, weights_home
-from muka_fast.selection.ood_scores import parts
+from muka_fast.runtime.numerics import row_chunks
 
 COLUMNS = 1024
 UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -67,7 +67,7 @@ def token_means(spec: StudentSpec, corpus: Corpus) -> np.ndarray:
     weight = model.get_input_embeddings().weight.detach()
     rows = encode(tokenizer, corpus, token_limit(model, tokenizer, spec.max_length)).rows
     result = np.zeros((len(rows), weight.shape[1]), dtype=np.float32)
-    for part in parts(len(rows)):
+    for part in row_chunks(len(rows)):
         ids = [np.asarray(row["input_ids"], dtype=np.int64) for row in rows[part]]
         starts = torch.from_numpy(np.cumsum([0, *map(len, ids)])[:-1])
         result[part] = embedding_bag(torch.from_numpy(np.concatenate(ids)), weight, starts, mode="mean").numpy()

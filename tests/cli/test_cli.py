@@ -46,7 +46,7 @@ def test_interrupted_it_tells_how_to_go_on_where_parts_are_kept(run, monkeypatch
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("muka_fast.runtime.environment.describe", stop)
+    monkeypatch.setattr("muka_fast.cli.tools.describe", stop)
     monkeypatch.setattr("muka_fast.pipeline.amalgamate.score", stop)
     result = run(*command)
     assert result.exit_code == 130

@@ -3,8 +3,12 @@ import pytest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from muka_fast.config.recipe import SelectionSpec
+from muka_fast.data.label_space import match_labels
 from muka_fast.errors import CorpusError
-from muka_fast.evaluation.metrics import figures, match_labels, selection_figures
+from muka_fast.evaluation.metrics import (
+    figures,
+    selection_figures,
+)
 from muka_fast.selection.base import judge
 from tests.helpers.pools import POOL
 

@@ -3,7 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from muka_fast.inference.predictions import Confidence, read_out, softmax
+from muka_fast.inference.predictions import (
+    Confidence,
+    read_out,
+)
+from muka_fast.runtime.numerics import softmax
 
 
 def test_by_hand():

@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 import muka_fast
 from muka_fast.cli import app
+from muka_fast.data.label_space import match_labels
 from muka_fast.evaluation.html_report import report_page
-from muka_fast.evaluation.metrics import match_labels
 from muka_fast.evaluation.tables import agreement_line, confidence_line
 from muka_fast.export import OnnxClassifier
 from tests.helpers.models import make_model, texts

@@ -11,11 +11,11 @@ from muka_fast.cli import app
 from muka_fast.config.recipe import SelectionSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import CorpusError, ModelError
-from muka_fast.pipeline.load import open_classifier
-from muka_fast.pipeline.run_artifacts import method_of
+from muka_fast.pipeline.load import load_ensemble, open_classifier
+from muka_fast.pipeline.run_artifacts import is_ensemble
 from muka_fast.selection.base import judge, targets
 from muka_fast.selection.base import views as selection_views
-from muka_fast.selection.ensemble import Ensemble, is_ensemble
+from muka_fast.selection.ensemble import Ensemble, method_of
 from muka_fast.selection.mixture import Agreement
 from tests.helpers.models import make_tokenizer, texts
 
@@ -48,7 +48,7 @@ def test_teachers_answer_together_without_a_student(ensemble):
 @pytest.mark.parametrize("agreement", [0.9, 0.0])
 def test_an_unsure_pool_taught_the_papers_rule(agreement, ensemble):
     """Both rules answer, whichever the pool of this test would have led to."""
-    found = Ensemble.load(ensemble, torch.device("cpu"))
+    found = load_ensemble(ensemble, torch.device("cpu"))
     found = replace(found, model=replace(found.model, agreement=Agreement(agreement, agreement)))
     some = texts(9, 300)
     pool = found._pool(build_corpus(some), lambda _: None)
@@ -100,7 +100,7 @@ def test_what_changed_is_refused(what, ensemble, project, model_folder):
     else:
         (ensemble / "ownership.npz").unlink()
     with pytest.raises(ModelError) as refused:
-        Ensemble.load(ensemble, torch.device("cpu"))
+        load_ensemble(ensemble, torch.device("cpu"))
     told = {
         "teacher": "teacher two",
         "tokenizer": "teacher two",
@@ -126,7 +126,7 @@ def test_a_student_whose_teacher_changed_is_judged_by_a_pool_of_its_own(project,
 
 
 def test_pairs_are_not_read_as_single_texts(ensemble):
-    found = Ensemble.load(ensemble, torch.device("cpu"))
+    found = load_ensemble(ensemble, torch.device("cpu"))
     with pytest.raises(CorpusError, match="read single texts"):
         found.probabilities(["a"], ["b"])
     data = found.recipe.data.model_copy(update={"pair_column": "second"})

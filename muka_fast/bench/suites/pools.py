@@ -13,7 +13,7 @@ from muka_fast.bench.inputs import Material
 from muka_fast.bench.timer import OPTIONAL, Row, Run, Suite
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.errors import MachineError
-from muka_fast.scoring.adaptive import score_adaptively
+from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.teacher_pool import Room
 
 FORMS = ("onnx", "onnx-int8")
@@ -86,6 +86,6 @@ class _Rooms:
         return one
 
     def adaptive(self, form: str) -> Run:
-        room, rule = self._room(form, "full"), self._settings(form, "full", True).rule
+        room, rule = self._room(form, "full"), stopping_rule(self._settings(form, "full", True))
         count, parts = len(self.material.teachers), [self.material.corpus]
         return lambda: score_adaptively(room, count, parts, rule, 0, lambda _: None)

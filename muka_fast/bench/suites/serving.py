@@ -27,8 +27,8 @@ import torch
 from muka_fast.bench.inputs import Material
 from muka_fast.bench.results import PIPELINE, row_name
 from muka_fast.data.corpus import Corpus, read_corpus
+from muka_fast.data.label_space import match_labels
 from muka_fast.errors import MachineError, MukaError
-from muka_fast.evaluation.metrics import match_labels
 from muka_fast.export import OnnxClassifier, export
 
 Serve = Callable[[Sequence[str]], list[str]]

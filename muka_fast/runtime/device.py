@@ -1,0 +1,29 @@
+"""Which device a run computes on."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from muka_fast.errors import MachineError
+
+if TYPE_CHECKING:
+    import torch
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def choose_device(wanted: Device) -> torch.device:
+    """Return the device to compute on.
+
+    Raises:
+        MachineError: If CUDA was asked for and is not there.
+    """
+    import torch  # here: a recipe names devices and is read without torch
+
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
+        raise MachineError(f"device cuda was asked for, but {build}", where="device", hint="use --device cpu or auto")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
