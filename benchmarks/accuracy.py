@@ -44,23 +44,23 @@ from muka_fast.data.corpus import Corpus, read_corpus, text_id
 from muka_fast.data.label_space import match_labels
 from muka_fast.data.tokenization import encode
 from muka_fast.distillation.dataset import DistillationSet
-from muka_fast.distillation.losses import Distillation
-from muka_fast.distillation.targets import Lesson, lesson
+from muka_fast.distillation.losses import KLDistillationLoss
+from muka_fast.distillation.targets import DistillationTargets, build_targets
 from muka_fast.distillation.trainer import train_student
 from muka_fast.evaluation.metrics import (
-    figures,
-    selection_figures,
+    classification_metrics,
+    selection_metrics,
 )
 from muka_fast.inference.classifier import Classifier
 from muka_fast.models.student import load_student
-from muka_fast.pipeline.plan import Plan, prepare
+from muka_fast.pipeline.plan import Plan, resolve_recipe
 from muka_fast.runtime.environment import device_name, versions
-from muka_fast.runtime.files import write_atomically
+from muka_fast.runtime.files import atomic_write
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.store import texts_fingerprint
-from muka_fast.selection.base import TRUST_SCORES, Pool, Trust, judge, targets
+from muka_fast.selection.base import TRUST_SCORES, Pool, Selection, select_teachers, targets
 from muka_fast.selection.text_embeddings import embed
-from muka_fast.uncertainty.signals import FirstLook
+from muka_fast.uncertainty.signals import DeterministicOutput
 
 QUIET = Progress(silent=True)
 PASSES = 16
@@ -124,7 +124,7 @@ class Run:
     @cached_property
     def plan(self) -> Plan:
         """What the recipe names: teachers, label space, pool."""
-        return prepare(self.recipe("pool.parquet", 0), QUIET)
+        return resolve_recipe(self.recipe("pool.parquet", 0), QUIET)
 
     def signals(self, texts: str, passes: int) -> Pool:
         """Return the teachers' signals, and the base model's embeddings, of the texts of a file."""
@@ -139,7 +139,7 @@ class Run:
         if not kept.exists():
             found = io.BytesIO()
             np.save(found, embed(self.plan.recipe.student, corpus))
-            write_atomically(kept, found.getvalue())
+            atomic_write(kept, found.getvalue())
         return np.load(kept)
 
     @cached_property
@@ -180,41 +180,43 @@ class Run:
 
 def alone(pool: Pool) -> Pool:
     """Return what the deterministic pass alone says."""
-    looks = [FirstLook(torch.from_numpy(one.logits), one.features).signals() for one in pool.signals]
+    looks = [DeterministicOutput(torch.from_numpy(one.logits), one.features).signals() for one in pool.signals]
     return replace(pool, signals=tuple(looks))
 
 
-def upper_bound(run: Run, name: str) -> tuple[Trust, Lesson]:
+def upper_bound(run: Run, name: str) -> tuple[Selection, DistillationTargets]:
     """Return what a student would learn from labels: the right teachers' distributions, or the classes."""
     space, truth = run.plan.space, run.truth
-    owned = np.where((truth >= 0)[:, None], space.owners[:, truth].T, True).astype(np.float64)
+    owned = np.where((truth >= 0)[:, None], space.membership[:, truth].T, True).astype(np.float64)
     weights = owned / owned.sum(1, keepdims=True)
-    importance = (truth >= 0).astype(np.float64)
-    trust = Trust(weights, weights, importance)
+    sample_weight = (truth >= 0).astype(np.float64)
+    trust = Selection(weights, weights, sample_weight)
     goal = targets(run.looks, trust) if name == "oracle" else np.eye(len(space), dtype=np.float32)[truth]
-    return trust, Lesson(goal, importance, Distillation())
+    return trust, DistillationTargets(goal, sample_weight, KLDistillationLoss())
 
 
-def taught(run: Run, name: str) -> tuple[Trust, Lesson]:
+def taught(run: Run, name: str) -> tuple[Selection, DistillationTargets]:
     """Return a method's verdict on the pool, and what its student learns."""
     if name in BOUNDS:
         return upper_bound(run, name)
     settings = SelectionSpec(**METHODS[name])
     pool = run.sampled if name in NEEDS_PASSES else run.looks
-    trust = judge(pool, settings)
-    return trust, lesson(pool, trust, settings, load_student(run.plan.recipe.student, run.plan.space.names, 0).width)
+    trust = select_teachers(pool, settings)
+    return trust, build_targets(
+        pool, trust, settings, load_student(run.plan.recipe.student, run.plan.space.names, 0).width
+    )
 
 
-def selection_shares(run: Run, trust: Trust) -> dict[str, float | None]:
+def selection_shares(run: Run, trust: Selection) -> dict[str, float | None]:
     """Return the share of the pool's texts whose right teacher is chosen, and whose most likely class is right."""
     known = np.flatnonzero(run.truth >= 0)
     signals = tuple(one.take(known) for one in run.looks.signals)
     part = replace(run.looks, signals=signals, ids=run.looks.ids[known], embeddings=None)
-    found = selection_figures(part, replace(trust, belief=trust.belief[known]), run.truth[known])
+    found = selection_metrics(part, replace(trust, belief=trust.belief[known]), run.truth[known])
     return {"chosen": found.chosen, "pseudo": found.selection} | telling_foreign(run, trust)
 
 
-def telling_foreign(run: Run, trust: Trust) -> dict[str, float]:
+def telling_foreign(run: Run, trust: Selection) -> dict[str, float]:
     """Return how well foreign texts are told from own ones: areas under the ROC curve, if there are any.
 
     By the teachers' least normalised single-pass entropy, by their largest energy, by the probability to be nobody's.
@@ -230,17 +232,17 @@ def telling_foreign(run: Run, trust: Trust) -> dict[str, float]:
     return {f"auroc_{name}": float(roc_auc_score(strange, values)) for name, values in told.items()}
 
 
-def train(run: Run, learn: Lesson) -> Any:
+def train(run: Run, learn: DistillationTargets) -> Any:
     """Train a student on a lesson."""
     plan, training = run.plan, run.recipe("pool.parquet", 0).training
     student = load_student(plan.recipe.student, plan.space.names, run.seed)
     rows = encode(student.tokenizer, plan.corpus, student.max_length).rows
-    pick = np.flatnonzero(learn.importance > 0)
-    data = DistillationSet(rows, learn.targets, learn.importance, pick)
+    pick = np.flatnonzero(learn.sample_weight > 0)
+    data = DistillationSet(rows, learn.targets, learn.sample_weight, pick)
     with tempfile.TemporaryDirectory() as folder:
         train_student(
             student, data, None, training, Path(folder), seed=run.seed, device=torch.device(run.device), progress=QUIET,
-            objective=learn.objective,
+            loss_fn=learn.loss_fn,
         )  # fmt: skip
     return student
 
@@ -253,7 +255,7 @@ def answers(run: Run, name: str, students: bool) -> tuple[dict[str, float | None
         whole = read_corpus(run.recipe("test.parquet", 0).data)
         place = {int(identity): index for index, identity in enumerate(whole.ids)}
         settings = SelectionSpec(method="pool")
-        said = targets(pool, judge(pool, settings, judge(run.looks, settings).model)).argmax(1)
+        said = targets(pool, select_teachers(pool, settings, select_teachers(run.looks, settings).model)).argmax(1)
         return {"chosen": None, "pseudo": None}, said[[place[int(identity)] for identity in corpus.ids]]
     trust, learn = taught(run, name)
     if not students:
@@ -268,7 +270,7 @@ def measure(run: Run, name: str, students: bool = True) -> dict[str, Any]:
     """Return one method's figures; without students, those of its selection alone."""
     started, truth = time.perf_counter(), run.test[1]
     shares, said = answers(run, name, students)
-    found = None if said is None else figures(truth, said, run.plan.space.names)
+    found = None if said is None else classification_metrics(truth, said, run.plan.space.names)
     return shares | {
         "accuracy": None if found is None else found.accuracy,
         "macro_f1": None if found is None else found.macro_f1,

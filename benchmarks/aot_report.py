@@ -42,10 +42,10 @@ from muka_fast.kernels.classifier_head import head
 from muka_fast.kernels.cls_attention import first_row_attention
 from muka_fast.kernels.dropout_mask import keep_tile
 from muka_fast.kernels.embedding_norm import embedding_norm
-from muka_fast.kernels.layout import Drop, Layout
+from muka_fast.kernels.layout import DropoutSpec, PackedLayout
 from muka_fast.kernels.residual_norm import residual_norm
 
-DROP = Drop(site=3, p=0.1)
+DROP = DropoutSpec(site=3, p=0.1)
 PASSES = 16
 TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTC\w*MMA|BMMA|IMMA|QGMMA)\b")
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", re.MULTILINE)
@@ -150,7 +150,7 @@ def cases(quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
 
 def short_cases(label: str, size: int, longest: int, dtype: torch.dtype) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Call the attentions on texts that one block of few queries and keys holds."""
-    layout = Layout.build(1, np.arange(2, dtype=np.uint64), [longest, longest], "cpu")
+    layout = PackedLayout.build(1, np.arange(2, dtype=np.uint64), [longest, longest], "cpu")
     rows, width = PASSES * layout.rows, 4 * size
     qkv, kv = torch.empty(rows, 3 * width, dtype=dtype), torch.empty(rows, 2 * width, dtype=dtype)
     q = torch.empty(PASSES * layout.texts, width, dtype=dtype)
@@ -167,7 +167,7 @@ def model_cases(
     label: str, width: int, heads: int, dtype: torch.dtype, label_spaces: tuple[int, ...]
 ) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Call every launcher on one encoder's shapes."""
-    layout = Layout.build(1, np.arange(2, dtype=np.uint64), [128, 100], "cpu")
+    layout = PackedLayout.build(1, np.arange(2, dtype=np.uint64), [128, 100], "cpu")
     rows, texts = layout.rows, layout.texts
 
     def new(*shape: int, dtype: torch.dtype = dtype) -> torch.Tensor:

@@ -24,7 +24,7 @@ from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
-from muka_fast.scoring.teacher_pool import Room
+from muka_fast.scoring.teacher_pool import TeacherPool
 from muka_fast.uncertainty.signals import Signals, normalised
 
 FORMS = ("torch", "onnx", "onnx-int8")
@@ -42,7 +42,7 @@ def measure(folder: Path, count: int, repeats: int) -> dict[str, Any]:
     rooms, rules = {}, {}
     for form in FORMS:
         settings = UncertaintySpec(passes=16, adaptive=True, audit=0.0, teacher_form=form)
-        rooms[form], rules[form] = Room(teachers, settings, 0, torch.device("cpu")), stopping_rule(settings)
+        rooms[form], rules[form] = TeacherPool(teachers, settings, 0, torch.device("cpu")), stopping_rule(settings)
     encoded = [rooms["torch"].teacher(index).encode(corpus) for index in range(len(teachers))]
     looks: dict[str, list[Signals]] = {}
     chosen: dict[str, np.ndarray] = {}
@@ -109,7 +109,7 @@ def main() -> None:
         packages = ("torch", "transformers", "onnxruntime", "onnxscript")
         collected |= {"versions": versions(packages), "device": device_name(torch.device("cpu"))}
         args.json.write_text(json.dumps(collected, indent=2) + "\n", encoding="utf-8")
-        Progress().say(f"{name} done")
+        Progress().log(f"{name} done")
     print(table(collected["data"]))
 
 

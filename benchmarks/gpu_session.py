@@ -40,8 +40,8 @@ sys.path.insert(0, str(ROOT))
 from muka_fast.bench.baselines import Workload  # noqa: E402
 from muka_fast.bench.results import SCHEMA_VERSION, markdown, settle  # noqa: E402
 from muka_fast.bench.suites import kernels, scoring  # noqa: E402
-from muka_fast.bench.timer import NO_TIME, Ceilings, Suite, measure  # noqa: E402
-from muka_fast.runtime.files import write_atomically  # noqa: E402
+from muka_fast.bench.timer import NO_TIME, MachinePeaks, Suite, measure  # noqa: E402
+from muka_fast.runtime.files import atomic_write  # noqa: E402
 
 TESTS = (
     "tests/uncertainty/test_triton_ops.py",
@@ -118,7 +118,7 @@ class Session:
         self,
         out: Path,
         record: dict[str, Any],
-        ceilings: Ceilings,
+        ceilings: MachinePeaks,
         device: torch.device,
         started: float,
         seconds: float,
@@ -134,12 +134,10 @@ class Session:
         record = self.record
         record["seconds"] = time.perf_counter() - self._started
         settle(record, self._ceilings)
-        write_atomically(self.json, (json.dumps(record, indent=2) + "\n").encode())
+        atomic_write(self.json, (json.dumps(record, indent=2) + "\n").encode())
         tests = record.get("tests", {"exit": "not run", "tail": ""})
         failed = "".join(f"{name} failed: {why}\n" for name, why in record["failed"].items())
-        write_atomically(
-            self.text, (f"tests: exit {tests['exit']}\n{tests['tail']}\n{failed}{markdown(record)}").encode()
-        )
+        atomic_write(self.text, (f"tests: exit {tests['exit']}\n{tests['tail']}\n{failed}{markdown(record)}").encode())
 
     def timed(self, name: str, build: Callable[[], Suite], **limits: Any) -> None:
         """Time a suite; a row or a suite that fails is kept as a line, and the next one begins."""
@@ -203,7 +201,7 @@ def main() -> None:
             "cuda": torch.version.cuda,
         },
     }
-    session = Session(args.out, known, Ceilings.measure(device), device, started, args.seconds)
+    session = Session(args.out, known, MachinePeaks.measure(device), device, started, args.seconds)
     record = session.record
     if not args.skip_tests:
         record["tests"] = run_tests(TEST_LIMIT)

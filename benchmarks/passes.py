@@ -26,13 +26,13 @@ from muka_fast.config.recipe import TeacherSpec, UncertaintySpec
 from muka_fast.data.batching import token_batches
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.readers import open_tables
-from muka_fast.data.tokenization import padded
+from muka_fast.data.tokenization import pad_batch
 from muka_fast.models.checkpoint import read_config
 from muka_fast.models.teacher import Teacher, describe_teachers, load_teacher
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
-from muka_fast.scoring.teacher_pool import Room
+from muka_fast.scoring.teacher_pool import TeacherPool
 from muka_fast.uncertainty.packing import pack
 from muka_fast.uncertainty.signals import entropy, normalised, trust_and_variance
 from muka_fast.uncertainty.stopping import Audit
@@ -75,7 +75,7 @@ def texts_of(folder: Path, count: int) -> tuple[Any, np.ndarray]:
 
 
 def run_adaptively(
-    room: Room, teachers: int, corpus: Corpus, confidence: float, share: float = 0.0
+    room: TeacherPool, teachers: int, corpus: Corpus, confidence: float, share: float = 0.0
 ) -> tuple[Audit, np.ndarray]:
     """Run adaptive passes; return their audit and the teacher chosen for each text, (N,)."""
     rule = stopping_rule(UncertaintySpec(passes=16, adaptive=True, audit=share, confidence=confidence))
@@ -84,7 +84,9 @@ def run_adaptively(
     return done.audit, np.stack(trusts).argmax(0)
 
 
-def audited(room: Room, teachers: int, corpus: Corpus, sixteen: np.ndarray, adaptive: np.ndarray) -> dict[str, Any]:
+def audited(
+    room: TeacherPool, teachers: int, corpus: Corpus, sixteen: np.ndarray, adaptive: np.ndarray
+) -> dict[str, Any]:
     """Audit a tenth of the texts under the default rule: does the interval hold the share the whole pool shows?"""
     audit, _ = run_adaptively(room, teachers, corpus, DEFAULT, share=0.1)
     truth = float((adaptive != sixteen).mean())
@@ -98,7 +100,7 @@ def audit_alone(folder: Path, count: int, budget: int) -> dict[str, Any]:
     """Audit the default rule against K = 16, without measuring anything else."""
     corpus, _ = texts_of(folder, count)
     teachers = teachers_of(folder)
-    room = Room(teachers, UncertaintySpec(passes=16, token_budget=budget), 0, torch.device("cpu"))
+    room = TeacherPool(teachers, UncertaintySpec(passes=16, token_budget=budget), 0, torch.device("cpu"))
     loaded = [room.teacher(index) for index in range(len(teachers))]
     sixteen = np.stack([trust_of(one.sample(corpus, one.encode(corpus), range(16))) for one in loaded]).argmax(0)
     _, adaptive = run_adaptively(room, len(teachers), corpus, DEFAULT)
@@ -121,7 +123,9 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
     layers = [read_config(t.checkpoint).num_hidden_layers for t in teachers]
     scopes = [s for s in SCOPES if s in ("full", *wanted)]
     scopes = [s for s in scopes if not s.startswith("last-") or int(s[5:]) < min(layers)]
-    rooms = {s: Room(teachers, UncertaintySpec(passes=16, scope=s, token_budget=budget), 0, device) for s in scopes}
+    rooms = {
+        s: TeacherPool(teachers, UncertaintySpec(passes=16, scope=s, token_budget=budget), 0, device) for s in scopes
+    }
     looks: list[np.ndarray] = []
     logits: dict[str, list[torch.Tensor]] = {scope: [] for scope in scopes}
     encodings = []
@@ -142,9 +146,9 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
             batch = pack([encoded.rows[i] for i in pick], corpus.ids[pick], device)
             timer = clock if number else Clock()  # the first round warms up
             rows_of = [encoded.rows[i] for i in pick]
-            inputs = timer("to batches", lambda r=rows_of, t=tokenizer: padded(t, r, device))
+            inputs = timer("to batches", lambda r=rows_of, t=tokenizer: pad_batch(t, r, device))
             timer("hugging face", lambda inputs=inputs: plain(inputs))
-            first = timer("look", lambda b=batch, e=engines: e["full"].first_look(b))
+            first = timer("look", lambda b=batch, e=engines: e["full"].deterministic_pass(b))
             passes = {s: e.sample(batch, range(16)) for s, e in engines.items() if s != "full"}
             passes["full"] = timer("full", lambda b=batch, e=engines: e["full"].sample(b, range(16)))
             for scope in scopes[1:]:
@@ -287,7 +291,7 @@ def main() -> None:
         collected["data"][name] = found | {"rows": before | found["rows"]}
         collected |= {"versions": versions(), "device": device_name(torch.device("cpu"))}
         args.json.write_text(json.dumps(collected, indent=2) + "\n", encoding="utf-8")
-        Progress().say(f"{name} done")
+        Progress().log(f"{name} done")
     print(table(collected["data"]))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from muka_fast.uncertainty.dropout_sites import find_sites
 from muka_fast.uncertainty.factory import build_engine
-from muka_fast.uncertainty.packing import Packed, pack
+from muka_fast.uncertainty.packing import PackedBatch, pack
 
 AUTHORS_LENGTH, AUTHORS_BATCH = 128, 16
 
@@ -52,7 +52,7 @@ class Workload:
             start = stop
         return batches
 
-    def padded(self, pick: Sequence[int], length: int | None = None) -> dict[str, Tensor]:
+    def pad_batch(self, pick: Sequence[int], length: int | None = None) -> dict[str, Tensor]:
         """Return input ids and attention mask of some texts."""
         longest = length or max(len(self.rows[i]) for i in pick)
         ids = torch.zeros(len(pick), longest, dtype=torch.int64)
@@ -62,7 +62,7 @@ class Workload:
             ids[place, : len(row)], mask[place, : len(row)] = row, 1
         return {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
 
-    def packed(self) -> list[Packed]:
+    def packed(self) -> list[PackedBatch]:
         """Return the batches without padding."""
         return [
             pack([{"input_ids": self.rows[i]} for i in pick], self.ids[pick.start : pick.stop], self.device)
@@ -77,7 +77,7 @@ def deterministic(model: Any, workload: Workload) -> Callable[[], None]:
         model.eval()
         with torch.inference_mode():
             for pick in workload.cut(workload.budget):
-                model(**workload.padded(pick))
+                model(**workload.pad_batch(pick))
 
     return run
 
@@ -98,7 +98,7 @@ def authors(model: Any, workload: Workload) -> Callable[[], None]:
         eager.train()
         with torch.no_grad():
             for start in range(0, len(order), AUTHORS_BATCH):
-                batch = workload.padded(order[start : start + AUTHORS_BATCH], length)
+                batch = workload.pad_batch(order[start : start + AUTHORS_BATCH], length)
                 for _ in range(workload.passes):
                     eager(**batch).logits.softmax(-1)
 
@@ -112,7 +112,7 @@ def by_hand(model: Any, workload: Workload) -> Callable[[], None]:
         model.train()
         with torch.inference_mode():
             for pick in workload.cut(max(1, workload.budget // workload.passes)):
-                batch = {name: tensor.repeat(workload.passes, 1) for name, tensor in workload.padded(pick).items()}
+                batch = {name: tensor.repeat(workload.passes, 1) for name, tensor in workload.pad_batch(pick).items()}
                 model(**batch).logits.softmax(-1)
         model.eval()
 
@@ -150,7 +150,7 @@ def torch_uncertainty(model: Any, workload: Workload) -> Callable[[], None]:
     def run() -> None:
         with torch.inference_mode():
             for pick in workload.cut(max(1, workload.budget // workload.passes)):
-                wrapped(torch.stack(list(workload.padded(pick).values()), dim=1)).softmax(-1)
+                wrapped(torch.stack(list(workload.pad_batch(pick).values()), dim=1)).softmax(-1)
 
     return run
 
@@ -164,7 +164,7 @@ def baal(model: Any, workload: Workload) -> Callable[[], None]:
     def run() -> None:
         with torch.inference_mode():
             for pick in workload.cut(max(1, workload.budget // workload.passes)):
-                stacked = torch.stack(list(workload.padded(pick).values()), dim=1)
+                stacked = torch.stack(list(workload.pad_batch(pick).values()), dim=1)
                 patched(stacked.repeat(workload.passes, 1, 1)).softmax(-1)
 
     return run
@@ -190,7 +190,7 @@ class EngineRun:
         """Score the texts once."""
         for batch in self.workload.packed():
             if self.look:
-                self.engine.first_look(batch)
+                self.engine.deterministic_pass(batch)
             else:
                 self.engine.score(batch, self.workload.passes)
 

@@ -22,7 +22,7 @@ from muka_fast.data.label_space import SameName
 from muka_fast.data.tokenization import encode
 from muka_fast.errors import RecipeError
 from muka_fast.models.teacher import Teacher, describe_teachers, load_teacher
-from muka_fast.pipeline.run_directory import RunFolder
+from muka_fast.pipeline.run_directory import RunDirectory
 
 DEMO = Path("muka-demo/merged")
 """What is measured if nothing is named and it is there."""
@@ -121,7 +121,7 @@ def of_run(folder: str | Path) -> dict[str, Any]:
     Raises:
         RecipeError: If it is none.
     """
-    run = RunFolder(folder)
+    run = RunDirectory(folder)
     if not run.record.is_file():
         raise RecipeError("not a finished run of amalgamate", where=str(folder), hint="give its output folder")
     recipe = read_recipe(run.recipe)

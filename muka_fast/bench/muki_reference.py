@@ -1,7 +1,7 @@
 """The published pipeline (lancopku/MUKI) in plain PyTorch: ``python -m muka_fast.bench.muki_reference SPEC`` runs it.
 
 Teachers stay in memory and are asked at every step: K eager passes in training mode and one deterministic pass, texts
-padded to 128 tokens, batches of 16. Trust is 1 − H / ln C of the mean of the passes, the target the teachers'
+padded to 128 tokens, batches of 16. Selection is 1 − H / ln C of the mean of the passes, the target the teachers'
 distributions mixed by softmax(trust / 0.2), the loss KL divergence weighted by the margin. (The release never switches
 dropout on in the passes; here it is on, as the paper says.) SPEC is a JSON file: teachers and student as in a recipe,
 texts, device, passes, inject_dropout, same_name, epochs, learning_rate, seed. Prints seconds by stage as JSON.
@@ -41,7 +41,7 @@ def ask(
     teachers: list[tuple[Any, Any, int]], space: LabelSpace, texts: list[str], passes: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mixed targets (B, classes) and the margins (B,)."""
-    trusts, padded = [], []
+    trusts, pad_batch = [], []
     for (model, tokenizer, longest), columns in zip(teachers, space.columns, strict=True):
         batch = batch_of(tokenizer, texts, longest, device)
         model.train()
@@ -50,11 +50,11 @@ def ask(
         model.eval()
         whole = torch.zeros(len(texts), len(space), device=device)
         whole[:, list(columns)] = model(**batch).logits.softmax(-1)
-        padded.append(whole)
+        pad_batch.append(whole)
     trust = torch.stack(trusts, dim=1)
     top = trust.topk(2, dim=1).values
     weights = (trust / TEMPERATURE).softmax(1)
-    return torch.einsum("nt,tnc->nc", weights, torch.stack(padded)), top[:, 0] - top[:, 1] + EPSILON
+    return torch.einsum("nt,tnc->nc", weights, torch.stack(pad_batch)), top[:, 0] - top[:, 1] + EPSILON
 
 
 def main(spec: dict[str, Any]) -> dict[str, float]:

@@ -62,7 +62,7 @@ def settle(results: dict[str, Any], ceilings: Any) -> None:
 
     Args:
         results: As they are kept; changed.
-        ceilings: The machine's :class:`muka_fast.bench.timer.Ceilings`, the largest of the run so far.
+        ceilings: The machine's :class:`muka_fast.bench.timer.MachinePeaks`, the largest of the run so far.
     """
     products = {name: value / 1e9 for name, value in ceilings.products.items()}
     results["ceilings"] = {

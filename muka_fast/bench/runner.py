@@ -13,7 +13,7 @@ from muka_fast.bench.baselines import AUTHORS_BATCH
 from muka_fast.bench.inputs import Material
 from muka_fast.bench.results import SCHEMA_VERSION, require_same, settle
 from muka_fast.bench.suites import end_to_end, kernels, pools, scaling, scoring, serving, training
-from muka_fast.bench.timer import LEAST_TURNS, Ceilings, Suite, measure
+from muka_fast.bench.timer import LEAST_TURNS, MachinePeaks, Suite, measure
 from muka_fast.errors import RecipeError
 from muka_fast.runtime.environment import OPTIONAL, PACKAGES, device_name, versions
 
@@ -36,7 +36,7 @@ def run_suites(
     seconds: float = 180.0,
     few: int = 500,
     before: dict[str, Any] | None = None,
-    say: Callable[[str], None] = _say,
+    log: Callable[[str], None] = _say,
     keep: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Measure suites.
@@ -49,7 +49,7 @@ def run_suites(
         seconds: No further turn of a suite begins after this long, but three there are (``quick``: one).
         few: ``end-to-end``: how many texts the published pipeline runs on.
         before: Results to be compared with, refused here if they cannot be.
-        say: Told what goes on.
+        log: Told what goes on.
         keep: Given what there is after every suite.
 
     Raises:
@@ -72,15 +72,15 @@ def run_suites(
     }
     if before is not None:
         require_same(results, before, ("device", "quick"), "baseline")
-    ceilings = Ceilings.measure(material.device)
+    ceilings = MachinePeaks.measure(material.device)
 
     def timed(name: str, suite: Suite) -> None:
         least = 1 if quick else LEAST_TURNS
-        rows = measure(suite, ceilings, material.device, repeats=repeats, seconds=seconds, least=least, say=say)
+        rows = measure(suite, ceilings, material.device, repeats=repeats, seconds=seconds, least=least, log=log)
         found[name] = suite.record(rows)
 
     for name in suites:
-        say(f"suite {name}")
+        log(f"suite {name}")
         if name == "scoring":
             for precision in scoring.precisions(material.device):
                 title = name if precision == "fp32" else f"{name}, {precision}"
@@ -128,7 +128,7 @@ def require(material: Material, suite: str) -> None:
             raise RecipeError("pairs of texts are not measured", where=where, hint="leave the suite out")
 
 
-def suites_for(material: Material, say: Callable[[str], None] = _say) -> list[str]:
+def suites_for(material: Material, log: Callable[[str], None] = _say) -> list[str]:
     """Return those of the default suites that the models are enough for; say what is left out."""
     found = []
     for name in QUICK:
@@ -137,7 +137,7 @@ def suites_for(material: Material, say: Callable[[str], None] = _say) -> list[st
         except RecipeError as error:
             if material.texts is None:
                 raise
-            say(f"{name} is left out: {error.what}")
+            log(f"{name} is left out: {error.what}")
             continue
         found.append(name)
     return found

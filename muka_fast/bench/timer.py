@@ -87,7 +87,7 @@ class Suite:
 
 
 @dataclass
-class Ceilings:
+class MachinePeaks:
     """What this machine can do at best: the largest of what was measured, at first and in every turn of the rows.
 
     Attributes:
@@ -103,7 +103,7 @@ class Ceilings:
     again: Callable[[], tuple[dict[str, float], float]] | None = None
 
     @classmethod
-    def measure(cls, device: torch.device) -> Ceilings:
+    def measure(cls, device: torch.device) -> MachinePeaks:
         """Time products of BERT-base's feed-forward layer and copies, on CUDA of sizes that no cache holds."""
         cuda = device.type == "cuda"
         product, elements = PRODUCTS[device.type], COPIES[device.type]
@@ -164,14 +164,14 @@ def _median_seconds(run: Run, device: torch.device, turns: int = 6) -> float:
 
 def measure(
     suite: Suite,
-    ceilings: Ceilings,
+    ceilings: MachinePeaks,
     device: torch.device,
     *,
     repeats: int = 3,
     seconds: float = float("inf"),
     least: int = LEAST_TURNS,
     deadline: float = float("inf"),
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
     failed: Callable[[str, Exception], None] | None = None,
     keep: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None,
 ) -> dict[str, dict[str, Any]]:
@@ -185,7 +185,7 @@ def measure(
         seconds: No further turn begins after this long, set-up not counted, but ``least`` there are.
         least: Turns there are in any case, if so many are asked for.
         deadline: On ``time.perf_counter``'s clock: no row is set up and, after the first, no turn begins after it.
-        say: Told when a row is ready.
+        log: Told when a row is ready.
         failed: Told of a row's error that is not excused; the row is then missing, and the others go on. None: such
             an error ends the suite.
         keep: Given what there is after every row's set-up and every turn.
@@ -230,7 +230,7 @@ def measure(
             lose(row.name, error, row.excused)
         else:
             cold[row.name] = time.perf_counter() - started
-            say(f"  {row.name}: ready after {time.perf_counter() - begun:.0f} s")
+            log(f"  {row.name}: ready after {time.perf_counter() - begun:.0f} s")
         keep(found())
     begun = time.perf_counter()
     units = {row.name: row.units for row in suite.rows}

@@ -9,7 +9,7 @@ from typing import Any
 
 from muka_fast.bench.results import markdown
 from muka_fast.errors import OutputError
-from muka_fast.runtime.files import write_atomically
+from muka_fast.runtime.files import atomic_write
 
 
 def prepare_output(folder: Path | None, *, plots: bool = False) -> Callable[[dict[str, Any]], None]:
@@ -32,8 +32,8 @@ def prepare_output(folder: Path | None, *, plots: bool = False) -> Callable[[dic
         draw = require_matplotlib()
 
     def write(results: dict[str, Any]) -> None:
-        write_atomically(folder / "bench.json", (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
-        write_atomically(folder / "tables.md", markdown(results).encode())
+        atomic_write(folder / "bench.json", (json.dumps(results, indent=2, ensure_ascii=False) + "\n").encode())
+        atomic_write(folder / "tables.md", markdown(results).encode())
         if draw is not None:
             draw(results, folder)
 

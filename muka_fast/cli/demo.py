@@ -165,7 +165,7 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> dict[str, An
         _write_texts(output, seed)
     with timed("training teachers"):
         for index, (name, (family, kind, domains, shape)) in enumerate(TEACHERS.items()):
-            progress.say(f"training teacher {name} on {', '.join(domains)}")
+            progress.log(f"training teacher {name} on {', '.join(domains)}")
             rows = utterances(TEACHER_TEXTS, seed + 10 + index, domains)
             train_teacher(family, kind, shape, rows, output / "teachers" / name)
         pool = (output / "pool.txt").read_text(encoding="utf-8").splitlines()

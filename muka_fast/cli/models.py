@@ -66,22 +66,22 @@ def predict(
             f"not a probability: {abstain_below}", where="--abstain-below", hint="give a number from 0 to 1"
         )
     from muka_fast.data.corpus import build_corpus, read_corpus
-    from muka_fast.inference.predictions import read_out
+    from muka_fast.inference.predictions import decode
     from muka_fast.pipeline.load import open_classifier
     from muka_fast.runtime.progress import Progress
 
-    say = Progress().say
+    log = Progress().log
     if data:
         from muka_fast.pipeline.run_artifacts import pair_column_of
 
         spec = data_from_flags(data, text_column, pair_column=pair_column or pair_column_of(model))
-        corpus = read_corpus(spec, distinct=False, say=say)
+        corpus = read_corpus(spec, distinct=False, log=log)
     else:
         corpus = build_corpus(texts or [], distinct=False)
-    classifier = open_classifier(model, device_name(device), precision, say)
+    classifier = open_classifier(model, device_name(device), precision, log)
     given = {"temperature": temperature, "abstain_below": abstain_below}
     confidence = classifier.confidence._replace(**{key: value for key, value in given.items() if value is not None})
-    found = read_out(classifier.logits(corpus.texts, corpus.pairs), classifier.names, confidence)
+    found = decode(classifier.logits(corpus.texts, corpus.pairs), classifier.names, confidence)
     if as_json:
         predictions = [
             {"text": text}
@@ -127,7 +127,7 @@ def export(
     from muka_fast.data.corpus import read_corpus
     from muka_fast.export.exporter import export as run
     from muka_fast.export.graph import OPSET
-    from muka_fast.export.parity import Bounds
+    from muka_fast.export.parity import Tolerances
     from muka_fast.pipeline.run_artifacts import is_ensemble
     from muka_fast.runtime.progress import Progress
 
@@ -137,12 +137,12 @@ def export(
             where=model,
             hint="amalgamate with method 'pool' to get a student, and export that",
         )
-    say = Progress().say
-    texts = read_corpus(data_from_flags(data, text_column), say=say) if data else None
+    log = Progress().log
+    texts = read_corpus(data_from_flags(data, text_column), log=log) if data else None
     labelled = None
     if test:
         spec = data_from_flags(test, text_column, label_column, "test")
-        labelled = read_corpus(spec, with_labels=True, distinct=False, say=say)
+        labelled = read_corpus(spec, with_labels=True, distinct=False, log=log)
     done = run(
         model,
         output,
@@ -151,7 +151,7 @@ def export(
         opset=opset or OPSET,
         texts=texts,
         labelled=labelled,
-        bounds=Bounds(atol, min_agreement, max_loss),
+        bounds=Tolerances(atol, min_agreement, max_loss),
         overwrite=overwrite,
     )
     if as_json:
@@ -160,7 +160,7 @@ def export(
     rows = [
         [
             graph.file,
-            precision + (f" ({graph.way})" if graph.way else ""),
+            precision + (f" ({graph.scheme})" if graph.scheme else ""),
             f"{graph.bytes / 1e6:.1f} MB",
             f"{graph.parity.largest:.1e}",
             f"{graph.parity.mean:.1e}",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from muka_fast.config.recipe import DataSpec
-from muka_fast.data.readers import Table, open_tables
+from muka_fast.data.readers import TextTable, open_tables
 from muka_fast.errors import CorpusError
 
 TEXT_NAMES = ("text", "sentence", "content", "utterance", "query", "question", "body", "document", "message")
@@ -100,7 +100,7 @@ def _guess(names: Sequence[str], known: Sequence[str]) -> str | None:
 
 
 def _choose_columns(
-    spec: DataSpec, table: Table, with_labels: bool, say: Callable[[str], None]
+    spec: DataSpec, table: TextTable, with_labels: bool, log: Callable[[str], None]
 ) -> tuple[str, str | None, str | None]:
     """Return the names of the text, pair and label columns of ``table``."""
     listing = f"columns: {', '.join(table.columns)}"
@@ -117,7 +117,7 @@ def _choose_columns(
         if text is None:
             raise refuse("no text column", "text_column")
         if text != "text":
-            say(f"{table.source}: reading texts from column {text!r}")
+            log(f"{table.source}: reading texts from column {text!r}")
     elif text not in table.columns:
         raise refuse(f"no column {text!r}", "text_column")
     if spec.pair_column is not None and spec.pair_column not in table.columns:
@@ -130,7 +130,7 @@ def _choose_columns(
         if label is None:
             raise refuse("no label column", "label_column")
         if label != "label":
-            say(f"{table.source}: reading labels from column {label!r}")
+            log(f"{table.source}: reading labels from column {label!r}")
     elif label not in table.columns:
         raise refuse(f"no column {label!r}", "label_column")
     return text, spec.pair_column, label
@@ -156,7 +156,7 @@ def read_corpus(
     *,
     with_labels: bool = False,
     distinct: bool = True,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Corpus:
     """Read the texts a recipe names.
 
@@ -164,7 +164,7 @@ def read_corpus(
         spec: Files, columns and hub data sets.
         with_labels: Read the label column too. Never set for the texts that are amalgamated on.
         distinct: Leave out empty and repeated texts.
-        say: Receives a line whenever a column was guessed.
+        log: Receives a line whenever a column was guessed.
 
     Raises:
         CorpusError: On a missing or empty file, a missing column, a cell that is no text, or text that is not UTF-8;
@@ -174,7 +174,7 @@ def read_corpus(
     pairs: list[str] = []
     labels: list[str] = []
     for table in open_tables(spec.texts, config=spec.config, split=spec.split):
-        text, pair, label = _choose_columns(spec, table, with_labels, say)
+        text, pair, label = _choose_columns(spec, table, with_labels, log)
         wanted = [column for column in (text, pair, label) if column is not None]
         for where, cells in table.cells(wanted):
             texts.append(_text_cell(cells[0], text, where))

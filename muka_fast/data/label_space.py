@@ -19,7 +19,7 @@ SameName = Literal["merge", "prefix", "error"]
 _PLACEHOLDER = re.compile(r"label[\s_-]?\d+", re.IGNORECASE)
 
 
-def fold(name: str) -> str:
+def normalize_label(name: str) -> str:
     """Reduce a label name to what two spellings of one class share: Unicode form, case and spacing."""
     once = unicodedata.normalize("NFKC", name).casefold()
     return " ".join(unicodedata.normalize("NFKC", once).split())
@@ -44,7 +44,7 @@ def check_names(names: Sequence[str], where: str) -> None:
         )
     seen: dict[str, str] = {}
     for index, name in enumerate(names):
-        key = fold(name)
+        key = normalize_label(name)
         if not key:
             raise LabelError(f"label {index} has an empty name", where=where, hint="name it under 'labels:'")
         if key in seen:
@@ -83,17 +83,17 @@ class LabelSpace:
             LabelError: On names :func:`check_names` refuses, shared names with ``error``, or with ``prefix`` a
                 ``teacher/label`` that is another label's name.
         """
-        owners: dict[str, list[str]] = {}
+        membership: dict[str, list[str]] = {}
         for teacher, names in labels.items():
             check_names(names, where=f"teacher {teacher}")
             for name in names:
-                owners.setdefault(fold(name), []).append(teacher)
-        shared = {key for key, teachers in owners.items() if len(teachers) > 1}
+                membership.setdefault(normalize_label(name), []).append(teacher)
+        shared = {key for key, teachers in membership.items() if len(teachers) > 1}
         if shared and same_name == "error":
             key = sorted(shared)[0]
             raise LabelError(
                 f"{len(shared)} label(s) occur in more than one teacher, for example {key!r}",
-                where=" and ".join(f"teacher {teacher}" for teacher in owners[key]),
+                where=" and ".join(f"teacher {teacher}" for teacher in membership[key]),
                 hint="set labels.same_name to 'merge' (one class) or 'prefix' (separate classes)",
             )
         union: dict[str, int] = {}
@@ -102,9 +102,9 @@ class LabelSpace:
         for teacher, names in labels.items():
             own = []
             for name in names:
-                if same_name == "prefix" and fold(name) in shared:
+                if same_name == "prefix" and normalize_label(name) in shared:
                     name = f"{teacher}/{name}"
-                key = fold(name)
+                key = normalize_label(name)
                 if same_name == "prefix" and key in union:
                     raise LabelError(
                         f"two labels would be named {spelled[union[key]]!r} once teachers' names stand before labels",
@@ -122,7 +122,7 @@ class LabelSpace:
         return len(self.names)
 
     @cached_property
-    def owners(self) -> np.ndarray:
+    def membership(self) -> np.ndarray:
         """Which teacher knows which class: bool, teachers × classes."""
         known = np.zeros((len(self.teachers), len(self.names)), dtype=bool)
         for teacher, columns in enumerate(self.columns):
@@ -132,7 +132,8 @@ class LabelSpace:
     def known_to(self) -> list[str]:
         """Return for each class the names of the teachers that know it, joined by commas."""
         return [
-            ", ".join(name for name, known in zip(self.teachers, row, strict=True) if known) for row in self.owners.T
+            ", ".join(name for name, known in zip(self.teachers, row, strict=True) if known)
+            for row in self.membership.T
         ]
 
     def table(self) -> str:
@@ -151,8 +152,8 @@ def match_labels(names: Sequence[str], labels: Sequence[str], where: str) -> tup
     Raises:
         CorpusError: If no label is one of the names.
     """
-    index = {fold(name): i for i, name in enumerate(names)}
-    found = np.array([index.get(fold(label), -1) for label in labels], dtype=np.int64)
+    index = {normalize_label(name): i for i, name in enumerate(names)}
+    found = np.array([index.get(normalize_label(label), -1) for label in labels], dtype=np.int64)
     foreign = dict(Counter(label for label, i in zip(labels, found, strict=True) if i < 0))
     if len(foreign) and (found < 0).all():
         raise CorpusError(

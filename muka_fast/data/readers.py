@@ -13,15 +13,15 @@ from typing import Any
 
 from muka_fast.errors import CorpusError, MachineError
 
-Row = tuple[str, dict[str, Any]]
+Record = tuple[str, dict[str, Any]]
 """Where a row stands (``file:line``), and its cells by column name."""
 
-Cells = tuple[str, list[Any]]
+ColumnValues = tuple[str, list[Any]]
 """Where a row stands, and its cells in the order the columns were asked for."""
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """One source of rows.
 
     Attributes:
@@ -34,7 +34,7 @@ class Table:
     source: str
     columns: list[str]
     strings: list[str]
-    cells: Callable[[list[str]], Iterator[Cells]]
+    cells: Callable[[list[str]], Iterator[ColumnValues]]
 
 
 def _text(path: Path) -> str:
@@ -56,7 +56,7 @@ def _require_distinct(names: Sequence[str], where: str) -> None:
         raise CorpusError(f"two columns are named {twice!r}", where=where, hint="rename one of them")
 
 
-def _delimited(path: Path, delimiter: str) -> Iterator[Row]:
+def _delimited(path: Path, delimiter: str) -> Iterator[Record]:
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
     try:
@@ -77,7 +77,7 @@ def _delimited(path: Path, delimiter: str) -> Iterator[Row]:
         raise CorpusError(f"not valid CSV: {error}", where=f"{path}:{reader.line_num}", hint="mend the row") from None
 
 
-def _json_row(value: Any, where: str) -> Row:
+def _json_row(value: Any, where: str) -> Record:
     if isinstance(value, str):
         return where, {"text": value}
     if not isinstance(value, dict):
@@ -85,7 +85,7 @@ def _json_row(value: Any, where: str) -> Row:
     return where, value
 
 
-def _json_lines(path: Path) -> Iterator[Row]:
+def _json_lines(path: Path) -> Iterator[Record]:
     for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             where = f"{path}:{number}"
@@ -95,7 +95,7 @@ def _json_lines(path: Path) -> Iterator[Row]:
                 raise CorpusError(f"not valid JSON: {error.msg}", where=where, hint="mend the line") from None
 
 
-def _json(path: Path) -> Iterator[Row]:
+def _json(path: Path) -> Iterator[Record]:
     content = _text(path)
     try:
         tree = json.loads(content) if content.strip() else []
@@ -109,26 +109,26 @@ def _json(path: Path) -> Iterator[Row]:
         yield _json_row(value, f"{path}: item {index}")
 
 
-def _lines(path: Path) -> Iterator[Row]:
+def _lines(path: Path) -> Iterator[Record]:
     content = _text(path)
     for number, line in enumerate(content.removesuffix("\n").split("\n") if content else [], start=1):
         yield f"{path}:{number}", {"text": line.rstrip("\r")}
 
 
-def _from_rows(source: str, rows: Iterator[Row]) -> Table:
+def _from_rows(source: str, rows: Iterator[Record]) -> TextTable:
     first = next(rows, None)
     if first is None:
         raise CorpusError("the file holds no rows", where=source, hint="put at least one text into it")
     columns = list(first[1])
 
-    def cells(wanted: list[str]) -> Iterator[Cells]:
+    def cells(wanted: list[str]) -> Iterator[ColumnValues]:
         for where, row in chain([first], rows):
             yield where, [row.get(column) for column in wanted]
 
-    return Table(source, columns, [name for name in columns if isinstance(first[1][name], str)], cells)
+    return TextTable(source, columns, [name for name in columns if isinstance(first[1][name], str)], cells)
 
 
-def _parquet(path: Path) -> Table:
+def _parquet(path: Path) -> TextTable:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -139,7 +139,7 @@ def _parquet(path: Path) -> Table:
     if not file.metadata.num_rows:
         raise CorpusError("the file holds no rows", where=str(path), hint="put at least one text into it")
 
-    def cells(wanted: list[str]) -> Iterator[Cells]:
+    def cells(wanted: list[str]) -> Iterator[ColumnValues]:
         number = 0
         try:
             for batch in file.iter_batches(columns=wanted):
@@ -152,10 +152,10 @@ def _parquet(path: Path) -> Table:
     schema = file.schema_arrow
     _require_distinct(schema.names, str(path))
     strings = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
-    return Table(str(path), schema.names, strings, cells)
+    return TextTable(str(path), schema.names, strings, cells)
 
 
-_ROW_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+_ROW_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
     ".csv": lambda path: _delimited(path, ","),
     ".tsv": lambda path: _delimited(path, "\t"),
     ".jsonl": _json_lines,
@@ -166,7 +166,7 @@ _ROW_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
 SUFFIXES = (*_ROW_READERS, ".parquet")
 
 
-def _open_file(path: Path) -> Table:
+def _open_file(path: Path) -> TextTable:
     if path.suffix.lower() == ".parquet":
         return _parquet(path)
     return _from_rows(str(path), _ROW_READERS[path.suffix.lower()](path))
@@ -186,7 +186,7 @@ def _files(source: str) -> list[Path]:
     return [path]
 
 
-def _hub(name: str, config: str | None, split: str) -> Table:
+def _hub(name: str, config: str | None, split: str) -> TextTable:
     import datasets
 
     source = f"hub:{name}"
@@ -201,7 +201,7 @@ def _hub(name: str, config: str | None, split: str) -> Table:
             f"cannot load the data set: {error}", where=source, hint="check name, config and split"
         ) from None
 
-    def cells(wanted: list[str]) -> Iterator[Cells]:
+    def cells(wanted: list[str]) -> Iterator[ColumnValues]:
         classes = {column: getattr(table.features[column], "names", None) for column in wanted}
 
         def name(column: str, value: Any) -> Any:
@@ -216,10 +216,10 @@ def _hub(name: str, config: str | None, split: str) -> Table:
     strings = [
         name for name, kind in table.features.items() if getattr(kind, "dtype", "") in ("string", "large_string")
     ]
-    return Table(source, table.column_names, strings, cells)
+    return TextTable(source, table.column_names, strings, cells)
 
 
-def open_tables(sources: Sequence[str], *, config: str | None = None, split: str = "train") -> Iterator[Table]:
+def open_tables(sources: Sequence[str], *, config: str | None = None, split: str = "train") -> Iterator[TextTable]:
     """Open every file, folder or ``hub:owner/name`` data set of ``sources``.
 
     Raises:

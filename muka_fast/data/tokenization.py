@@ -14,7 +14,7 @@ from muka_fast.errors import CorpusError
 
 CHUNK = 8192
 
-Row = dict[str, np.ndarray]
+TokenizedText = dict[str, np.ndarray]
 """One text's tokenizer outputs, such as ``input_ids``, without padding."""
 
 
@@ -28,7 +28,7 @@ class Encoded:
         tokens: The same before any cut, (N,).
     """
 
-    rows: list[Row]
+    rows: list[TokenizedText]
     lengths: np.ndarray
     tokens: np.ndarray
 
@@ -39,7 +39,7 @@ class Encoded:
 
 def encode(tokenizer: Any, corpus: Corpus, max_length: int) -> Encoded:
     """Tokenize texts (and their pairs), cutting those above ``max_length`` tokens."""
-    rows: list[Row] = []
+    rows: list[TokenizedText] = []
     tokens: list[int] = []
 
     def arguments(indices: Sequence[int]) -> tuple[list[str], ...]:
@@ -84,7 +84,7 @@ def _surplus(whole: Any, index: int, max_length: int, side: str) -> slice | None
     return slice(start, start + surplus)
 
 
-def padded(tokenizer: Any, rows: Sequence[Row], device: torch.device) -> dict[str, torch.Tensor]:
+def pad_batch(tokenizer: Any, rows: Sequence[TokenizedText], device: torch.device) -> dict[str, torch.Tensor]:
     """Pad encoded texts to the longest of them."""
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
     batch = tokenizer.pad({key: [row[key].tolist() for row in rows] for key in rows[0]}, return_tensors="pt")

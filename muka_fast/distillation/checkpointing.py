@@ -14,24 +14,24 @@ import torch
 
 from muka_fast.config.recipe import TrainingSpec
 from muka_fast.distillation.dataset import DistillationSet
-from muka_fast.distillation.losses import Objective
+from muka_fast.distillation.losses import DistillationLoss
 from muka_fast.models.student import Student
-from muka_fast.runtime.files import write_atomically
+from muka_fast.runtime.files import atomic_write
 from muka_fast.runtime.progress import Progress
 
 
 def training_fingerprint(
-    student: Student, objective: Objective, sets: Sequence[DistillationSet], settings: TrainingSpec, seed: int
+    student: Student, loss_fn: DistillationLoss, sets: Sequence[DistillationSet], settings: TrainingSpec, seed: int
 ) -> str:
     """Return a hash of all that the trained weights follow from, but for the machine."""
     config = student.model.config.to_dict()
     for key in ("_name_or_path", "transformers_version"):
         config.pop(key, None)
     # A module's own attributes: its parameters come with the weights.
-    loss = {key: value for key, value in vars(objective).items() if not key.startswith("_")}
-    told = [seed, settings.model_dump(exclude={"report_to"}), config, type(objective).__name__, loss]
+    loss = {key: value for key, value in vars(loss_fn).items() if not key.startswith("_")}
+    told = [seed, settings.model_dump(exclude={"report_to"}), config, type(loss_fn).__name__, loss]
     digest = hashlib.sha256(json.dumps(told, default=str).encode())
-    for name, weight in (*student.model.state_dict().items(), *objective.state_dict().items()):
+    for name, weight in (*student.model.state_dict().items(), *loss_fn.state_dict().items()):
         digest.update(f"{name} {tuple(weight.shape)}".encode())
         digest.update(weight.cpu().reshape(-1).view(torch.uint8).numpy())
     for data in sets:
@@ -50,12 +50,12 @@ def require_fingerprint(folder: Path, logs: Path, fingerprint: str, progress: Pr
     if path.exists() and path.read_text(encoding="utf-8") == fingerprint:
         return
     if last_checkpoint(folder) is not None:
-        progress.say("the checkpoints are of other texts, targets or settings, or another student: training anew")
+        progress.log("the checkpoints are of other texts, targets or settings, or another student: training anew")
     for stale in (folder, logs):
         if stale.exists():
             shutil.rmtree(stale)
     folder.mkdir(parents=True)
-    write_atomically(path, fingerprint.encode())
+    atomic_write(path, fingerprint.encode())
 
 
 def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -69,7 +69,7 @@ def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def was_finished(state: dict[str, Any], steps: int, patience: int | None) -> bool:
+def is_complete(state: dict[str, Any], steps: int, patience: int | None) -> bool:
     """Whether the run that left this state had done all its steps, or had lost patience."""
     stopper = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
     counter = stopper.get("attributes", {}).get("early_stopping_patience_counter", 0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from muka_fast.data.tokenization import Row
+from muka_fast.data.tokenization import TokenizedText
 
 
 class DistillationSet(Dataset[dict[str, Any]]):
@@ -17,12 +17,14 @@ class DistillationSet(Dataset[dict[str, Any]]):
     Args:
         rows: Encoded texts of the whole pool.
         targets: What the objective compares with, of the whole pool, (N, W); for most, target distributions.
-        importance: Weight of each text of the pool, (N,).
+        sample_weight: Weight of each text of the pool, (N,).
         indices: Which texts of the pool belong to this set.
     """
 
-    def __init__(self, rows: Sequence[Row], targets: np.ndarray, importance: np.ndarray, indices: np.ndarray) -> None:
-        self.rows, self.targets, self.importance, self.indices = rows, targets, importance, indices
+    def __init__(
+        self, rows: Sequence[TokenizedText], targets: np.ndarray, sample_weight: np.ndarray, indices: np.ndarray
+    ) -> None:
+        self.rows, self.targets, self.sample_weight, self.indices = rows, targets, sample_weight, indices
         self.lengths = np.array([len(rows[index]["input_ids"]) for index in indices])
 
     def __len__(self) -> int:
@@ -30,10 +32,10 @@ class DistillationSet(Dataset[dict[str, Any]]):
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         index = self.indices[position]
-        return {"encoding": self.rows[index], "target": self.targets[index], "importance": self.importance[index]}
+        return {"encoding": self.rows[index], "target": self.targets[index], "importance": self.sample_weight[index]}
 
 
-class LengthGroupedOrder(Sampler[int]):
+class LengthGroupedSampler(Sampler[int]):
     """A random order in which texts of like length stand together, a pure function of seed and epoch.
 
     Each stretch of 50 batches of a random permutation is sorted by length and its batches shuffled, so a resumed run

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from muka_fast.data.batching import TOKEN_BUDGET, token_batches
-from muka_fast.data.tokenization import Row, padded
+from muka_fast.data.tokenization import TokenizedText, pad_batch
 from muka_fast.distillation.dataset import DistillationSet
 from muka_fast.models.student import Student
 from muka_fast.uncertainty.features import classifier_input, classifier_layer
@@ -25,7 +25,7 @@ of training would move the logits far.
 """
 
 
-def fit_head(student: Student, data: DistillationSet, device: torch.device, temperature: float = 1.0) -> bool:
+def linear_probe_init(student: Student, data: DistillationSet, device: torch.device, temperature: float = 1.0) -> bool:
     """Fit a student's last layer to target distributions, on at most 10,000 texts; the rest of it stays as it is.
 
     Args:
@@ -40,14 +40,14 @@ def fit_head(student: Student, data: DistillationSet, device: torch.device, temp
     layer = classifier_layer(student.model)
     pick = np.linspace(0, len(data) - 1, min(len(data), TEXTS)).round().astype(int)
     items = [data[place] for place in pick]
-    importance = torch.tensor([float(item["importance"]) for item in items], device=device)
-    if layer is None or not importance.any():
+    sample_weight = torch.tensor([float(item["importance"]) for item in items], device=device)
+    if layer is None or not sample_weight.any():
         return False
     features = _features(student, [item["encoding"] for item in items], data.lengths[pick], device)
     if features is None:
         return False
     goal = torch.from_numpy(np.stack([item["target"] for item in items])).to(device)
-    weight, bias = _regress(features, goal, importance, centred=layer.bias is not None)
+    weight, bias = _regress(features, goal, sample_weight, centred=layer.bias is not None)
     with torch.no_grad():
         layer.weight.copy_(temperature * weight.T)
         if layer.bias is not None:
@@ -55,13 +55,13 @@ def fit_head(student: Student, data: DistillationSet, device: torch.device, temp
     return True
 
 
-def _features(student: Student, rows: list[Row], lengths: np.ndarray, device: torch.device) -> Tensor | None:
+def _features(student: Student, rows: list[TokenizedText], lengths: np.ndarray, device: torch.device) -> Tensor | None:
     """Return what the classifier layer reads of each text, (N, D); None if that is not one vector a text."""
     model = student.model.to(device).eval()
     result: Tensor | None = None
     with torch.no_grad(), classifier_input(model) as seen:
         for batch in token_batches(lengths, np.arange(len(rows), dtype=np.uint64), TOKEN_BUDGET[device.type]):
-            model(**padded(student.tokenizer, [rows[place] for place in batch], device))
+            model(**pad_batch(student.tokenizer, [rows[place] for place in batch], device))
             if not seen:
                 return None
             if result is None:
@@ -71,13 +71,13 @@ def _features(student: Student, rows: list[Row], lengths: np.ndarray, device: to
     return result
 
 
-def _regress(features: Tensor, goal: Tensor, importance: Tensor, *, centred: bool) -> tuple[Tensor, Tensor]:
+def _regress(features: Tensor, goal: Tensor, sample_weight: Tensor, *, centred: bool) -> tuple[Tensor, Tensor]:
     """Fit softmax(x W + b) to distributions by L-BFGS: cross-entropy weighted by importance, and small weights.
 
     Args:
         features: (N, D).
         goal: (N, C).
-        importance: (N,), not all zero.
+        sample_weight: (N,), not all zero.
         centred: Whether there is a bias.
 
     Returns:
@@ -88,7 +88,7 @@ def _regress(features: Tensor, goal: Tensor, importance: Tensor, *, centred: boo
     scaled = (features - middle) / size
     weight = torch.zeros(features.shape[1], goal.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(goal.shape[1], device=features.device, requires_grad=centred)
-    share = importance / importance.sum()
+    share = sample_weight / sample_weight.sum()
     optimiser = torch.optim.LBFGS(
         [weight, bias] if centred else [weight], max_iter=ITERATIONS, line_search_fn="strong_wolfe"
     )

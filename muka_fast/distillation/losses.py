@@ -11,14 +11,14 @@ from torch.nn.functional import mse_loss, normalize
 
 
 def distillation_loss(
-    logits: Tensor, targets: Tensor, importance: Tensor | None = None, temperature: float = 1.0
+    logits: Tensor, targets: Tensor, sample_weight: Tensor | None = None, temperature: float = 1.0
 ) -> Tensor:
     """Mean over the batch of importance · T² · KL(target ‖ softmax(logits / T)).
 
     Args:
         logits: The student's, (B, C), any float type; computed in fp32.
         targets: Distributions, (B, C), zeros allowed.
-        importance: Weight of each text, (B,); None means one.
+        sample_weight: Weight of each text, (B,); None means one.
         temperature: T (Hinton et al. 2015); the targets are taken as they are.
 
     Returns:
@@ -27,12 +27,12 @@ def distillation_loss(
     targets = targets.float()
     cross = -(targets * (logits.float() / temperature).log_softmax(-1)).sum(-1)
     divergence = (cross - torch.special.entr(targets).sum(-1)) * temperature**2
-    if importance is not None:
-        divergence = divergence * importance
+    if sample_weight is not None:
+        divergence = divergence * sample_weight
     return divergence.mean()
 
 
-class Objective(nn.Module, ABC):
+class DistillationLoss(nn.Module, ABC):
     """A loss of student logits, and of what the student's classifier reads, against stored targets.
 
     Its parameters, if it has any, are trained with the student and left out of what is saved.
@@ -44,30 +44,30 @@ class Objective(nn.Module, ABC):
     reads_features = False
 
     @abstractmethod
-    def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, importance: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, sample_weight: Tensor) -> Tensor:
         """Return the mean loss of a batch.
 
         Args:
             logits: (B, C).
             features: (B, D), or None.
             targets: (B, W), as the method that chose this objective lays them out.
-            importance: (B,).
+            sample_weight: (B,).
         """
 
 
-class Distillation(Objective):
+class KLDistillationLoss(DistillationLoss):
     """:func:`distillation_loss` against one distribution over the label space."""
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         self.temperature = temperature
 
-    def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, importance: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, sample_weight: Tensor) -> Tensor:
         """Return the mean loss; targets (B, C)."""
-        return distillation_loss(logits, targets, importance, self.temperature)
+        return distillation_loss(logits, targets, sample_weight, self.temperature)
 
 
-class HeterogeneousDistillation(Objective):
+class UHCLoss(DistillationLoss):
     """UHC (Vongkulbhaisal et al. 2019): the student, renormalised within each teacher's classes, against that teacher.
 
     Args:
@@ -79,18 +79,18 @@ class HeterogeneousDistillation(Objective):
         super().__init__()
         self.columns, self.temperature = [list(own) for own in columns], temperature
 
-    def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, importance: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, sample_weight: Tensor) -> Tensor:
         """Return the mean over texts of the sum over teachers; targets: their distributions side by side."""
         total, start = logits.new_zeros((), dtype=torch.float32), 0
         for own in self.columns:
             part = targets[:, start : start + len(own)]
             # A softmax over some of the logits is the whole one renormalised.
-            total = total + distillation_loss(logits[:, own], part, importance, self.temperature)
+            total = total + distillation_loss(logits[:, own], part, sample_weight, self.temperature)
             start += len(own)
         return total
 
 
-class FeatureMatching(Objective):
+class FeatureMatchingLoss(DistillationLoss):
     """VKD plus features: targets are its distribution and then the teachers' features, all side by side.
 
     Args:
@@ -106,11 +106,11 @@ class FeatureMatching(Objective):
         super().__init__()
         self.classes, self.widths, self.temperature = classes, list(widths), temperature
 
-    def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, importance: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, sample_weight: Tensor) -> Tensor:
         """Return distillation, matching and reconstruction losses, each with weight one as in the authors' code."""
         if features is None:
             raise ValueError("this objective needs the student's features")
-        distilled = distillation_loss(logits, targets[:, : self.classes], importance, self.temperature)
+        distilled = distillation_loss(logits, targets[:, : self.classes], sample_weight, self.temperature)
         return distilled + self.match(features.float(), targets[:, self.classes :].float().split(self.widths, dim=1))
 
     @abstractmethod
@@ -118,7 +118,7 @@ class FeatureMatching(Objective):
         """Return the loss of student features (B, D) against each teacher's, (B, F_t)."""
 
 
-class FeatureAmalgamation(FeatureMatching):
+class DFALoss(FeatureMatchingLoss):
     """DFA (Shen et al. 2019): an autoencoder makes one code of all teachers' features; the student learns the code."""
 
     def __init__(self, classes: int, widths: Sequence[int], student_width: int, temperature: float) -> None:
@@ -135,7 +135,7 @@ class FeatureAmalgamation(FeatureMatching):
         return mse_loss(self.student_encoder(student), code.detach()) + reconstruction.sum()
 
 
-class CommonFeatures(FeatureMatching):
+class CFLLoss(FeatureMatchingLoss):
     """CFL (Luo et al. 2019): one extractor maps student and teachers into a space where their distributions meet."""
 
     def __init__(self, classes: int, widths: Sequence[int], student_width: int, temperature: float) -> None:

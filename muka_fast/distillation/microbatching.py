@@ -7,23 +7,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from muka_fast.distillation.losses import Objective, distillation_loss
+from muka_fast.distillation.losses import DistillationLoss, distillation_loss
 
-PART_TOKENS = 512
+MICROBATCH_TOKENS = 512
 """Padded tokens of a part: larger ones need more memory, smaller ones more time (benchmarks/NOTES.md)."""
 
 
-def part_tokens(device: torch.device, objective: Objective | None = None, processes: int = 1) -> int | None:
+def microbatch_tokens(device: torch.device, loss_fn: DistillationLoss | None = None, processes: int = 1) -> int | None:
     """Return how many padded tokens go through the student at once; None for whole batches.
 
     On CPUs alone. Objectives of features may compare the texts of a batch, and processes that share one must do the
     same number of backward passes.
     """
-    splits = device.type == "cpu" and processes == 1 and not (objective is not None and objective.reads_features)
-    return PART_TOKENS if splits else None
+    splits = device.type == "cpu" and processes == 1 and not (loss_fn is not None and loss_fn.reads_features)
+    return MICROBATCH_TOKENS if splits else None
 
 
-def split(inputs: dict[str, Any], tokens: int | None) -> list[dict[str, Any]]:
+def split_into_microbatches(inputs: dict[str, Any], tokens: int | None) -> list[dict[str, Any]]:
     """Cut a padded batch into parts of at most so many padded tokens, longest texts first, each padded for itself.
 
     Args:
@@ -48,7 +48,7 @@ def split(inputs: dict[str, Any], tokens: int | None) -> list[dict[str, Any]]:
     return found
 
 
-def backward_in_parts(model: Any, batch: dict[str, Tensor], target: Tensor, *, whole: bool = False) -> None:
+def backward_microbatched(model: Any, batch: dict[str, Tensor], target: Tensor, *, whole: bool = False) -> None:
     """Add up the gradients of a distillation loss as training does, without a Trainer: for what it costs.
 
     Args:
@@ -57,6 +57,6 @@ def backward_in_parts(model: Any, batch: dict[str, Tensor], target: Tensor, *, w
         target: (B, C).
         whole: Take the batch at once.
     """
-    for part in split(batch | {"target": target}, None if whole else part_tokens(model.device)):
+    for part in split_into_microbatches(batch | {"target": target}, None if whole else microbatch_tokens(model.device)):
         wanted = part.pop("target")
         (len(wanted) / len(target) * distillation_loss(model(**part).logits, wanted)).backward()

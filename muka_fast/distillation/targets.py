@@ -12,35 +12,35 @@ import numpy as np
 
 from muka_fast.config.recipe import SelectionSpec
 from muka_fast.distillation.losses import (
-    CommonFeatures,
-    Distillation,
-    FeatureAmalgamation,
-    HeterogeneousDistillation,
-    Objective,
+    CFLLoss,
+    DFALoss,
+    DistillationLoss,
+    KLDistillationLoss,
+    UHCLoss,
 )
 from muka_fast.errors import RecipeError
 from muka_fast.runtime.numerics import softmax
-from muka_fast.selection.base import CHOOSING, Pool, Trust, shares, targets
+from muka_fast.selection.base import CHOOSING, Pool, Selection, shares, targets
 
-MATCH_FEATURES = {"dfa": FeatureAmalgamation, "cfl": CommonFeatures}
+MATCH_FEATURES = {"dfa": DFALoss, "cfl": CFLLoss}
 
 
 @dataclass(frozen=True)
-class Lesson:
+class DistillationTargets:
     """What a student is to learn of N texts.
 
     Attributes:
         targets: What the objective compares with, (N, W), fp32.
-        importance: Weight of each text in the loss, (N,).
-        objective: The loss.
+        sample_weight: Weight of each text in the loss, (N,).
+        loss_fn: The loss.
     """
 
     targets: np.ndarray
-    importance: np.ndarray
-    objective: Objective
+    sample_weight: np.ndarray
+    loss_fn: DistillationLoss
 
 
-def require_alone(method: str, processes: int) -> None:
+def require_single_process(method: str, processes: int) -> None:
     """Refuse a method whose objective has parameters to several processes, which would not share their gradients.
 
     Raises:
@@ -54,7 +54,7 @@ def require_alone(method: str, processes: int) -> None:
         )
 
 
-def lesson(pool: Pool, trust: Trust, settings: SelectionSpec, student_width: int) -> Lesson:
+def build_targets(pool: Pool, trust: Selection, settings: SelectionSpec, student_width: int) -> DistillationTargets:
     """Return what the recipe's method teaches.
 
     Args:
@@ -67,15 +67,15 @@ def lesson(pool: Pool, trust: Trust, settings: SelectionSpec, student_width: int
         RecipeError: If the method matches features and the student or a teacher has none.
     """
     if settings.method in CHOOSING:
-        return Lesson(targets(pool, trust), trust.importance, Distillation())
+        return DistillationTargets(targets(pool, trust), trust.sample_weight, KLDistillationLoss())
     temperature = settings.distillation_temperature
     everyone = np.ones(len(pool))
     if settings.method == "uhc":
         own = [softmax(signals.logits / temperature) for signals in pool.signals]
-        return Lesson(np.concatenate(own, axis=1), everyone, HeterogeneousDistillation(pool.space.columns, temperature))
+        return DistillationTargets(np.concatenate(own, axis=1), everyone, UHCLoss(pool.space.columns, temperature))
     together = concatenated(pool, temperature)
     if settings.method == "vkd":
-        return Lesson(together, everyone, Distillation(temperature))
+        return DistillationTargets(together, everyone, KLDistillationLoss(temperature))
     features = [signals.features for signals in pool.signals]
     without = [name for name, own in zip(pool.space.teachers, features, strict=True) if not own.shape[1]]
     if without or not student_width:
@@ -85,12 +85,12 @@ def lesson(pool: Pool, trust: Trust, settings: SelectionSpec, student_width: int
             where="selection.method",
             hint="use 'vkd' or 'pool'",
         )
-    objective = MATCH_FEATURES[settings.method](
+    loss_fn = MATCH_FEATURES[settings.method](
         len(pool.space), [own.shape[1] for own in features], student_width, temperature
     )
     # Standardised, so that features of one teacher do not outweigh another's, or the distillation.
     scaled = [(own - own.mean(0)) / (own.std(0) + 1e-6) for own in features]
-    return Lesson(np.concatenate([together, *scaled], axis=1).astype(np.float32), everyone, objective)
+    return DistillationTargets(np.concatenate([together, *scaled], axis=1).astype(np.float32), everyone, loss_fn)
 
 
 def concatenated(pool: Pool, temperature: float) -> np.ndarray:

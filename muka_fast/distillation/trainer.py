@@ -1,4 +1,4 @@
-"""Training the student on stored targets with transformers' Trainer: no labels, no teacher in memory."""
+"""Train the student on stored targets with transformers' Trainer: no labels, no teacher in memory."""
 
 from __future__ import annotations
 
@@ -24,40 +24,46 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 
 from muka_fast.config.recipe import TrainingSpec
-from muka_fast.data.tokenization import padded
+from muka_fast.data.tokenization import pad_batch
 from muka_fast.distillation.checkpointing import (
+    is_complete,
     last_checkpoint,
     require_fingerprint,
     training_fingerprint,
-    was_finished,
 )
-from muka_fast.distillation.dataset import DistillationSet, LengthGroupedOrder
-from muka_fast.distillation.head_init import fit_head
-from muka_fast.distillation.losses import Distillation, Objective
-from muka_fast.distillation.microbatching import part_tokens, split
-from muka_fast.distillation.training_args import planned_steps, trainer_arguments
+from muka_fast.distillation.dataset import DistillationSet, LengthGroupedSampler
+from muka_fast.distillation.head_init import linear_probe_init
+from muka_fast.distillation.losses import DistillationLoss, KLDistillationLoss
+from muka_fast.distillation.microbatching import microbatch_tokens, split_into_microbatches
+from muka_fast.distillation.training_args import num_training_steps, trainer_arguments
 from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.models.student import Student
 from muka_fast.runtime.progress import Progress
 from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
-OBJECTIVE = "muka_fast_objective"
+LOSS_MODULE = "muka_fast_objective"
 
 
 class StudentTrainer(Trainer):
     """A Trainer whose loss is an objective against stored targets; it needs no labels and no teacher.
 
     Args:
-        part_tokens: Padded tokens that go through the student at once; the gradients of a larger batch are added up.
-            None for no limit, as objectives of a batch as a whole need it, and processes that wait for each other.
+        microbatch_tokens: Padded tokens of a forward and backward pass; gradients of a larger batch are accumulated.
+            None for no limit: losses that compare the texts of a batch need it whole, and so do processes that wait
+            for each other.
     """
 
     def __init__(
-        self, *args: Any, objective: Objective, features: list[Tensor], part_tokens: int | None, **kwargs: Any
+        self,
+        *args: Any,
+        loss_fn: DistillationLoss,
+        features: list[Tensor],
+        microbatch_tokens: int | None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
-        self.objective, self.features, self.part_tokens = objective, features, part_tokens
+        self.loss_fn, self.features, self.microbatch_tokens = loss_fn, features, microbatch_tokens
         # Losses are means over a batch: accumulated gradients must be divided by the number of batches.
         self.model_accepts_loss_kwargs = False
         # Without this, evaluation looks for labels to decide whether it can report a loss.
@@ -68,12 +74,12 @@ class StudentTrainer(Trainer):
         batch = self.args.per_device_train_batch_size * self.args.world_size
         batches = math.ceil(len(data) / batch)
         steps = max(1, math.ceil(batches / self.args.gradient_accumulation_steps))
-        return LengthGroupedOrder(data.lengths, batch, self.args.seed, lambda: self.state.global_step // steps)
+        return LengthGroupedSampler(data.lengths, batch, self.args.seed, lambda: self.state.global_step // steps)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Forward and backward, part by part: all parts' activations need not be there at once."""
         losses = []
-        for part in split(inputs, self.part_tokens):
+        for part in split_into_microbatches(inputs, self.microbatch_tokens):
             # Losses are means over what they are given, and each text's share of them is its importance.
             weighted = part | {"importance": part["importance"] * (len(part["target"]) / len(inputs["target"]))}
             losses.append(super().training_step(model, weighted, num_items_in_batch))
@@ -84,11 +90,11 @@ class StudentTrainer(Trainer):
     ) -> Any:
         """Return the objective of a batch."""
         inputs = dict(inputs)
-        target, importance = inputs.pop("target"), inputs.pop("importance")
+        target, sample_weight = inputs.pop("target"), inputs.pop("importance")
         self.features.clear()
         outputs = model(**inputs)
         features = self.features[-1] if self.features else None
-        loss = self.objective(outputs.logits, features, target, importance)
+        loss = self.loss_fn(outputs.logits, features, target, sample_weight)
         return (loss, outputs) if return_outputs else loss
 
     def prediction_step(
@@ -122,7 +128,7 @@ class _LastEvaluation(TrainerCallback):
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Fidelity:
     """How far a student has learned its targets: top-1 agreement (Stanton et al. 2021, arXiv 2106.05945).
 
     Attributes:
@@ -137,7 +143,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingResult:
     """What training gave.
 
     Attributes:
@@ -150,7 +156,7 @@ class Training:
     steps: int
     best_loss: float | None
     history: list[dict[str, float | None]]
-    agreement: Agreement | None = None
+    agreement: Fidelity | None = None
 
 
 def _require_sound(student: Student, best: float | None, validated: bool) -> None:
@@ -164,22 +170,22 @@ def _require_sound(student: Student, best: float | None, validated: bool) -> Non
 
 
 @contextlib.contextmanager
-def _joined(student: Student, objective: Objective, data: DistillationSet) -> Iterator[list[Tensor]]:
+def _joined(student: Student, loss_fn: DistillationLoss, data: DistillationSet) -> Iterator[list[Tensor]]:
     """Make an objective part of the student, for optimiser, device and checkpoints; yield what its classifier reads."""
     with contextlib.ExitStack() as stack:
         features: list[Tensor] = []
-        if objective.reads_features:
+        if loss_fn.reads_features:
             features = stack.enter_context(classifier_input(student.model))
             with torch.no_grad():
-                student.model(**padded(student.tokenizer, [data[0]["encoding"]], student.model.device))
+                student.model(**pad_batch(student.tokenizer, [data[0]["encoding"]], student.model.device))
             if not features:
                 raise RecipeError(
                     "the method matches features, and the student's classifier reads no vector a text",
                     where="selection.method",
                     hint="use 'vkd' or 'pool', or another student",
                 )
-        student.model.add_module(OBJECTIVE, objective)
-        stack.callback(delattr, student.model, OBJECTIVE)
+        student.model.add_module(LOSS_MODULE, loss_fn)
+        stack.callback(delattr, student.model, LOSS_MODULE)
         yield features
 
 
@@ -201,9 +207,9 @@ def train_student(
     seed: int,
     device: torch.device,
     progress: Progress,
-    objective: Objective | None = None,
+    loss_fn: DistillationLoss | None = None,
     logs: Path | None = None,
-) -> Training:
+) -> TrainingResult:
     """Train the student in place, keeping the weights with the best validation loss.
 
     Args:
@@ -215,20 +221,20 @@ def train_student(
         seed: Of the order, the fresh head and the dropout.
         device: Where to train.
         progress: Receives a bar.
-        objective: The loss; default: KL divergence from target distributions. Its parameters are trained too.
+        loss_fn: The loss; default: KL divergence from target distributions. Its parameters are trained too.
         logs: Where ``report_to: tensorboard`` writes; default: among the checkpoints.
     """
     processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
     per_device = settings.batch_size // processes
-    steps = planned_steps(settings, len(data))
+    steps = num_training_steps(settings, len(data))
     if settings.freeze_embeddings:
         student.model.get_input_embeddings().requires_grad_(False)
     arguments = trainer_arguments(settings, folder, seed, device, per_device, steps, validation is not None)
-    objective = objective or Distillation()
+    loss_fn = loss_fn or KLDistillationLoss()
     logs = logs or folder / "logs"
 
     def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = padded(student.tokenizer, [item["encoding"] for item in items], CPU)
+        batch = pad_batch(student.tokenizer, [item["encoding"] for item in items], CPU)
         batch["target"] = torch.from_numpy(np.stack([item["target"] for item in items]))
         batch["importance"] = torch.tensor([float(item["importance"]) for item in items])
         return batch
@@ -236,12 +242,12 @@ def train_student(
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
             sets = [data] if validation is None else [data, validation]
-            require_fingerprint(folder, logs, training_fingerprint(student, objective, sets, settings, seed), progress)
+            require_fingerprint(folder, logs, training_fingerprint(student, loss_fn, sets, settings, seed), progress)
     last = last_checkpoint(folder)
-    if last is None and settings.head == "probe" and student.pretrained and isinstance(objective, Distillation):
-        fit_head(student, data, device, objective.temperature)
+    if last is None and settings.head == "probe" and student.pretrained and isinstance(loss_fn, KLDistillationLoss):
+        linear_probe_init(student, data, device, loss_fn.temperature)
     with (
-        _joined(student, objective, data) as features,
+        _joined(student, loss_fn, data) as features,
         progress.task("training the student", steps, "steps") as advance,
     ):
         callbacks: list[TrainerCallback] = [_Advance(advance)]
@@ -256,13 +262,13 @@ def train_student(
             eval_dataset=validation,
             data_collator=collate,
             callbacks=callbacks,
-            objective=objective,
+            loss_fn=loss_fn,
             features=features,
-            part_tokens=part_tokens(device, objective, processes),
+            microbatch_tokens=microbatch_tokens(device, loss_fn, processes),
         )
         trainer.remove_callback(PrinterCallback)
         _log_into(trainer, logs)
-        if last is not None and was_finished(last[1], steps, settings.patience):
+        if last is not None and is_complete(last[1], steps, settings.patience):
             best = last[1]["best_model_checkpoint"] or last[0]  # none is best without validation, or if all are NaN
             weights = load_file(folder / Path(best).name / "model.safetensors")
             student.model.load_state_dict(weights, strict=False)  # tied weights are stored once
@@ -278,4 +284,4 @@ def train_student(
     history = [
         {key: value if math.isfinite(value) else None for key, value in entry.items()} for entry in state.log_history
     ]
-    return Training(state.global_step, best_loss, history)
+    return TrainingResult(state.global_step, best_loss, history)

@@ -12,13 +12,13 @@ from transformers.integrations import get_reporting_integration_callbacks
 
 from muka_fast.config.recipe import TrainingSpec
 from muka_fast.errors import RecipeError, first_line
-from muka_fast.runtime.distributed import Group
+from muka_fast.runtime.distributed import DistributedContext
 
 EPOCHS, LEAST_STEPS = 3.0, 1500
 """Where a recipe does not say: the paper's epochs, but no fewer steps, whatever the pool (benchmarks/NOTES.md)."""
 
 
-def planned_steps(settings: TrainingSpec, texts: int) -> int:
+def num_training_steps(settings: TrainingSpec, texts: int) -> int:
     """Return the optimiser steps of a training on so many texts."""
     if settings.max_steps is not None:
         return settings.max_steps
@@ -38,17 +38,17 @@ def autocast_type(settings: TrainingSpec, device: torch.device) -> torch.dtype |
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(wanted)
 
 
-def check_settings(settings: TrainingSpec, group: Group) -> None:
+def check_settings(settings: TrainingSpec, group: DistributedContext) -> None:
     """Refuse training settings that would fail after the scoring.
 
     Raises:
         RecipeError: If the batch cannot be shared by the processes, or ``report_to`` names nothing installed.
     """
-    if settings.batch_size % group.count:
+    if settings.batch_size % group.world_size:
         raise RecipeError(
-            f"a batch of {settings.batch_size} cannot be shared by {group.count} processes",
+            f"a batch of {settings.batch_size} cannot be shared by {group.world_size} processes",
             where="training.batch_size",
-            hint=f"use a multiple of {group.count}",
+            hint=f"use a multiple of {group.world_size}",
         )
     try:
         get_reporting_integration_callbacks(settings.report_to)
@@ -57,7 +57,13 @@ def check_settings(settings: TrainingSpec, group: Group) -> None:
 
 
 def trainer_arguments(
-    settings: TrainingSpec, folder: Path, seed: int, device: torch.device, per_device: int, steps: int, validated: bool
+    settings: TrainingSpec,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    per_device: int,
+    steps: int,
+    has_validation: bool,
 ) -> TrainingArguments:
     """Return the Trainer's arguments.
 
@@ -68,11 +74,11 @@ def trainer_arguments(
         device: Where to train.
         per_device: Texts of a batch in one process.
         steps: Optimiser steps.
-        validated: Whether texts are held out; the best checkpoint is then kept.
+        has_validation: Whether texts are held out; the best checkpoint is then kept.
     """
     every, half = max(1, math.ceil(steps / settings.evaluations)), autocast_type(settings, device)
     evaluation: dict[str, Any] = {"eval_strategy": "no"}
-    if validated:
+    if has_validation:
         evaluation = {
             "eval_strategy": "steps",
             "eval_steps": every,

@@ -9,7 +9,7 @@ ENOUGH = 50
 _TEMPERATURES = np.geomspace(0.2, 5, 201)
 
 
-def fit_temperature(logits: np.ndarray, targets: np.ndarray, importance: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray) -> float:
     """Return the temperature at which a student comes nearest to its targets on texts it was not trained on.
 
     Guo et al. 2017 (arXiv 1706.04599), with the teachers' distributions in the place of labels: mean of
@@ -18,15 +18,15 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray, importance: np.ndar
     Args:
         logits: (N, C).
         targets: Distributions, (N, C).
-        importance: (N,); if all of it is zero the temperature is 1.
+        sample_weight: (N,); if all of it is zero the temperature is 1.
     """
-    if not importance.any():
+    if not sample_weight.any():
         return 1.0
 
     def loss(temperature: float) -> float:
         scaled = logits.astype(np.float64) / temperature
         logs = scaled - np.logaddexp.reduce(scaled, axis=1)[:, None]
-        return float(-(importance * (targets * logs).sum(1)).sum())
+        return float(-(sample_weight * (targets * logs).sum(1)).sum())
 
     return float(_TEMPERATURES[np.argmin([loss(temperature) for temperature in _TEMPERATURES])])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from muka_fast.evaluation.svg_charts import Axis, bars, histogram, line
 from muka_fast.evaluation.tables import agreement_line, duration, percent, result_rows
-from muka_fast.selection.mixture import SLIGHT
+from muka_fast.selection.mixture import KAPPA_SLIGHT
 from muka_fast.uncertainty.stopping import Audit
 
 _FOLDED = 30
@@ -209,11 +209,11 @@ def _side_by_side(selection: dict[str, Any]) -> str:
     if views := selection.get("views"):
         parts += [
             _note(
-                f"Ownership has two views: the teachers' (features and energies) and the text's (the gate on its "
+                f"The mixture has two views: the teachers' (features and energies) and the text's (the gate on its "
                 f"embedding and the features). They agree for {percent(_agreeing(views['counts']))} of the texts; "
                 f"before they were fitted to each other, the gate on the embedding alone, with Cohen's kappa "
                 f"{views['agreement']:.3f} (0: by chance, 1: always), with 95 % confidence above {views['bound']:.3f}. "
-                + (f"{SLIGHT} is needed: trust was judged text by text. " if views["unsure"] else "")
+                + (f"{KAPPA_SLIGHT} is needed: trust was judged text by text. " if views["unsure"] else "")
                 + f"Estimated share of texts that belong to no teacher: {percent(views['nobody'])}."
             ),
             _cross_table("Teachers' view and gate", "teachers' view ↓ / gate →", teachers, views["counts"]),

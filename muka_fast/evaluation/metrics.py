@@ -1,4 +1,4 @@
-"""Figures against labelled texts: accuracy, macro-F1, a table by class, and what teachers and selection get right."""
+"""Metrics against labelled texts: accuracy, macro-F1, a table by class, and what teachers and selection get right."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.selection.base import Pool, Trust, targets, teacher_predictions
+from muka_fast.selection.base import Pool, Selection, targets, teacher_predictions
 
 
 @dataclass(frozen=True)
-class ClassFigures:
+class ClassMetrics:
     """One class: precision, recall, F1 (0 where undefined) and how many texts have it."""
 
     name: str
@@ -23,16 +23,16 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
-class Figures:
+class ClassificationMetrics:
     """Accuracy, macro-F1 over the classes that occur as a label, and each of those classes."""
 
     accuracy: float
     macro_f1: float
     count: int
-    classes: tuple[ClassFigures, ...]
+    classes: tuple[ClassMetrics, ...]
 
 
-def figures(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> Figures:
+def classification_metrics(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> ClassificationMetrics:
     """Compare predictions with labels.
 
     Args:
@@ -48,8 +48,8 @@ def figures(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> F
             said = int((predicted == index).sum())
             precision, recall = hits / said if said else 0.0, hits / support
             f1 = 2 * hits / (said + support)
-            classes.append(ClassFigures(name, precision, recall, f1, support))
-    return Figures(
+            classes.append(ClassMetrics(name, precision, recall, f1, support))
+    return ClassificationMetrics(
         accuracy=float((truth == predicted).mean()),
         macro_f1=float(np.mean([figure.f1 for figure in classes])),
         count=len(truth),
@@ -58,7 +58,7 @@ def figures(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> F
 
 
 @dataclass(frozen=True)
-class SelectionFigures:
+class SelectionMetrics:
     """What teachers and selection get right, before any student.
 
     Attributes:
@@ -77,14 +77,14 @@ class SelectionFigures:
     chosen: float | None
 
 
-def selection_figures(pool: Pool, trust: Trust, truth: np.ndarray) -> SelectionFigures:
+def selection_metrics(pool: Pool, trust: Selection, truth: np.ndarray) -> SelectionMetrics:
     """Compare teachers, oracle and selection with labels given as union columns, (N,)."""
     space: LabelSpace = pool.space
     right = teacher_predictions(pool) == truth[:, None]
-    owned = space.owners[:, truth].T
+    owned = space.membership[:, truth].T
     telling = ~owned.all(1)
     chosen = owned[np.arange(len(truth)), trust.chosen]
-    return SelectionFigures(
+    return SelectionMetrics(
         teachers={name: float(right[:, i].mean()) for i, name in enumerate(space.teachers)},
         own={
             name: float(right[owned[:, i], i].mean()) if owned[:, i].any() else 0.0

@@ -10,7 +10,7 @@ import numpy as np
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.runtime.numerics import softmax
-from muka_fast.selection.base import TRUST_SCORES, Pool, Trust
+from muka_fast.selection.base import TRUST_SCORES, Pool, Selection
 from muka_fast.uncertainty.signals import normalised
 
 BINS = 20
@@ -36,7 +36,7 @@ def _one_line(corpus: Corpus, index: int) -> str:
     return line if len(line) <= _LENGTH else line[: _LENGTH - 1] + "…"
 
 
-def _least_certain(pool: Pool, trust: Trust, corpus: Corpus, margin: np.ndarray) -> list[dict[str, Any]]:
+def _least_certain(pool: Pool, trust: Selection, corpus: Corpus, margin: np.ndarray) -> list[dict[str, Any]]:
     rows = []
     for index in np.lexsort((pool.ids, margin))[:LEAST_CERTAIN]:
         teachers = []
@@ -61,7 +61,7 @@ def _least_certain(pool: Pool, trust: Trust, corpus: Corpus, margin: np.ndarray)
     return rows
 
 
-def _views(trust: Trust, teachers: int) -> dict[str, Any] | None:
+def _views(trust: Selection, teachers: int) -> dict[str, Any] | None:
     """Return how the two views of ownership agree; None for methods that have none, or without embeddings."""
     ownership = trust.ownership
     if ownership is None or ownership.agreement is None:
@@ -70,12 +70,12 @@ def _views(trust: Trust, teachers: int) -> dict[str, Any] | None:
         "counts": _cross_table(ownership.evidence.argmax(1), ownership.gate.argmax(1), teachers),
         "agreement": ownership.agreement.kappa,
         "bound": ownership.agreement.bound,
-        "unsure": ownership.is_unsure,
-        "nobody": float(ownership.nobody.mean()),
+        "unsure": ownership.views_disagree,
+        "nobody": float(ownership.background.mean()),
     }
 
 
-def summarise_selection(pool: Pool, trust: Trust, corpus: Corpus) -> dict[str, Any]:
+def summarise_selection(pool: Pool, trust: Selection, corpus: Corpus) -> dict[str, Any]:
     """Summarise whom the selection trusted, how clearly, and where the paper's score would have chosen otherwise.
 
     Histograms have 20 equal bins over 0…1; lists by teacher are in the order of ``teachers``.
@@ -107,7 +107,7 @@ def summarise_selection(pool: Pool, trust: Trust, corpus: Corpus) -> dict[str, A
     passes, used = np.unique(pool.signals[0].passes, return_counts=True)
     return {
         "teachers": list(pool.space.teachers),
-        "known_to": [np.flatnonzero(known).tolist() for known in pool.space.owners.T],
+        "known_to": [np.flatnonzero(known).tolist() for known in pool.space.membership.T],
         "chosen": counts.tolist(),
         "chosen_share": (counts / len(pool)).tolist(),
         "margin": _histogram(margin),
@@ -156,7 +156,7 @@ def block_confusion(space: LabelSpace, truth: np.ndarray, predicted: np.ndarray)
         For JSON: ``blocks``, the teachers of each joined with " + ", in order of their first class; ``counts``, row
         the block of the true class, column that of the predicted one.
     """
-    names = [" + ".join(np.array(space.teachers)[known]) for known in space.owners.T]
+    names = [" + ".join(np.array(space.teachers)[known]) for known in space.membership.T]
     blocks = list(dict.fromkeys(names))
     block = np.array([blocks.index(name) for name in names])
     return {"blocks": blocks, "counts": _cross_table(block[truth], block[predicted], len(blocks))}

@@ -20,10 +20,10 @@ from muka_fast.data.synthetic import utterances
 from muka_fast.errors import CheckFailed, ModelError, OutputError, RecipeError
 from muka_fast.export.graph import OPSET, Graph, trace
 from muka_fast.export.onnx_classifier import RECORD, OnnxClassifier, is_exported
-from muka_fast.export.parity import Bounds, Gate, Parity
-from muka_fast.export.quantization import LADDER, to_half, to_int8
+from muka_fast.export.parity import Parity, ParityChecker, Tolerances
+from muka_fast.export.quantization import SCHEMES, to_half, to_int8
 from muka_fast.export.sessions import open_session
-from muka_fast.inference.predictions import CONFIDENCE
+from muka_fast.inference.predictions import CALIBRATION_KEY
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
@@ -35,7 +35,7 @@ from muka_fast.models.checkpoint import (
 )
 from muka_fast.models.teacher import check_head
 from muka_fast.runtime.environment import PACKAGES, versions
-from muka_fast.runtime.files import write_atomically
+from muka_fast.runtime.files import atomic_write
 from muka_fast.runtime.progress import Progress
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -54,14 +54,14 @@ class ExportedGraph:
         file: Its name in the folder.
         bytes: Its size, weights in a file of their own included.
         sha256: Hash over the SHA-256 of the file, and of the file of its weights if there is one.
-        way: How it was quantised; empty for fp32 and fp16.
+        scheme: How it was quantised; empty for fp32 and fp16.
         parity: How far it is from the model.
     """
 
     file: str
     bytes: int
     sha256: str
-    way: str
+    scheme: str
     parity: Parity
 
 
@@ -91,7 +91,7 @@ def export(
     opset: int = OPSET,
     texts: Corpus | None = None,
     labelled: Corpus | None = None,
-    bounds: Bounds | None = None,
+    bounds: Tolerances | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
@@ -116,7 +116,7 @@ def export(
         OutputError: If the folder holds anything but an earlier export.
         ModelError: If the model cannot be loaded or traced, or its head is not single-label.
     """
-    progress, bounds = progress or Progress(), bounds or Bounds()
+    progress, bounds = progress or Progress(), bounds or Tolerances()
     for given, known in ((precisions, PRECISIONS), ((fuse,), FUSIONS)):
         if not given or not set(given) <= set(known):
             raise RecipeError(f"not a choice: {', '.join(given)}", where="export", hint=", ".join(known))
@@ -134,7 +134,7 @@ def export(
         truth, _ = match_labels(names, labelled.labels or (), where="the labelled texts")
         judged = labelled.take((truth >= 0).nonzero()[0]), truth[truth >= 0]
     with progress.stage("logits of the model"):
-        gate = Gate(loaded, tokenizer, max_length, _utterances() if texts is None else texts, judged)
+        gate = ParityChecker(loaded, tokenizer, max_length, _utterances() if texts is None else texts, judged)
     inputs = tuple(name for name in tokenizer.model_input_names if name in gate.inputs)
     staging = output.parent / f".{output.name}.{os.getpid()}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
@@ -158,18 +158,18 @@ def export(
             "graphs": {precision: asdict(one) for precision, one in graphs.items()},
             "labels": list(names),
             "max_length": max_length,
-            "confidence": getattr(config, CONFIDENCE, None),
+            "confidence": getattr(config, CALIBRATION_KEY, None),
             "inputs": {name: _padding(name, tokenizer) for name in inputs},
             "padding_side": tokenizer.padding_side,
             "truncation_side": tokenizer.truncation_side,
             "versions": versions(_LIBRARIES),
         }
         content = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(staging / RECORD, content.encode())
+        atomic_write(staging / RECORD, content.encode())
         if (staging / "tokenizer.json").exists():
-            gate.reads_alike(OnnxClassifier(staging, device="cpu").encode)
+            gate.check_tokenizer(OnnxClassifier(staging, device="cpu").encode)
         else:
-            progress.say("its tokenizer runs in transformers only: the folder serves there and in Optimum")
+            progress.log("its tokenizer runs in transformers only: the folder serves there and in Optimum")
         _replace(output, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -214,7 +214,7 @@ def _padding(name: str, tokenizer: Any) -> int:
 
 
 def _graphs(
-    graph: Graph, folder: Path, precisions: tuple[str, ...], gate: Gate, bounds: Bounds, progress: Progress
+    graph: Graph, folder: Path, precisions: tuple[str, ...], gate: ParityChecker, bounds: Tolerances, progress: Progress
 ) -> dict[str, ExportedGraph]:
     """Write a graph of each precision that stays within the bounds."""
     plain = folder / "model.onnx"
@@ -224,8 +224,8 @@ def _graphs(
     found = {}
     for precision in precisions:
         path = plain if precision == main else folder / f"model_{precision}.onnx"
-        parity, way = _within_bounds(precision, exact, path, gate, bounds, progress)
-        found[precision] = ExportedGraph(path.name, _size(path), _sha256(path), way, parity)
+        parity, scheme = _within_bounds(precision, exact, path, gate, bounds, progress)
+        found[precision] = ExportedGraph(path.name, _size(path), _sha256(path), scheme, parity)
     if exact != plain:
         for leftover in folder.glob(f"{exact.name}*"):
             leftover.unlink()
@@ -233,7 +233,7 @@ def _graphs(
 
 
 def _within_bounds(
-    precision: str, exact: Path, path: Path, gate: Gate, bounds: Bounds, progress: Progress
+    precision: str, exact: Path, path: Path, gate: ParityChecker, bounds: Tolerances, progress: Progress
 ) -> tuple[Parity, str]:
     """Write one precision, int8 in the first way that stays within the bounds.
 
@@ -241,24 +241,24 @@ def _within_bounds(
         CheckFailed: If none does.
     """
     tried = []
-    for way in LADDER if precision == "int8" else (None,):
+    for scheme in SCHEMES if precision == "int8" else (None,):
         if path != exact:
             for refused in path.parent.glob(f"{path.name}*"):  # weights beside a graph would be added to
                 refused.unlink()
         try:
-            if way is not None:
-                to_int8(exact, path, way)
+            if scheme is not None:
+                to_int8(exact, path, scheme)
             elif precision == "fp16":
                 to_half(exact, path)
             parity = gate.compare(open_session(path, "cpu").run)
-            broken = bounds.broken(parity, precision)
+            violation = bounds.violation(parity, precision)
         except (CheckFailed, ModelError) as error:  # it cannot be made, does not load or run, or gives no numbers
-            broken = error.what
-        if not broken:
-            return parity, way.name if way else ""
-        tried.append(f"{way.name}: {broken}" if way else broken)
-        if way is not None:
-            progress.say(f"int8, {tried[-1]}")
+            violation = error.what
+        if not violation:
+            return parity, scheme.name if scheme else ""
+        tried.append(f"{scheme.name}: {violation}" if scheme else violation)
+        if scheme is not None:
+            progress.log(f"int8, {tried[-1]}")
     raise CheckFailed(
         f"the {precision} graph is not the model's: {'; '.join(tried)}",
         where="parity",

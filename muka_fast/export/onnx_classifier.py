@@ -16,9 +16,9 @@ from muka_fast.data.batching import token_batches
 from muka_fast.errors import CorpusError, MachineError, ModelError
 from muka_fast.export.sessions import CPU, Session, open_session
 from muka_fast.inference.predictions import (
-    Confidence,
+    Calibration,
     Prediction,
-    read_out,
+    decode,
 )
 from muka_fast.runtime.numerics import softmax
 
@@ -69,7 +69,7 @@ class OnnxClassifier:
             raise ValueError(f"the temperature must be positive, not {temperature}")
         folder = Path(folder)
         record = read_record(folder)
-        self.confidence = Confidence.read(record.get("confidence"))
+        self.confidence = Calibration.read(record.get("confidence"))
         if temperature is not None:
             self.confidence = self.confidence._replace(temperature=temperature)
         graphs = record["graphs"]
@@ -164,7 +164,7 @@ class OnnxClassifier:
 
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return each text's most likely class, its probability, and entropy and energy to abstain by."""
-        return read_out(self.logits(texts, pairs), self.names, self.confidence)
+        return decode(self.logits(texts, pairs), self.names, self.confidence)
 
 
 def _cores() -> int:

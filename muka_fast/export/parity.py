@@ -11,7 +11,7 @@ import torch
 
 from muka_fast.data.batching import token_batches
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import Row, encode, padded
+from muka_fast.data.tokenization import TokenizedText, encode, pad_batch
 from muka_fast.errors import CheckFailed, ModelError, first_line
 
 SAMPLE = 256
@@ -59,12 +59,12 @@ def _with_a_long_one(sample: Corpus, max_length: int) -> Corpus:
     return Corpus((*few.texts, long), pairs, np.arange(len(few) + 1, dtype=np.uint64))
 
 
-def _stretched(row: Row, length: int) -> Row:
+def _stretched(row: TokenizedText, length: int) -> TokenizedText:
     """Repeat or cut a text's token ids to a length."""
     return {name: np.resize(values, length) for name, values in row.items()}
 
 
-def _shapes(rows: Sequence[Row], max_length: int) -> dict[str, list[Row]]:
+def _shapes(rows: Sequence[TokenizedText], max_length: int) -> dict[str, list[TokenizedText]]:
     """Return batches of token ids by name: every way that a frozen or mishandled dimension would show."""
     by_length = sorted(rows, key=lambda row: len(row["input_ids"]))
     longest = by_length[-1]
@@ -82,7 +82,7 @@ def _shapes(rows: Sequence[Row], max_length: int) -> dict[str, list[Row]]:
     }
 
 
-class Gate:
+class ParityChecker:
     """Takes a model's logits, then holds graphs against them.
 
     Args:
@@ -125,8 +125,8 @@ class Gate:
         return [(pick, self._probe(f"{len(pick)} texts", [encoded.rows[i] for i in pick])) for pick in picks]
 
     @torch.inference_mode()
-    def _probe(self, name: str, rows: Sequence[Row]) -> Probe:
-        batch = padded(self._tokenizer, rows, self._model.device)
+    def _probe(self, name: str, rows: Sequence[TokenizedText]) -> Probe:
+        batch = pad_batch(self._tokenizer, rows, self._model.device)
         try:
             logits = self._model(**batch).logits.float().cpu().numpy()
         except (ValueError, RuntimeError, IndexError) as error:  # heads that look for one end token in each text
@@ -170,7 +170,9 @@ class Gate:
         found = [self._logits(session, probe) for probe in probes]
         return np.concatenate(found), np.concatenate([probe.logits for probe in probes])
 
-    def reads_alike(self, read: Callable[[Sequence[str], Sequence[str] | None], list[dict[str, list[int]]]]) -> None:
+    def check_tokenizer(
+        self, read: Callable[[Sequence[str], Sequence[str] | None], list[dict[str, list[int]]]]
+    ) -> None:
         """Hold another tokenizer's ids against the model's, an over-long text among them.
 
         Args:
@@ -202,7 +204,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Tolerances:
     """What a graph may lose.
 
     Attributes:
@@ -215,7 +217,7 @@ class Bounds:
     agreement: float = 0.99
     loss: float = 0.005
 
-    def broken(self, parity: Parity, precision: str) -> str:
+    def violation(self, parity: Parity, precision: str) -> str:
         """Say what a graph of a precision breaks, with the figures; empty if nothing."""
         if precision == "fp32":
             if parity.largest <= self.atol:

@@ -13,7 +13,7 @@ from muka_fast.export.graph import silence
 
 
 @dataclass(frozen=True)
-class Int8:
+class QuantizationScheme:
     """A way to quantise: weights by output channel, activations by their range in each batch.
 
     Attributes:
@@ -30,11 +30,11 @@ class Int8:
 
 
 # From small and fast to exact: of all parts the feed-forward products, quantised alone, moved a MiniLM's logits most.
-LADDER = (
-    Int8("per channel"),
-    Int8("per channel, 7-bit weights", seven_bits=True),
-    Int8("per channel, narrowing products in fp32", narrowing=True),
-    Int8("per channel, feed-forward products in fp32", narrowing=True, widening=True),
+SCHEMES = (
+    QuantizationScheme("per channel"),
+    QuantizationScheme("per channel, 7-bit weights", seven_bits=True),
+    QuantizationScheme("per channel, narrowing products in fp32", narrowing=True),
+    QuantizationScheme("per channel, feed-forward products in fp32", narrowing=True, widening=True),
 )
 
 
@@ -82,13 +82,13 @@ def _is_large(graph: Path) -> bool:
     return graph.with_name(f"{graph.name}.data").exists()
 
 
-def to_int8(source: Path, target: Path, way: Int8 = LADDER[0]) -> None:
+def to_int8(source: Path, target: Path, scheme: QuantizationScheme = SCHEMES[0]) -> None:
     """Write a graph's dynamically quantised form.
 
     Args:
         source: The fp32 graph.
         target: File to write.
-        way: What to keep exact.
+        scheme: What to keep exact.
 
     Raises:
         CheckFailed: If the quantiser cannot.
@@ -106,15 +106,15 @@ def to_int8(source: Path, target: Path, way: Int8 = LADDER[0]) -> None:
             model,
             target,
             per_channel=True,
-            reduce_range=way.seven_bits,
+            reduce_range=scheme.seven_bits,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_kept(model, way),
+            nodes_to_exclude=_kept(model, scheme),
             use_external_data_format=_is_large(source),
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
 
 
-def _kept(model: Any, way: Int8) -> list[str]:
+def _kept(model: Any, scheme: QuantizationScheme) -> list[str]:
     """Return names of the products that stay in fp32."""
     shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
     kept = []
@@ -125,7 +125,7 @@ def _kept(model: Any, way: Int8) -> list[str]:
         transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         ins, outs = shape[::-1] if transposed else shape
         # The head's product is narrowing too, but small: it costs nothing in fp32.
-        if (way.narrowing and ins > outs) or (way.widening and outs > ins and not node.name.endswith(_PRODUCT)):
+        if (scheme.narrowing and ins > outs) or (scheme.widening and outs > ins and not node.name.endswith(_PRODUCT)):
             kept.append(node.name)
     return kept
 

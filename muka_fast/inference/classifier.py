@@ -11,13 +11,13 @@ import torch
 
 from muka_fast.data.batching import TOKEN_BUDGET, token_batches
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import encode, padded
+from muka_fast.data.tokenization import encode, pad_batch
 from muka_fast.inference.predictions import (
-    CONFIDENCE,
-    PLAIN,
-    Confidence,
+    CALIBRATION_KEY,
+    UNCALIBRATED,
+    Calibration,
     Prediction,
-    read_out,
+    decode,
 )
 from muka_fast.models.checkpoint import (
     check_vocabulary,
@@ -38,7 +38,7 @@ class Classifier:
     tokenizer: Any
     names: tuple[str, ...]
     max_length: int
-    confidence: Confidence = PLAIN
+    confidence: Calibration = UNCALIBRATED
 
     @classmethod
     def load(cls, source: str, device: torch.device) -> Classifier:
@@ -53,7 +53,7 @@ class Classifier:
         model, tokenizer = load_classifier(checkpoint, config, device)
         check_vocabulary(tokenizer, config, checkpoint.where)
         names = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
-        confidence = Confidence.read(getattr(config, CONFIDENCE, None))
+        confidence = Calibration.read(getattr(config, CALIBRATION_KEY, None))
         return cls(model, tokenizer, names, token_limit(model, tokenizer), confidence)
 
     @torch.inference_mode()
@@ -78,7 +78,7 @@ class Classifier:
         )
         result = np.zeros((len(texts), len(self.names)), dtype=np.float32)
         for pick in token_batches(encoded.lengths, ids, TOKEN_BUDGET[self.model.device.type]):
-            batch = padded(self.tokenizer, [encoded.rows[i] for i in pick], self.model.device)
+            batch = pad_batch(self.tokenizer, [encoded.rows[i] for i in pick], self.model.device)
             result[pick] = self.model(**batch).logits.float().cpu().numpy()
             advance(len(pick))
         return result
@@ -94,4 +94,4 @@ class Classifier:
 
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return each text's most likely class, its probability, and entropy and energy to abstain by."""
-        return read_out(self.logits(texts, pairs), self.names, self.confidence)
+        return decode(self.logits(texts, pairs), self.names, self.confidence)

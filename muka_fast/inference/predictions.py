@@ -9,8 +9,8 @@ import numpy as np
 
 from muka_fast.runtime.numerics import softmax
 
-CONFIDENCE = "muka_fast_confidence"
-"""Key of a configuration under which a student's :class:`Confidence` is saved."""
+CALIBRATION_KEY = "muka_fast_confidence"
+"""Key of a configuration under which a student's :class:`Calibration` is saved."""
 
 
 class Prediction(NamedTuple):
@@ -29,7 +29,7 @@ class Prediction(NamedTuple):
     energy: float
 
 
-class Confidence(NamedTuple):
+class Calibration(NamedTuple):
     """How a classifier's logits become probabilities, and when it says nothing; saved with it.
 
     Attributes:
@@ -41,16 +41,16 @@ class Confidence(NamedTuple):
     abstain_below: float = 0.0
 
     @classmethod
-    def read(cls, saved: Mapping[str, float] | None) -> Confidence:
+    def read(cls, saved: Mapping[str, float] | None) -> Calibration:
         """Return what a configuration holds, the default where it holds nothing."""
         return cls(**(saved or {}))
 
 
-PLAIN = Confidence()
+UNCALIBRATED = Calibration()
 """Probabilities as the logits give them, and always a class."""
 
 
-def read_out(logits: np.ndarray, names: Sequence[str], confidence: Confidence = PLAIN) -> list[Prediction]:
+def decode(logits: np.ndarray, names: Sequence[str], confidence: Calibration = UNCALIBRATED) -> list[Prediction]:
     """Turn logits into predictions.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from muka_fast.kernels import launch_configs
 from muka_fast.kernels.dropout_mask import keep_tile
-from muka_fast.kernels.layout import Drop, Layout, drop_arguments
+from muka_fast.kernels.layout import DropoutSpec, PackedLayout, drop_arguments
 
 LOG2_E: tl.constexpr = tl.constexpr(1.4426950408889634)
 
@@ -117,10 +117,10 @@ def attention(
     qkv: Tensor,
     heads: int,
     scale: float,
-    layout: Layout,
+    layout: PackedLayout,
     first_pass: int,
     passes: int,
-    drop: Drop | None,
+    drop: DropoutSpec | None,
     bias: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
@@ -167,7 +167,7 @@ def attention(
     return y
 
 
-def check_bias(bias: Tensor | None, heads: int, layout: Layout) -> None:
+def check_bias(bias: Tensor | None, heads: int, layout: PackedLayout) -> None:
     """Raise ValueError unless a bias covers every head, query and key."""
     if bias is not None and not (
         bias.dtype == torch.float32

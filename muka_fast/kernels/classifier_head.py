@@ -6,8 +6,8 @@ Eₖ = logsumexp(zₖ); over the passes: p̄ = mean pₖ, H(p̄), mean Hₖ, mea
 are made in tiles and consumed at once by the classifier's accumulation, so they are never stored. Logits are stored, in
 tiles of classes, and read back once their logsumexp is known; wide label spaces make the hidden features anew for each
 tile. With m the maximum so far, Σ exp(z − m) and Σ exp(z − m) (z − m) give E and H without a probability's logarithm.
-Drop scales are applied to the accumulators. Means and variances of further tiles of passes are merged by the formula of
-Chan, Golub and LeVeque (1979). fp32 from the logits on.
+Dropout scales are applied to the accumulators. Means and variances of further tiles of passes are merged by the
+formula of Chan, Golub and LeVeque (1979). fp32 from the logits on.
 """
 
 import math
@@ -22,7 +22,7 @@ from torch.nn import functional
 from muka_fast.kernels import launch_configs
 from muka_fast.kernels.bias_gelu import gelu
 from muka_fast.kernels.dropout_mask import keep_tile
-from muka_fast.kernels.layout import Drop, Layout, drop_arguments
+from muka_fast.kernels.layout import DropoutSpec, PackedLayout, drop_arguments
 
 ACTIVATIONS = {"none": lambda x: x, "tanh": torch.tanh, "gelu": functional.gelu, "relu": torch.relu}
 
@@ -235,13 +235,13 @@ def _head_kernel(
 def head(
     x: Tensor,
     passes: int,
-    layout: Layout,
+    layout: PackedLayout,
     first_pass: int,
     dense: tuple[Tensor, Tensor | None] | None,
     activation: str,
     classifier: tuple[Tensor, Tensor | None],
-    input_drop: Drop | None,
-    hidden_drop: Drop | None,
+    input_drop: DropoutSpec | None,
+    hidden_drop: DropoutSpec | None,
     want_logits: bool = False,
 ) -> HeadSignals:
     """Classify the first rows of all passes and reduce them to signals.

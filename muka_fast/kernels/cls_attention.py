@@ -14,7 +14,7 @@ from torch import Tensor
 from muka_fast.kernels import launch_configs
 from muka_fast.kernels.attention import LOG2_E, check_bias
 from muka_fast.kernels.dropout_mask import keep_tile
-from muka_fast.kernels.layout import Drop, Layout, drop_arguments
+from muka_fast.kernels.layout import DropoutSpec, PackedLayout, drop_arguments
 
 
 def first_row_attention_reference(
@@ -146,10 +146,10 @@ def first_row_attention(
     kv: Tensor,
     heads: int,
     scale: float,
-    layout: Layout,
+    layout: PackedLayout,
     first_pass: int,
     passes: int,
-    drop: Drop | None,
+    drop: DropoutSpec | None,
     bias: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from muka_fast.kernels import launch_configs
 from muka_fast.kernels.dropout_mask import keep_row
-from muka_fast.kernels.layout import Drop, Layout, drop_arguments
+from muka_fast.kernels.layout import DropoutSpec, PackedLayout, drop_arguments
 
 
 def embedding_norm_reference(
@@ -61,10 +61,10 @@ def embedding_norm(
     weight: Tensor | None,
     bias: Tensor | None,
     eps: float,
-    layout: Layout,
+    layout: PackedLayout,
     first_pass: int,
     passes: int,
-    drop: Drop | None,
+    drop: DropoutSpec | None,
 ) -> Tensor:
     """Normalise summed embeddings and expand them to dropped passes.
 

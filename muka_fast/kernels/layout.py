@@ -22,12 +22,12 @@ SPAN_LIMITS = (16, 32)
 
 
 @dataclass(frozen=True)
-class Drop:
+class DropoutSpec:
     """A live dropout site.
 
     Attributes:
         site: Number of the site in its model, below 2³².
-        p: Drop probability, below 1 − 2⁻¹⁷.
+        p: DropoutSpec probability, below 1 − 2⁻¹⁷.
     """
 
     site: int
@@ -44,7 +44,7 @@ class Drop:
         return keep_scale(self.p)
 
 
-def drop_arguments(drop: Drop | None) -> tuple[int, int, float]:
+def drop_arguments(drop: DropoutSpec | None) -> tuple[int, int, float]:
     """Return site, threshold and scale as kernels take them; without dropout they say so too."""
     return (drop.site, drop.threshold, drop.scale) if drop else (0, 0, 1.0)
 
@@ -69,8 +69,8 @@ def spans(lengths: Sequence[int]) -> tuple[Span, ...]:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Packed rows of B texts, and what their masks are keyed by; 64-bit words are held as int64 bit patterns.
+class PackedLayout:
+    """The packed rows of B texts, and what their masks are keyed by; 64-bit words are held as int64 bit patterns.
 
     Attributes:
         key: Mask key, (1,), int64.
@@ -89,7 +89,7 @@ class Layout:
     spans: tuple[Span, ...]
 
     @classmethod
-    def build(cls, key: int, text_ids: np.ndarray, lengths: Sequence[int], device: torch.device | str) -> Layout:
+    def build(cls, key: int, text_ids: np.ndarray, lengths: Sequence[int], device: torch.device | str) -> PackedLayout:
         """Lay out texts of the given lengths.
 
         Args:
@@ -136,8 +136,8 @@ class Layout:
         return len(self.row_text)
 
     @cached_property
-    def firsts(self) -> Layout:
+    def cls_rows(self) -> PackedLayout:
         """The layout of the texts' first rows only, one row a text."""
         one = Span(0, self.texts, 1)
         order = torch.arange(self.texts + 1, dtype=torch.int32, device=self.starts.device)
-        return Layout(self.key, self.text_ids, order, order[:-1], torch.zeros_like(order[:-1]), (one,))
+        return PackedLayout(self.key, self.text_ids, order, order[:-1], torch.zeros_like(order[:-1]), (one,))

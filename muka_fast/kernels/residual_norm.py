@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from muka_fast.kernels import launch_configs
 from muka_fast.kernels.dropout_mask import keep_row
-from muka_fast.kernels.layout import Drop, Layout, drop_arguments
+from muka_fast.kernels.layout import DropoutSpec, PackedLayout, drop_arguments
 
 
 def residual_norm_reference(
@@ -68,9 +68,9 @@ def residual_norm(
     weight: Tensor | None,
     bias: Tensor | None,
     eps: float,
-    layout: Layout,
+    layout: PackedLayout,
     first_pass: int,
-    drop: Drop | None,
+    drop: DropoutSpec | None,
 ) -> Tensor:
     """Add dropped ``x`` to the residual stream and normalise.
 

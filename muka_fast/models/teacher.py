@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from muka_fast.config.recipe import TeacherSpec
-from muka_fast.data.label_space import check_names, fold
+from muka_fast.data.label_space import check_names, normalize_label
 from muka_fast.errors import ModelError, first_line
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
@@ -122,11 +122,11 @@ def _names(specs: Sequence[TeacherSpec]) -> list[str]:
     names: list[str] = []
     for spec in specs:
         name = spec.name or Path(spec.model).name
-        taken = {fold(other) for other in names}
-        if fold(name) in taken:
+        taken = {normalize_label(other) for other in names}
+        if normalize_label(name) in taken:
             if spec.name is not None:
                 raise ModelError("two teachers have the same name", where=f"teacher {name}", hint="name them apart")
-            name = next(f"{name}-{n}" for n in range(2, len(specs) + 2) if fold(f"{name}-{n}") not in taken)
+            name = next(f"{name}-{n}" for n in range(2, len(specs) + 2) if normalize_label(f"{name}-{n}") not in taken)
         names.append(name)
     return names
 

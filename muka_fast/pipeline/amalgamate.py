@@ -16,41 +16,41 @@ from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import match_labels
 from muka_fast.data.tokenization import encode
 from muka_fast.distillation.dataset import DistillationSet, split_validation
-from muka_fast.distillation.targets import lesson, require_alone
-from muka_fast.distillation.trainer import Agreement, Training, train_student
+from muka_fast.distillation.targets import build_targets, require_single_process
+from muka_fast.distillation.trainer import Fidelity, TrainingResult, train_student
 from muka_fast.errors import ModelError, RecipeError
 from muka_fast.evaluation.calibration import ENOUGH, expected_calibration_error, fit_temperature
 from muka_fast.evaluation.html_report import report_page
 from muka_fast.evaluation.metrics import (
-    Figures,
-    SelectionFigures,
-    figures,
-    selection_figures,
+    ClassificationMetrics,
+    SelectionMetrics,
+    classification_metrics,
+    selection_metrics,
 )
 from muka_fast.evaluation.selection_stats import block_confusion, risk_coverage, summarise_selection
 from muka_fast.evaluation.tables import agreement_line, model_card
 from muka_fast.export.onnx_classifier import OnnxClassifier
 from muka_fast.inference.classifier import Classifier
-from muka_fast.inference.predictions import CONFIDENCE, Confidence
+from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
 from muka_fast.models.student import encoder_fingerprint, load_student
 from muka_fast.pipeline.load import open_classifier
 from muka_fast.pipeline.plan import (
     Plan,
-    prepare,
-    tell,
+    log_plan,
+    resolve_recipe,
 )
-from muka_fast.pipeline.run_artifacts import FinishedRun, method_of, pair_column_of
-from muka_fast.pipeline.run_directory import RunFolder
+from muka_fast.pipeline.run_artifacts import RunArtifacts, method_of, pair_column_of
+from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.device import Device, choose_device
-from muka_fast.runtime.distributed import Group, join_group
+from muka_fast.runtime.distributed import DistributedContext, init_distributed
 from muka_fast.runtime.environment import device_name, versions
-from muka_fast.runtime.memory import release
+from muka_fast.runtime.memory import free_memory
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores, collect, score_pool
 from muka_fast.scoring.store import ScoreStore
-from muka_fast.selection.base import BY_POOL, CHOOSING, Pool, Trust, judge, targets
+from muka_fast.selection.base import BY_POOL, CHOOSING, Pool, Selection, select_teachers, targets
 from muka_fast.selection.ensemble import Ensemble
-from muka_fast.selection.mixture import OWNERSHIP, OwnershipModel
+from muka_fast.selection.mixture import MIXTURE_FILE, TeacherMixture
 from muka_fast.selection.text_embeddings import embed
 
 
@@ -67,11 +67,11 @@ class Result:
     record: dict[str, Any]
 
 
-def _fill(plan: Plan, corpus: Corpus, folder: Path, group: Group, progress: Progress) -> PoolScores:
+def _fill(plan: Plan, corpus: Corpus, folder: Path, group: DistributedContext, progress: Progress) -> PoolScores:
     settings = plan.recipe.uncertainty
-    if group.leads:
+    if group.is_main_process:
         ScoreStore(folder, plan.manifest(corpus))
-    group.wait()
+    group.barrier()
     store = ScoreStore(folder, plan.manifest(corpus))
     score_pool(
         plan.teachers,
@@ -85,14 +85,14 @@ def _fill(plan: Plan, corpus: Corpus, folder: Path, group: Group, progress: Prog
     )
     scores = collect(plan.teachers, corpus, store, settings)
     if scores.audit is not None:
-        progress.say(str(scores.audit))
+        progress.log(str(scores.audit))
     return scores
 
 
 def _tell_truncated(plan: Plan, scores: PoolScores, progress: Progress) -> None:
     for teacher, cut in zip(plan.teachers, scores.truncated, strict=True):
         if cut > 0:
-            progress.say(f"teacher {teacher.name}: {cut:.1%} of the texts were cut at {teacher.max_length} tokens")
+            progress.log(f"teacher {teacher.name}: {cut:.1%} of the texts were cut at {teacher.max_length} tokens")
 
 
 def score(recipe: Recipe, *, progress: Progress | None = None) -> tuple[Path, PoolScores]:
@@ -101,12 +101,12 @@ def score(recipe: Recipe, *, progress: Progress | None = None) -> tuple[Path, Po
     Returns:
         The store's folder, and the signals in it.
     """
-    group = join_group(choose_device(recipe.device))
-    progress = progress or Progress(silent=not group.leads)
-    plan = prepare(recipe, progress, group)
-    tell(plan, progress)
+    group = init_distributed(choose_device(recipe.device))
+    progress = progress or Progress(silent=not group.is_main_process)
+    plan = resolve_recipe(recipe, progress, group)
+    log_plan(plan, progress)
     if recipe.scores is None:
-        RunFolder(plan.recipe.output).require_usable(plan.recipe, hint="choose another output or 'scores' folder")
+        RunDirectory(plan.recipe.output).validate(plan.recipe, hint="choose another output or 'scores' folder")
     folder = plan.scores(Path(plan.recipe.output))
     scores = _fill(plan, plan.corpus, folder, group, progress)
     _tell_truncated(plan, scores, progress)
@@ -126,19 +126,19 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     Raises:
         MukaError: With what is wrong, where, and how to mend it.
     """
-    group = join_group(choose_device(recipe.device))
-    progress = progress or Progress(silent=not group.leads)
-    require_alone(recipe.selection.method, group.count)
+    group = init_distributed(choose_device(recipe.device))
+    progress = progress or Progress(silent=not group.is_main_process)
+    require_single_process(recipe.selection.method, group.world_size)
     with progress.stage("checking"):
-        plan = prepare(recipe, progress, group)
+        plan = resolve_recipe(recipe, progress, group)
     recipe = plan.recipe
-    run = RunFolder(recipe.output)
+    run = RunDirectory(recipe.output)
     outdated = plan.is_outdated(overwrite=overwrite)
-    group.wait()  # until all have looked
-    if group.leads and run.begin(recipe, overwrite=overwrite, outdated=outdated):
-        progress.say(f"going on with the unfinished run in {run.path}")
-    group.wait()
-    tell(plan, progress)
+    group.barrier()  # until all have looked
+    if group.is_main_process and run.start_or_resume(recipe, overwrite=overwrite, outdated=outdated):
+        progress.log(f"going on with the unfinished run in {run.path}")
+    group.barrier()
+    log_plan(plan, progress)
 
     with progress.stage("scoring"):
         scores = _fill(plan, plan.corpus, plan.scores(run.path), group, progress)
@@ -146,21 +146,21 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
 
     with progress.stage("selection"):
         pool = _pool(plan, plan.corpus, scores)
-        trust = judge(pool, recipe.selection)
-        if trust.ownership is not None and trust.ownership.is_unsure:
-            progress.say("whose text is whose is unsure (two views hardly agree, or few texts): judged text by text")
+        trust = select_teachers(pool, recipe.selection)
+        if trust.ownership is not None and trust.ownership.views_disagree:
+            progress.log("whose text is whose is unsure (two views hardly agree, or few texts): judged text by text")
 
     classifier: Classifier | Ensemble
     if recipe.selection.method == "ensemble" and trust.model is not None:
-        confidence = Confidence(abstain_below=recipe.student.abstain_below)
+        confidence = Calibration(abstain_below=recipe.student.abstain_below)
         classifier = Ensemble(recipe, plan.teachers, plan.space, trust.model, plan.device, confidence)
         training = None
     else:
-        release()
+        free_memory()
         with progress.stage("training"):
             classifier, training = _train(plan, pool, trust, run, progress)
-            group.wait()  # until all have read the best checkpoint
-        release()
+            group.barrier()  # until all have read the best checkpoint
+        free_memory()
     record = _record(plan, scores, trust, training, group)
     record["selection"] = summarise_selection(pool, trust, plan.corpus)
     if plan.test is not None:
@@ -168,13 +168,13 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
             record["test"] = asdict(_evaluate(plan, plan.test, classifier, run.path, group, progress, trust.model))
     record["confidence"] = classifier.confidence._asdict()
     record["seconds"] = {stage: round(value, 2) for stage, value in progress.seconds.items()}
-    if group.leads:
+    if group.is_main_process:
         if trust.model is not None:
-            trust.model.save(run.path / OWNERSHIP)
+            trust.model.save(run.path / MIXTURE_FILE)
         if isinstance(classifier, Classifier):
             run.save_student(classifier.model, classifier.tokenizer)
-        run.finish(model_card(recipe, plan.space, record), report_page(record, recipe.dump()), record)
-    group.wait()
+        run.finalize(model_card(recipe, plan.space, record), report_page(record, recipe.dump()), record)
+    group.barrier()
     return Result(run.path, record)
 
 
@@ -184,14 +184,16 @@ def _pool(plan: Plan, corpus: Corpus, scores: PoolScores) -> Pool:
     return Pool(scores.signals, plan.space, corpus.ids, embeddings)
 
 
-def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progress) -> tuple[Classifier, Training]:
+def _train(
+    plan: Plan, pool: Pool, trust: Selection, run: RunDirectory, progress: Progress
+) -> tuple[Classifier, TrainingResult]:
     recipe = plan.recipe
     student = load_student(recipe.student, plan.space.names, recipe.seed)
     rows = encode(student.tokenizer, plan.corpus, student.max_length).rows
-    learn = lesson(pool, trust, recipe.selection, student.width)
+    learn = build_targets(pool, trust, recipe.selection, student.width)
 
     def part(pick: np.ndarray) -> DistillationSet:
-        return DistillationSet(rows, learn.targets, learn.importance, pick)
+        return DistillationSet(rows, learn.targets, learn.sample_weight, pick)
 
     train, held = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed)
     training = train_student(
@@ -203,7 +205,7 @@ def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progr
         seed=recipe.seed,
         device=plan.device,
         progress=progress,
-        objective=learn.objective,
+        loss_fn=learn.loss_fn,
         logs=run.logs,
     )
     student.tokenizer.model_max_length = student.max_length
@@ -217,16 +219,18 @@ def _train(plan: Plan, pool: Pool, trust: Trust, run: RunFolder, progress: Progr
         texts, goal = plan.corpus.take(pick), learn.targets[pick]
         logits = classifier.logits(texts.texts, texts.pairs)
         if held_out:
-            temperature = fit_temperature(logits, goal, learn.importance[pick])
-        agreement = Agreement(float((logits.argmax(1) == goal.argmax(1)).mean()), len(pick), held_out)
-        progress.say(agreement_line(asdict(agreement)))
+            temperature = fit_temperature(logits, goal, learn.sample_weight[pick])
+        agreement = Fidelity(float((logits.argmax(1) == goal.argmax(1)).mean()), len(pick), held_out)
+        progress.log(agreement_line(asdict(agreement)))
         training = replace(training, agreement=agreement)
-    confidence = Confidence(temperature, recipe.student.abstain_below)
-    setattr(student.model.config, CONFIDENCE, confidence._asdict())
+    confidence = Calibration(temperature, recipe.student.abstain_below)
+    setattr(student.model.config, CALIBRATION_KEY, confidence._asdict())
     return replace(classifier, confidence=confidence), training
 
 
-def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training | None, group: Group) -> dict[str, Any]:
+def _record(
+    plan: Plan, scores: PoolScores, trust: Selection, training: TrainingResult | None, group: DistributedContext
+) -> dict[str, Any]:
     """Return what ``run.json`` says of a run, figures and times still to come."""
     corpus = plan.corpus
     teachers = [
@@ -251,21 +255,21 @@ def _record(plan: Plan, scores: PoolScores, trust: Trust, training: Training | N
         "schema_version": 1,
         "versions": versions(),
         "device": device_name(plan.device),
-        "processes": group.count,
+        "processes": group.world_size,
         "seed": plan.recipe.seed,
         "texts": {"read": corpus.read, "empty": corpus.empty, "duplicate": corpus.duplicate, "used": len(corpus)},
         "labels": list(plan.space.names),
         "teachers": teachers,
         "encoder": encoder_fingerprint(plan.recipe.student) if trust.model is not None else None,
         "audit": None if scores.audit is None else asdict(scores.audit),
-        "mean_importance": float(trust.importance.mean()),
+        "mean_importance": float(trust.sample_weight.mean()),
         "training": None if training is None else asdict(training),
     }
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures on labelled texts.
+    """Metrics on labelled texts.
 
     Attributes:
         classifier: Whose figures these are: student or ensemble.
@@ -279,8 +283,8 @@ class Evaluation:
     """
 
     classifier: str
-    student: Figures
-    selection: SelectionFigures | None
+    student: ClassificationMetrics
+    selection: SelectionMetrics | None
     foreign: dict[str, int]
     calibration_error: float
     risk_coverage: list[tuple[float, float]]
@@ -292,9 +296,9 @@ def _evaluate(
     test: Corpus,
     classifier: Classifier | OnnxClassifier | Ensemble,
     folder: Path,
-    group: Group,
+    group: DistributedContext,
     progress: Progress,
-    model: OwnershipModel | None,
+    model: TeacherMixture | None,
 ) -> Evaluation:
     truth, foreign = match_labels(classifier.names, test.labels or (), where="the labelled texts")
     known = np.flatnonzero(truth >= 0)
@@ -305,8 +309,8 @@ def _evaluate(
         name = hashlib.sha256(json.dumps(plan.manifest(test), sort_keys=True).encode()).hexdigest()[:12]
         store = scores.with_name(f"{scores.name}-test") / name
         pool = _pool(plan, test, _fill(plan, test, store, group, progress))
-        trust = judge(pool, plan.recipe.selection, model)
-        judged = selection_figures(pool, trust, truth)
+        trust = select_teachers(pool, plan.recipe.selection, model)
+        judged = selection_metrics(pool, trust, truth)
         if isinstance(classifier, Ensemble):  # this is what it would say
             probabilities = targets(pool, trust)
     if probabilities is None:
@@ -317,17 +321,19 @@ def _evaluate(
     confidence, correct = probabilities.max(1), predicted == truth
     error, curve = expected_calibration_error(confidence, correct), risk_coverage(confidence, correct)
     kind = "ensemble" if isinstance(classifier, Ensemble) else "student"
-    return Evaluation(kind, figures(truth, predicted, classifier.names), judged, foreign, error, curve, blocks)
+    return Evaluation(
+        kind, classification_metrics(truth, predicted, classifier.names), judged, foreign, error, curve, blocks
+    )
 
 
-def _finished(model: str, progress: Progress) -> FinishedRun | None:
+def _finished(model: str, progress: Progress) -> RunArtifacts | None:
     """Read a run back; None, and say so, if only its student is still there."""
     try:
-        return FinishedRun.read(model)
+        return RunArtifacts.read(model)
     except (ModelError, RecipeError) as error:
         if method_of(model) == "ensemble":
             raise
-        progress.say(f"the student alone is measured: {error.what} ({error.where})")
+        progress.log(f"the student alone is measured: {error.what} ({error.where})")
         return None
 
 
@@ -345,14 +351,14 @@ def evaluate(
     """
     progress = progress or Progress()
     data = data.model_copy(update={"pair_column": data.pair_column or pair_column_of(model)})
-    test = read_corpus(data, with_labels=True, distinct=False, say=progress.say)
-    classifier = open_classifier(model, device, say=progress.say)
+    test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
+    classifier = open_classifier(model, device, log=progress.log)
     exported = isinstance(classifier, OnnxClassifier)
     plan, taught, chosen = None, None, torch.device("cpu") if exported else choose_device(device)
     run = _finished(model, progress) if teachers and method_of(model) is not None else None
     if run is not None:
         plan, taught = Plan(run.recipe, run.teachers, run.space, test, test, chosen), run.model
         if run.changed:
-            progress.say(f"{run.changed} has changed since: the texts are judged as a pool of their own")
+            progress.log(f"{run.changed} has changed since: the texts are judged as a pool of their own")
             taught = None
-    return _evaluate(plan, test, classifier, Path(model), join_group(chosen), progress, taught)
+    return _evaluate(plan, test, classifier, Path(model), init_distributed(chosen), progress, taught)

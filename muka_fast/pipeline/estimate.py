@@ -11,18 +11,18 @@ import torch
 
 from muka_fast.config.recipe import Recipe
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import encode, padded
-from muka_fast.distillation.microbatching import backward_in_parts
-from muka_fast.distillation.training_args import planned_steps
+from muka_fast.data.tokenization import encode, pad_batch
+from muka_fast.distillation.microbatching import backward_microbatched
+from muka_fast.distillation.training_args import num_training_steps
 from muka_fast.models.student import load_student
-from muka_fast.pipeline.plan import Plan, prepare
-from muka_fast.pipeline.run_directory import RunFolder
+from muka_fast.pipeline.plan import Plan, resolve_recipe
+from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
-from muka_fast.scoring.teacher_pool import LoadedTeacher, Room
+from muka_fast.scoring.teacher_pool import TeacherPool, TeacherRunner
 from muka_fast.uncertainty.packing import pack
 
-PROBE = 32
+PROBE_TEXTS = 32
 SAMPLE = 512
 
 
@@ -47,7 +47,7 @@ class TeacherEstimate:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What a run will cost on this machine, within some tens of percent.
 
     Attributes:
@@ -80,23 +80,23 @@ def _timed(run: Callable[[], object], device: torch.device) -> float:
     return seconds
 
 
-def _mean_passes(plan: Plan, room: Room) -> float:
+def _mean_passes(plan: Plan, room: TeacherPool) -> float:
     """Return how many passes a text will take, judged on the probe's texts."""
     settings = plan.recipe.uncertainty
     if not settings.runs_adaptively:
         return settings.passes
-    part = _sample(plan.corpus, PROBE)
+    part = _sample(plan.corpus, PROBE_TEXTS)
     found = score_adaptively(
         room, len(plan.teachers), [part], stopping_rule(settings), plan.recipe.seed, lambda _: None
     )[0].audit
     return found.mean_passes + settings.audit * (settings.passes - found.mean_passes)
 
 
-def _probe_teacher(loaded: LoadedTeacher, plan: Plan, passes: float) -> TeacherEstimate:
+def _probe_teacher(loaded: TeacherRunner, plan: Plan, passes: float) -> TeacherEstimate:
     sample = _sample(plan.corpus, SAMPLE)
     encoded = loaded.encode(sample)
     order = np.argsort(-encoded.lengths, kind="stable")
-    middle = order[max(0, len(order) // 2 - PROBE // 2) :][:PROBE]
+    middle = order[max(0, len(order) // 2 - PROBE_TEXTS // 2) :][:PROBE_TEXTS]
     batch = pack([encoded.rows[i] for i in middle], sample.ids[middle], plan.device)
     few, more = (1, 5) if passes else (0, 0)
     least = _timed(lambda: loaded.engine.score(batch, few), plan.device)
@@ -118,7 +118,7 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
     student = load_student(plan.recipe.student, plan.space.names, plan.recipe.seed)
     model = student.model.to(plan.device).train()
     encoded = encode(student.tokenizer, _sample(plan.corpus, settings.batch_size), student.max_length)
-    batch = padded(student.tokenizer, encoded.rows, plan.device)
+    batch = pad_batch(student.tokenizer, encoded.rows, plan.device)
     target = torch.full((len(encoded.rows), len(plan.space)), 1 / len(plan.space), device=plan.device)
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
@@ -127,35 +127,35 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
     with torch.random.fork_rng():
         for _ in range(2):  # the first one warms up
             started = time.perf_counter()
-            backward_in_parts(model, batch, target)
+            backward_microbatched(model, batch, target)
             optimizer.step()
             optimizer.zero_grad()
             if plan.device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - started
-    batches = planned_steps(settings, len(plan.corpus)) * settings.gradient_accumulation
+    batches = num_training_steps(settings, len(plan.corpus)) * settings.gradient_accumulation
     weights = sum(parameter.numel() * 4 for parameter in model.parameters())
     return seconds * batches, 4 * weights
 
 
-def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None = None) -> tuple[Plan, Estimate]:
+def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None = None) -> tuple[Plan, CostEstimate]:
     """Resolve everything a recipe names and probe its cost; train nothing, write nothing.
 
     Raises:
         MukaError: Whatever would stop :func:`muka_fast.amalgamate` before or during scoring.
     """
     progress = progress or Progress()
-    plan = prepare(recipe, progress)
-    RunFolder(plan.recipe.output).require_usable(plan.recipe, overwrite=overwrite)
+    plan = resolve_recipe(recipe, progress)
+    RunDirectory(plan.recipe.output).validate(plan.recipe, overwrite=overwrite)
     plan.is_outdated(overwrite=overwrite)
-    room = Room(plan.teachers, plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.say)
-    progress.say("probing the teachers")
+    room = TeacherPool(plan.teachers, plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.log)
+    progress.log("probing the teachers")
     passes = _mean_passes(plan, room)
     teachers = [_probe_teacher(room.teacher(index), plan, passes) for index in range(len(plan.teachers))]
     training, training_memory = 0.0, 0
     if recipe.selection.method != "ensemble":
-        progress.say("probing the student")
+        progress.log("probing the student")
         training, training_memory = _probe_student(plan)
     signals = 4 * len(plan.corpus) * (2 * sum(len(t.labels) for t in plan.teachers) + len(plan.space))
     memory = max(max(teacher.weight_bytes for teacher in teachers), training_memory) + signals
-    return plan, Estimate(tuple(teachers), passes, training, memory)
+    return plan, CostEstimate(tuple(teachers), passes, training, memory)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from muka_fast.errors import ModelError, RecipeError
 from muka_fast.export.onnx_classifier import OnnxClassifier, is_exported
-from muka_fast.inference.predictions import Confidence
+from muka_fast.inference.predictions import Calibration
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def open_classifier(
-    model: str, device: Device = "auto", precision: str | None = None, say: Callable[[str], None] = lambda _: None
+    model: str, device: Device = "auto", precision: str | None = None, log: Callable[[str], None] = lambda _: None
 ) -> OnnxClassifier | Ensemble | Classifier:
     """Load an export without torch, or anything else with it.
 
@@ -27,7 +27,7 @@ def open_classifier(
         model: Folder or hub id.
         device: Where to compute.
         precision: Of an export: which of its graphs.
-        say: Receives what there is to remark about an export.
+        log: Receives what there is to remark about an export.
 
     Raises:
         RecipeError: If a precision is asked for and it is no export.
@@ -36,7 +36,7 @@ def open_classifier(
     if is_exported(model):
         exported = OnnxClassifier(model, precision=precision, device=device)
         if exported.remark:
-            say(exported.remark)
+            log(exported.remark)
         return exported
     if precision is not None:
         raise RecipeError(
@@ -56,15 +56,15 @@ def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:
     Raises:
         ModelError: If a teacher or the encoder is gone or is another one now, or the folder is damaged.
     """
-    from muka_fast.pipeline.run_artifacts import FinishedRun
+    from muka_fast.pipeline.run_artifacts import RunArtifacts
     from muka_fast.selection.ensemble import Ensemble
 
-    run = FinishedRun.read(folder)
+    run = RunArtifacts.read(folder)
     if run.changed or run.model is None:
         raise ModelError(
             f"{run.changed or 'what the pool taught'} is not what this ensemble was made of",
             where=str(folder),
             hint="put the old one back, or amalgamate again",
         )
-    confidence = Confidence(abstain_below=run.recipe.student.abstain_below)
+    confidence = Calibration(abstain_below=run.recipe.student.abstain_below)
     return Ensemble(run.recipe, run.teachers, run.space, run.model, device, confidence)

@@ -19,7 +19,7 @@ from muka_fast.models.checkpoint import read_tokenizer
 from muka_fast.models.student import load_student, resolve_student
 from muka_fast.models.teacher import Teacher, describe_teachers
 from muka_fast.runtime.device import choose_device
-from muka_fast.runtime.distributed import ALONE, Group
+from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import manifest
 from muka_fast.scoring.store import ScoreStore
@@ -64,7 +64,9 @@ class Plan:
         return False
 
 
-def prepare(recipe: Recipe, progress: Progress | None = None, group: Group = ALONE) -> Plan:
+def resolve_recipe(
+    recipe: Recipe, progress: Progress | None = None, group: DistributedContext = SINGLE_PROCESS
+) -> Plan:
     """Find and check teachers, labels, student and texts; nothing is computed or written.
 
     Raises:
@@ -74,7 +76,7 @@ def prepare(recipe: Recipe, progress: Progress | None = None, group: Group = ALO
     recipe = anchor(recipe, Path.cwd())  # one built in Python may hold relative paths
     _require_folders(recipe)
     for remark in recipe.unread():
-        progress.say(remark)
+        progress.log(remark)
     device = choose_device(recipe.device)
     teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
     if recipe.uncertainty.passes:
@@ -82,13 +84,13 @@ def prepare(recipe: Recipe, progress: Progress | None = None, group: Group = ALO
             require_sites(teacher.sites, teacher.checkpoint.where)
     check_settings(recipe.training, group)
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
-    corpus = read_corpus(recipe.data, say=progress.say)
+    corpus = read_corpus(recipe.data, log=progress.log)
     if recipe.data.long_texts == "error":
         for teacher in teachers:
             _refuse_long(corpus, read_tokenizer(teacher.checkpoint), teacher.max_length, f"teacher {teacher.name}")
     test = None
     if recipe.test is not None:
-        test = read_corpus(recipe.test, with_labels=True, distinct=False, say=progress.say)
+        test = read_corpus(recipe.test, with_labels=True, distinct=False, log=progress.log)
         match_labels(space.names, test.labels or (), where=", ".join(recipe.test.texts))
     student = resolve_student(recipe.student)
     if recipe.data.long_texts == "error" and recipe.selection.method != "ensemble":
@@ -119,15 +121,15 @@ def _refuse_long(corpus: Corpus, tokenizer: Any, max_length: int, reader: str) -
         )
 
 
-def tell(plan: Plan, progress: Progress) -> None:
+def log_plan(plan: Plan, progress: Progress) -> None:
     """Print teachers, label union and text counts."""
     corpus, space = plan.corpus, plan.space
     for teacher in plan.teachers:
-        progress.say(
+        progress.log(
             f"teacher {teacher.name}: {len(teacher.labels)} labels, {teacher.architecture}, "
             f"{teacher.parameters / 1e6:.1f} M weights, {teacher.max_length} tokens, {teacher.sites} dropout sites"
         )
-    shared = int((space.owners.sum(0) > 1).sum())
-    progress.say(f"label space: {len(space)} classes, {shared} known to more than one teacher\n{space.table()}")
+    shared = int((space.membership.sum(0) > 1).sum())
+    progress.log(f"label space: {len(space)} classes, {shared} known to more than one teacher\n{space.table()}")
     left_out = f" ({corpus.empty} empty and {corpus.duplicate} repeated left out)" if corpus.read > len(corpus) else ""
-    progress.say(f"texts: {len(corpus)}{left_out}")
+    progress.log(f"texts: {len(corpus)}{left_out}")

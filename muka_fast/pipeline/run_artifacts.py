@@ -15,13 +15,13 @@ from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ModelError
 from muka_fast.models.student import encoder_fingerprint
 from muka_fast.models.teacher import Teacher, describe_teachers
-from muka_fast.pipeline.run_directory import RunFolder
-from muka_fast.selection.mixture import OWNERSHIP, OwnershipModel
+from muka_fast.pipeline.run_directory import RunDirectory
+from muka_fast.selection.mixture import MIXTURE_FILE, TeacherMixture
 
 
-def _told(folder: str | Path, section: str, key: str) -> str | None:
+def _reported(folder: str | Path, section: str, key: str) -> str | None:
     """Return what the recipe of the finished run in a folder says; None if there is no run, or nothing said."""
-    run = RunFolder(folder)
+    run = RunDirectory(folder)
     if not run.record.is_file():
         return None
     try:
@@ -33,7 +33,7 @@ def _told(folder: str | Path, section: str, key: str) -> str | None:
 
 def method_of(folder: str | Path) -> str | None:
     """Return the method of the finished run in a folder; None if there is none."""
-    return _told(folder, "selection", "method")
+    return _reported(folder, "selection", "method")
 
 
 def is_ensemble(folder: str | Path) -> bool:
@@ -43,11 +43,11 @@ def is_ensemble(folder: str | Path) -> bool:
 
 def pair_column_of(folder: str | Path) -> str | None:
     """Return the second column of the texts that a finished run was made from; None if they were single, or no run."""
-    return _told(folder, "data", "pair_column")
+    return _reported(folder, "data", "pair_column")
 
 
 @dataclass(frozen=True)
-class FinishedRun:
+class RunArtifacts:
     """What a run was made of.
 
     Attributes:
@@ -61,17 +61,17 @@ class FinishedRun:
     recipe: Recipe
     teachers: tuple[Teacher, ...]
     space: LabelSpace
-    model: OwnershipModel | None
+    model: TeacherMixture | None
     changed: str
 
     @classmethod
-    def read(cls, folder: str | Path) -> FinishedRun:
+    def read(cls, folder: str | Path) -> RunArtifacts:
         """Read an output folder of ``amalgamate``.
 
         Raises:
             MukaError: If it is damaged, or a teacher is gone.
         """
-        run = RunFolder(folder)
+        run = RunDirectory(folder)
         recipe = read_recipe(run.recipe)
         try:
             record = json.loads(run.record.read_text(encoding="utf-8"))
@@ -82,8 +82,8 @@ class FinishedRun:
             ) from None
         teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
         space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
-        path = run.path / OWNERSHIP
-        model = OwnershipModel.load(path) if path.exists() else None
+        path = run.path / MIXTURE_FILE
+        model = TeacherMixture.load(path) if path.exists() else None
         if model is not None and len(model.teachers) != len(teachers):
             raise ModelError("what the pool taught is of other teachers", where=str(path), hint="amalgamate again")
         return cls(recipe, teachers, space, model, _changed(recipe, teachers, told, record))

@@ -12,9 +12,9 @@ import yaml
 
 from muka_fast.config.recipe import Recipe
 from muka_fast.errors import OutputError
-from muka_fast.runtime.files import write_atomically
-from muka_fast.scoring.store import differences, is_foreign
-from muka_fast.selection.mixture import OWNERSHIP
+from muka_fast.runtime.files import atomic_write
+from muka_fast.scoring.store import differences, is_unrelated_directory
+from muka_fast.selection.mixture import MIXTURE_FILE
 
 # Keys that say where or how fast a run is computed or how it is watched, not what student it gives.
 _INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")
@@ -27,7 +27,7 @@ _OURS = (
         "run.json",
         "README.md",
         "report.html",
-        OWNERSHIP,
+        MIXTURE_FILE,
         "scores",
         "scores-test",
         "checkpoints",
@@ -41,7 +41,7 @@ _OURS = (
 )
 
 
-class RunFolder:
+class RunDirectory:
     """``OUT/``: recipe.yaml (resolved), scores/, checkpoints/ while training, then the student and what is said of it.
 
     ``report_to: tensorboard`` writes into logs/, which stays.
@@ -58,7 +58,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
 
-    def require_usable(
+    def validate(
         self, recipe: Recipe, *, overwrite: bool = False, hint: str = "--overwrite, or another folder"
     ) -> bool:
         """Return whether the folder holds an unfinished run of this recipe; change nothing.
@@ -75,7 +75,11 @@ class RunFolder:
             raise OutputError("the output is a file", where=str(self.path), hint="give a folder")
         self._require_no_inputs(recipe)
         entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        own = {MARKER, "scores-test"} if is_foreign(self.path / "scores") else {MARKER, "scores", "scores-test"}
+        own = (
+            {MARKER, "scores-test"}
+            if is_unrelated_directory(self.path / "scores")
+            else {MARKER, "scores", "scores-test"}
+        )
         foreign = {name for name in entries if not fnmatch.fnmatch(name, ".*.tmp")} - own
         if not self.marker.exists() and foreign:
             raise OutputError(
@@ -119,7 +123,7 @@ class RunFolder:
                     hint="write into a folder of its own",
                 )
 
-    def begin(self, recipe: Recipe, *, overwrite: bool = False, outdated: bool = False) -> bool:
+    def start_or_resume(self, recipe: Recipe, *, overwrite: bool = False, outdated: bool = False) -> bool:
         """Make the folder ready and write the resolved recipe; return whether an unfinished run goes on.
 
         An unfinished run of the same recipe goes on even with ``overwrite``: its result is the same.
@@ -130,9 +134,9 @@ class RunFolder:
             outdated: What the recipe names is no longer what an unfinished run has read: it does not go on.
 
         Raises:
-            OutputError: As :meth:`require_usable`.
+            OutputError: As :meth:`validate`.
         """
-        resumed = self.require_usable(recipe, overwrite=overwrite) and not outdated
+        resumed = self.validate(recipe, overwrite=overwrite) and not outdated
         self.path.mkdir(parents=True, exist_ok=True)
         self.marker.touch()
         if overwrite and not resumed:
@@ -141,7 +145,7 @@ class RunFolder:
             for entry in sorted(self.path.iterdir(), key=lambda entry: order.get(entry.name, 0)):
                 if entry.name != MARKER and any(fnmatch.fnmatch(entry.name, pattern) for pattern in _OURS):
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-        write_atomically(self.recipe, recipe.dump().encode())
+        atomic_write(self.recipe, recipe.dump().encode())
         return resumed
 
     def save_student(self, model: Any, tokenizer: Any) -> None:
@@ -154,10 +158,10 @@ class RunFolder:
             file.replace(self.path / file.name)
         staging.rmdir()
 
-    def finish(self, card: str, page: str, record: dict[str, Any]) -> None:
+    def finalize(self, card: str, page: str, record: dict[str, Any]) -> None:
         """Write card and report and, last, the record that marks the run as finished."""
-        write_atomically(self.path / "README.md", card.encode())
-        write_atomically(self.path / "report.html", page.encode())
+        atomic_write(self.path / "README.md", card.encode())
+        atomic_write(self.path / "report.html", page.encode())
         content = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        write_atomically(self.record, content.encode())
+        atomic_write(self.record, content.encode())
         shutil.rmtree(self.checkpoints, ignore_errors=True)

@@ -11,34 +11,34 @@ import torch
 
 
 @dataclass(frozen=True)
-class Group:
+class DistributedContext:
     """This process among those that share the work.
 
     Attributes:
-        index: Its number, 0 for the one that writes the outputs.
-        count: How many there are.
-        wait: Blocks until all have come as far.
+        rank: Its number, 0 for the one that writes the outputs.
+        world_size: How many there are.
+        barrier: Blocks until all have come as far.
     """
 
-    index: int = 0
-    count: int = 1
-    wait: Callable[[], None] = lambda: None
+    rank: int = 0
+    world_size: int = 1
+    barrier: Callable[[], None] = lambda: None
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process writes the outputs."""
-        return self.index == 0
+        return self.rank == 0
 
 
-ALONE = Group()
+SINGLE_PROCESS = DistributedContext()
 
 
-def join_group(device: torch.device) -> Group:
+def init_distributed(device: torch.device) -> DistributedContext:
     """Join the processes ``accelerate launch`` or ``torchrun`` started, or stand alone."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return ALONE
+        return SINGLE_PROCESS
     from accelerate import PartialState
 
     # One process may score for hours while another waits; the default limit is half an hour.
     state = PartialState(cpu=device.type == "cpu", timeout=timedelta(days=7))
-    return Group(state.process_index, state.num_processes, state.wait_for_everyone)
+    return DistributedContext(state.process_index, state.num_processes, state.wait_for_everyone)

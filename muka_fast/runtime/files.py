@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write a file so that it is either whole or absent."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -9,7 +9,7 @@ import gc
 import torch
 
 
-def release() -> None:
+def free_memory() -> None:
     """Free what nothing refers to any more: objects that refer to each other, and what allocators keep for later."""
     gc.collect()  # a Trainer and its optimiser are a cycle
     if torch.cuda.is_initialized():

@@ -27,7 +27,7 @@ class Progress:
         self.silent = silent
         self.seconds: dict[str, float] = {}
 
-    def say(self, message: str) -> None:
+    def log(self, message: str) -> None:
         """Write one line."""
         if not self.silent:
             self.console.print(message, markup=False)
@@ -58,4 +58,4 @@ class Progress:
                 yield lambda amount: bars.advance(task, amount)
         else:
             yield lambda _: None
-        self.say(f"{name}: {total:,.0f} {unit}, {time.perf_counter() - started:.1f} s")
+        self.log(f"{name}: {total:,.0f} {unit}, {time.perf_counter() - started:.1f} s")

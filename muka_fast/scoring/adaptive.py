@@ -13,9 +13,16 @@ from torch import Tensor
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import Encoded
-from muka_fast.scoring.teacher_pool import LoadedTeacher, Room
-from muka_fast.uncertainty.signals import FirstLook, Signals, entropy, normalised, summarise, trust_and_variance
-from muka_fast.uncertainty.stopping import Audit, Rule
+from muka_fast.scoring.teacher_pool import TeacherPool, TeacherRunner
+from muka_fast.uncertainty.signals import (
+    DeterministicOutput,
+    Signals,
+    entropy,
+    normalised,
+    summarise,
+    trust_and_variance,
+)
+from muka_fast.uncertainty.stopping import Audit, StoppingRule
 
 
 @dataclass(frozen=True)
@@ -30,10 +37,10 @@ class Scored:
 class _Shard:
     """One shard's texts on their way: which of them are still running, and what their passes gave."""
 
-    def __init__(self, part: Corpus, rule: Rule, seed: int, teachers: int) -> None:
+    def __init__(self, part: Corpus, rule: StoppingRule, seed: int, teachers: int) -> None:
         self.part, self.rule = part, rule
         self._encoded: list[Encoded] = []
-        self._looks: list[FirstLook] = []
+        self._looks: list[DeterministicOutput] = []
         self._audited = rule.audited(part.ids, seed)
         self._running = np.arange(len(part))
         self._sampled: list[Tensor | None] = [None] * teachers
@@ -47,7 +54,7 @@ class _Shard:
         """Whether any text is still running."""
         return len(self._running) > 0
 
-    def look(self, loaded: LoadedTeacher, advance: Callable[[float], None]) -> None:
+    def look(self, loaded: TeacherRunner, advance: Callable[[float], None]) -> None:
         """Run one teacher's deterministic pass."""
         encoded = loaded.encode(self.part)
         self._encoded.append(encoded)
@@ -56,9 +63,9 @@ class _Shard:
     def begin(self) -> None:
         """Decide on the first looks which texts need passes."""
         self._look_trust = np.stack([_single_pass_trust(look.logits) for look in self._looks])
-        self._decide(self._look_trust, self.rule.close_at_first(self._look_trust), 0)
+        self._decide(self._look_trust, self.rule.needs_passes(self._look_trust), 0)
 
-    def sample(self, index: int, loaded: LoadedTeacher, numbers: range) -> None:
+    def sample(self, index: int, loaded: TeacherRunner, numbers: range) -> None:
         """Run one teacher's next passes on the texts still running."""
         if self.runs:
             encoded = self._encoded[index].take(self._running)
@@ -66,7 +73,7 @@ class _Shard:
             before = self._sampled[index]
             self._sampled[index] = new if before is None else torch.cat([before, new])
 
-    def judge(self, passes: int) -> None:
+    def update_stopping(self, passes: int) -> None:
         """Decide which texts run on after this many passes."""
         if not self.runs:
             return
@@ -77,7 +84,7 @@ class _Shard:
             if logits is not None
         ]
         trust, error = np.stack([pair[0] for pair in found]), np.stack([pair[1] for pair in found])
-        self._decide(trust, self.rule.open_texts(trust, error), passes)
+        self._decide(trust, self.rule.undecided(trust, error), passes)
 
     def _decide(self, trust: np.ndarray, is_open: np.ndarray, passes: int) -> None:
         running, best = self._running, trust.argmax(0)
@@ -96,7 +103,7 @@ class _Shard:
             return
         rows = self._running[places]
         for index, (look, sampled) in enumerate(zip(self._looks, self._sampled, strict=True)):
-            own = FirstLook(look.logits[torch.from_numpy(rows)], look.features[rows])
+            own = DeterministicOutput(look.logits[torch.from_numpy(rows)], look.features[rows])
             if sampled is None:
                 signals = own.signals()
             else:
@@ -117,9 +124,9 @@ class _Shard:
         return Scored(signals, [encoded.tokens for encoded in self._encoded], audit)
 
 
-def stopping_rule(settings: UncertaintySpec) -> Rule:
+def stopping_rule(settings: UncertaintySpec) -> StoppingRule:
     """Return when adaptive passes stop, as a recipe's ``uncertainty`` section says."""
-    return Rule(settings.min_margin, settings.confidence, settings.passes, settings.audit)
+    return StoppingRule(settings.min_margin, settings.confidence, settings.passes, settings.audit)
 
 
 def _single_pass_trust(logits: Tensor) -> np.ndarray:
@@ -127,7 +134,12 @@ def _single_pass_trust(logits: Tensor) -> np.ndarray:
 
 
 def score_adaptively(
-    room: Room, teachers: int, parts: Sequence[Corpus], rule: Rule, seed: int, advance: Callable[[float], None]
+    room: TeacherPool,
+    teachers: int,
+    parts: Sequence[Corpus],
+    rule: StoppingRule,
+    seed: int,
+    advance: Callable[[float], None],
 ) -> list[Scored]:
     """Score shards of texts, every teacher loaded once a round at most.
 
@@ -153,5 +165,5 @@ def score_adaptively(
             for shard in working:
                 shard.sample(index, room.teacher(index), numbers)
         for shard in working:
-            shard.judge(numbers.stop)
+            shard.update_stopping(numbers.stop)
     return [shard.result() for shard in working]

@@ -25,14 +25,14 @@ from torch import Tensor, nn
 
 from muka_fast.errors import ModelError, MukaError, first_line
 from muka_fast.export.graph import trace
-from muka_fast.export.quantization import LADDER, to_int8
+from muka_fast.export.quantization import SCHEMES, to_int8
 from muka_fast.export.sessions import Session, open_session
 from muka_fast.runtime.environment import versions
 from muka_fast.uncertainty.engine import Engine
 from muka_fast.uncertainty.factory import probe_batch
-from muka_fast.uncertainty.features import classifier_input, shrink
-from muka_fast.uncertainty.packing import Packed
-from muka_fast.uncertainty.signals import FirstLook
+from muka_fast.uncertainty.features import classifier_input, random_projection
+from muka_fast.uncertainty.packing import PackedBatch
+from muka_fast.uncertainty.signals import DeterministicOutput
 
 FORMAT = 1
 """Raised when what the graphs give changes."""
@@ -60,7 +60,7 @@ class ExportedTeacher:
     session: Session
     padding: int
 
-    def __call__(self, batch: Packed) -> tuple[FirstLook, Tensor | None]:
+    def __call__(self, batch: PackedBatch) -> tuple[DeterministicOutput, Tensor | None]:
         """Run a packed batch; also return the hidden state of its rows, (R, width), if the graph gives it."""
         shape = (len(batch), max(batch.lengths))
         real = np.arange(shape[1]) < np.array(batch.lengths)[:, None]
@@ -77,7 +77,7 @@ class ExportedTeacher:
         logits = torch.from_numpy(found["logits"]).to(batch.device)
         read = torch.from_numpy(found["read"]) if "read" in found else logits.new_zeros(len(batch), 0)
         below = torch.from_numpy(found["below"][real]).to(batch.device) if "below" in found else None
-        return FirstLook(logits, shrink(read)), below
+        return DeterministicOutput(logits, random_projection(read)), below
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def _graph(model: Any, name: str, depth: int | None, inputs: tuple[str, ...], wh
         exact = staging / ("fp32.onnx" if int8 else path.name)
         _write(_on_cpu(model), depth, exact, inputs, where)
         if int8:
-            to_int8(exact, staging / path.name, LADDER[1])  # right on CPUs of every generation
+            to_int8(exact, staging / path.name, SCHEMES[1])  # right on CPUs of every generation
             for leftover in staging.glob(f"{exact.name}*"):
                 leftover.unlink()
         try:
@@ -197,7 +197,7 @@ def export_teacher(
             session = open_session(path, device.type, index=device.index or 0)
         exported = ExportedTeacher(session, padding)
         batch = probe_batch(model)
-        expected = engine.first_look(batch).logits
+        expected = engine.deterministic_pass(batch).logits
         difference = float((exported(batch)[0].logits - expected).abs().max() / expected.abs().max().clamp_min(1))
     except (MukaError, MemoryError):
         raise
@@ -220,14 +220,14 @@ def faster(model: Any, engine: Engine, exported: ExportedTeacher) -> tuple[bool,
     """
     batch = probe_batch(model, [_PROBE_LENGTH] * _PROBE_TEXTS)
     ways: dict[str, Callable[[], object]] = {
-        "torch": lambda: engine.first_look(batch),
+        "torch": lambda: engine.deterministic_pass(batch),
         "onnx": lambda: exported(batch),
     }
-    times: dict[str, list[float]] = {way: [] for way in ways}
+    times: dict[str, list[float]] = {scheme: [] for scheme in ways}
     for _ in range(_TURNS):
-        for way, run in ways.items():
+        for scheme, run in ways.items():
             started = time.perf_counter()
             run()
-            times[way].append(time.perf_counter() - started)
-    ours, theirs = (median(times[way][1:]) for way in ("onnx", "torch"))
+            times[scheme].append(time.perf_counter() - started)
+    ours, theirs = (median(times[scheme][1:]) for scheme in ("onnx", "torch"))
     return ours < theirs, f"{1000 * ours:.1f} ms by ONNX Runtime, {1000 * theirs:.1f} ms by PyTorch"

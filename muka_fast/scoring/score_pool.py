@@ -14,11 +14,11 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ScoreStoreError
 from muka_fast.models.teacher import Teacher
-from muka_fast.runtime.distributed import ALONE, Group
+from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.store import ScoreStore, shards, texts_fingerprint
-from muka_fast.scoring.teacher_pool import Room
+from muka_fast.scoring.teacher_pool import TeacherPool
 from muka_fast.uncertainty.signals import Signals
 from muka_fast.uncertainty.stopping import Audit
 
@@ -84,7 +84,7 @@ def score_pool(
     seed: int,
     device: torch.device,
     progress: Progress,
-    group: Group = ALONE,
+    group: DistributedContext = SINGLE_PROCESS,
 ) -> None:
     """Compute what the store lacks, shared by the processes of a group.
 
@@ -92,31 +92,31 @@ def score_pool(
         ModelError: If none of a teacher's dropout sites has an effect, or it gives NaN logits.
     """
     plan = list(enumerate(shards(corpus.ids, settings.shard_size)))
-    room = Room(teachers, settings, seed, device, progress.say)
+    room = TeacherPool(teachers, settings, seed, device, progress.log)
     if settings.runs_adaptively:
         _fill_adaptively(room, plan, teachers, corpus, store, settings, seed, progress, group)
     else:
         _fill_fixed(room, plan, teachers, corpus, store, settings, progress, group)
-    group.wait()
+    group.barrier()
 
 
 def _fill_fixed(
-    room: Room,
+    room: TeacherPool,
     plan: list[tuple[int, np.ndarray]],
     teachers: Sequence[Teacher],
     corpus: Corpus,
     store: ScoreStore,
     settings: UncertaintySpec,
     progress: Progress,
-    group: Group,
+    group: DistributedContext,
 ) -> None:
     missing = [
         [(number, pick) for number, pick in plan if store.read(index, number, corpus.ids[pick]) is None]
         for index in range(len(teachers))
     ]
-    group.wait()  # all see the same shards missing before any is written
+    group.barrier()  # all see the same shards missing before any is written
     for index, teacher in enumerate(teachers):
-        mine = missing[index][group.index :: group.count]
+        mine = missing[index][group.rank :: group.world_size]
         if not mine:
             continue
         loaded = room.teacher(index)
@@ -130,7 +130,7 @@ def _fill_fixed(
 
 
 def _fill_adaptively(
-    room: Room,
+    room: TeacherPool,
     plan: list[tuple[int, np.ndarray]],
     teachers: Sequence[Teacher],
     corpus: Corpus,
@@ -138,7 +138,7 @@ def _fill_adaptively(
     settings: UncertaintySpec,
     seed: int,
     progress: Progress,
-    group: Group,
+    group: DistributedContext,
 ) -> None:
     """Score window by window: which text runs on follows from all teachers' signals for it."""
     indices = range(len(teachers))
@@ -148,8 +148,8 @@ def _fill_adaptively(
         if _read_audit(store, number) is None
         or any(store.read(index, number, corpus.ids[pick]) is None for index in indices)
     ]
-    group.wait()
-    mine = missing[group.index :: group.count]
+    group.barrier()
+    mine = missing[group.rank :: group.world_size]
     size = 1 if room.all_stay else WINDOW
     rule = stopping_rule(settings)
     total = sum(len(pick) for _, pick in mine) * len(teachers)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from muka_fast.errors import ScoreStoreError
-from muka_fast.runtime.files import write_atomically
+from muka_fast.runtime.files import atomic_write
 from muka_fast.uncertainty.signals import Signals
 
 FORMAT = 3
@@ -46,7 +46,7 @@ def differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, 
     return [] if ours == theirs else [(path, ours, theirs)]
 
 
-def is_foreign(folder: Path) -> bool:
+def is_unrelated_directory(folder: Path) -> bool:
     """Return whether a folder holds anything, and no score store."""
     if not folder.is_dir() or (folder / MANIFEST).exists():
         return False
@@ -70,7 +70,7 @@ class ScoreStore:
             return
         manifest = {"format": FORMAT, **manifest}
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+        atomic_write(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
 
     @staticmethod
     def exists_for(
@@ -87,7 +87,7 @@ class ScoreStore:
             ScoreStoreError: If it holds a store of another, the message names the first field; or no store.
         """
         path = folder / MANIFEST
-        if is_foreign(folder):
+        if is_unrelated_directory(folder):
             raise ScoreStoreError(
                 "the folder is not empty and is no score store", where=str(folder), hint="choose another folder"
             )
@@ -129,7 +129,7 @@ class ScoreStore:
         pq.write_table(pa.table(columns), sink, compression="zstd", write_page_checksum=True)
         path = self.path(teacher, shard)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, sink.getvalue().to_pybytes())
+        atomic_write(path, sink.getvalue().to_pybytes())
 
     def read(self, teacher: int, shard: int, ids: np.ndarray) -> Signals | None:
         """Return a shard's signals in the order of ``ids``, or None if it is absent, torn or damaged."""
@@ -153,7 +153,7 @@ class ScoreStore:
 
     def write_note(self, name: str, content: dict[str, Any]) -> None:
         """Keep a small JSON object beside the shards."""
-        write_atomically(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
+        atomic_write(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """Return a note, or None if there is none or it is damaged."""

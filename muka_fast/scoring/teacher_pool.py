@@ -20,8 +20,8 @@ from muka_fast.uncertainty.dropout_masks import mask_key
 from muka_fast.uncertainty.dropout_sites import require_sites
 from muka_fast.uncertainty.engine import Engine
 from muka_fast.uncertainty.factory import build_engine
-from muka_fast.uncertainty.packing import Packed, pack
-from muka_fast.uncertainty.signals import FirstLook, Signals
+from muka_fast.uncertainty.packing import PackedBatch, pack
+from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 
 RESIDENT_BYTES = 2 << 30
 """Teachers that together are no larger than this all stay in memory."""
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class LoadedTeacher:
+class TeacherRunner:
     """A teacher's engine and tokenizer.
 
     Attributes:
@@ -53,7 +53,7 @@ class LoadedTeacher:
     def score(self, part: Corpus, encoded: Encoded, passes: int, advance: Callable[[float], None]) -> Signals:
         """Score texts with a fixed number of passes; rows in the texts' order."""
 
-        def one(batch: Packed) -> Signals:
+        def one(batch: PackedBatch) -> Signals:
             signals = self.engine.score(batch, passes)
             self._require_finite(batch, torch.from_numpy(signals.logits), torch.from_numpy(signals.mean_probabilities))
             advance(len(batch))
@@ -62,23 +62,23 @@ class LoadedTeacher:
         pieces, inverse = self._batches(part, encoded, one, passes)
         return Signals.concatenate(pieces).take(inverse)
 
-    def look(self, part: Corpus, encoded: Encoded, advance: Callable[[float], None]) -> FirstLook:
+    def look(self, part: Corpus, encoded: Encoded, advance: Callable[[float], None]) -> DeterministicOutput:
         """Run the deterministic pass over texts; rows in their order."""
 
-        def one(batch: Packed) -> FirstLook:
-            look = self.engine.first_look(batch)
+        def one(batch: PackedBatch) -> DeterministicOutput:
+            look = self.engine.deterministic_pass(batch)
             self._require_finite(batch, look.logits)
             advance(len(batch))
             return look
 
         pieces, inverse = self._batches(part, encoded, one)
         logits, features = torch.cat([p.logits for p in pieces]), np.concatenate([p.features for p in pieces])
-        return FirstLook(logits[torch.from_numpy(inverse).to(logits.device)].float(), features[inverse])
+        return DeterministicOutput(logits[torch.from_numpy(inverse).to(logits.device)].float(), features[inverse])
 
     def sample(self, part: Corpus, encoded: Encoded, numbers: range) -> Tensor:
         """Run passes over texts; logits (passes, N, C), fp32, texts in their order."""
 
-        def one(batch: Packed) -> Tensor:
+        def one(batch: PackedBatch) -> Tensor:
             logits = self.engine.sample(batch, numbers)
             self._require_finite(batch, logits.movedim(1, 0).flatten(1))
             return logits
@@ -88,7 +88,7 @@ class LoadedTeacher:
         return logits[:, torch.from_numpy(inverse).to(logits.device)].float()
 
     def _batches(
-        self, part: Corpus, encoded: Encoded, run: Callable[[Packed], Result], passes: int = 0
+        self, part: Corpus, encoded: Encoded, run: Callable[[PackedBatch], Result], passes: int = 0
     ) -> tuple[list[Result], np.ndarray]:
         """Run batches; also return where each text's row is in the results put together."""
         picks = token_batches(encoded.lengths, part.ids, self.budget)
@@ -98,7 +98,7 @@ class LoadedTeacher:
         pieces = [run(pack([encoded.rows[i] for i in pick], part.ids[pick], self.device)) for pick in picks]
         return pieces, np.argsort(np.concatenate(picks), kind="stable")
 
-    def _require_finite(self, batch: Packed, *values: Tensor) -> None:
+    def _require_finite(self, batch: PackedBatch, *values: Tensor) -> None:
         finite = torch.stack([value.isfinite().all(1) for value in values]).all(0).cpu().numpy()
         if not finite.all():
             bad = int(batch.ids[np.flatnonzero(~finite)[0]])
@@ -110,12 +110,12 @@ class LoadedTeacher:
             )
 
 
-class Room:
+class TeacherPool:
     """Where teachers are loaded: all stay if together they are small, else one at a time.
 
     Args:
         seed: The run's; with a teacher's fingerprint it names the masks.
-        say: Receives a line about a teacher that has no faster form.
+        log: Receives a line about a teacher that has no faster form.
     """
 
     def __init__(
@@ -124,17 +124,17 @@ class Room:
         settings: UncertaintySpec,
         seed: int,
         device: torch.device,
-        say: Callable[[str], None] = lambda _: None,
+        log: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._teachers, self._settings, self._seed, self._device = teachers, settings, seed, device
-        self._say: Callable[[str], None] = say
-        self._told: set[int] = set()
-        self._loaded: dict[int, LoadedTeacher] = {}
+        self._say: Callable[[str], None] = log
+        self._reported: set[int] = set()
+        self._loaded: dict[int, TeacherRunner] = {}
         size = {"float32": 4, "bfloat16": 2, "float16": 2}
         self._budget = settings.token_budget or TOKEN_BUDGET[device.type]
         self.all_stay = sum(t.parameters * size[t.spec.dtype] for t in teachers) <= RESIDENT_BYTES
 
-    def teacher(self, index: int) -> LoadedTeacher:
+    def teacher(self, index: int) -> TeacherRunner:
         """Return a teacher, loading it if it is not here.
 
         Raises:
@@ -146,7 +146,7 @@ class Room:
             self._loaded[index] = self._load(index)
         return self._loaded[index]
 
-    def _load(self, index: int) -> LoadedTeacher:
+    def _load(self, index: int) -> TeacherRunner:
         teacher, settings = self._teachers[index], self._settings
         model, tokenizer = load_teacher(teacher, self._device)
         engine = build_engine(
@@ -155,15 +155,15 @@ class Room:
             where=f"teacher {teacher.name}",
             scope=settings.scope,
             budget=self._budget,
-            say=(lambda _: None) if index in self._told else self._say,
+            log=(lambda _: None) if index in self._reported else self._say,
         )
         if settings.teacher_form != "torch":
             self._export(index, model, tokenizer, engine)
-        self._told.add(index)
+        self._reported.add(index)
         if settings.passes:
             require_sites(engine.sites, teacher.checkpoint.where)
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        return LoadedTeacher(teacher, engine, tokenizer, self._device, self._budget, weights)
+        return TeacherRunner(teacher, engine, tokenizer, self._device, self._budget, weights)
 
     def _export(self, index: int, model: Any, tokenizer: Any, engine: Engine) -> None:
         """Give an engine a deterministic part that runs in ONNX Runtime, as the settings ask."""
@@ -187,7 +187,7 @@ class Room:
             wins, figures = False, error.what
         else:
             wins, figures = faster(model, engine, exported) if form == "auto" else (True, "")
-        if form == "auto" and index not in self._told:
+        if form == "auto" and index not in self._reported:
             self._say(f"{where}: deterministic part by {'ONNX Runtime' if wins else 'PyTorch'} ({figures})")
         if wins:
             engine.prefix, engine.backend = exported, f"{form if form != 'auto' else 'onnx'} + {engine.backend}"

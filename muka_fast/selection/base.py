@@ -1,4 +1,4 @@
-"""Trust: which teacher to believe for each text, judged over the whole pool, and the student's targets from it.
+"""Selection: which teacher to believe for each text, judged over the whole pool, and the student's targets from it.
 
 A trust score maps one teacher's signals to one number a text, larger for more trust. A method turns the scores of all
 teachers into weights that sum to one over the teachers. None sees a label.
@@ -15,8 +15,8 @@ import torch
 from muka_fast.config.recipe import SelectionSpec
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import RecipeError
-from muka_fast.selection.mixture import Ownership, OwnershipModel, judge_ownership
-from muka_fast.selection.ood_scores import ClassMeans, TeacherView
+from muka_fast.selection.mixture import MixturePosterior, TeacherMixture, fit_mixture
+from muka_fast.selection.ood_scores import MahalanobisModel, TeacherOutputs
 from muka_fast.uncertainty.signals import Signals, entropy, normalised
 
 
@@ -41,13 +41,13 @@ class Pool:
 
 
 @dataclass(frozen=True)
-class Trust:
+class Selection:
     """Verdict on N texts and T teachers.
 
     Attributes:
-        scores: Trust scores, (N, T).
+        scores: Selection scores, (N, T).
         belief: In each teacher, (N, T), rows summing to one.
-        importance: Weight of each text in the student's loss, (N,).
+        sample_weight: Weight of each text in the student's loss, (N,).
         hard: Whether the most trusted teacher alone makes the target.
         ownership: What the pool said, if it was asked.
         model: What the pool taught, for texts outside it.
@@ -55,10 +55,10 @@ class Trust:
 
     scores: np.ndarray
     belief: np.ndarray
-    importance: np.ndarray
+    sample_weight: np.ndarray
     hard: bool = False
-    ownership: Ownership | None = None
-    model: OwnershipModel | None = None
+    ownership: MixturePosterior | None = None
+    model: TeacherMixture | None = None
 
     @property
     def chosen(self) -> np.ndarray:
@@ -139,7 +139,7 @@ def _relative_mahalanobis(signals: Signals) -> np.ndarray:
             hint="use 'energy'",
         )
     background, own = (
-        ClassMeans.fit(features, classes, everyone).nearest(features)
+        MahalanobisModel.fit(features, classes, everyone).nearest(features)
         for classes in (everyone[:, None], _probabilities(signals).double().numpy())
     )
     return background - own
@@ -173,32 +173,32 @@ TRUST_SCORES: dict[str, Callable[[Signals], np.ndarray]] = {
 }
 
 
-def muka(pool: Pool, settings: SelectionSpec) -> Trust:
+def muka(pool: Pool, settings: SelectionSpec) -> Selection:
     """The paper's rule, one text at a time: hard argmax or softmax(score / temperature), margin as importance."""
     scores = np.stack([TRUST_SCORES[settings.trust](signals) for signals in pool.signals], axis=1).astype(np.float64)
     belief = torch.from_numpy(scores / settings.temperature).softmax(-1).numpy()
-    trust = Trust(scores, belief, np.ones(len(scores)), settings.targets == "hard")
+    trust = Selection(scores, belief, np.ones(len(scores)), settings.targets == "hard")
     # Not renormalised, as the authors do it: the effective learning rate shrinks with the mean margin.
-    return replace(trust, importance=trust.margin + 1e-6) if settings.margin_weighting else trust
+    return replace(trust, sample_weight=trust.margin + 1e-6) if settings.margin_weighting else trust
 
 
-def views(pool: Pool) -> list[TeacherView]:
+def views(pool: Pool) -> list[TeacherOutputs]:
     """Return what each teacher says of whose text is whose."""
-    known_by = [tuple(column) for column in pool.space.owners.T.tolist()]
+    known_by = [tuple(column) for column in pool.space.membership.T.tolist()]
     sets = list(dict.fromkeys(known_by))
-    owners = np.array([sets.index(teachers) for teachers in known_by])
+    membership = np.array([sets.index(teachers) for teachers in known_by])
     return [
-        TeacherView(
+        TeacherOutputs(
             probabilities=_probabilities(signals).numpy(),
             energy=signals.mean_energy,
             features=signals.features if signals.features.shape[1] else None,
-            owners=owners[list(columns)],
+            owners=membership[list(columns)],
         )
         for signals, columns in zip(pool.signals, pool.space.columns, strict=True)
     ]
 
 
-def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | None = None) -> Trust:
+def mixture_selection(pool: Pool, settings: SelectionSpec, model: TeacherMixture | None = None) -> Selection:
     """The posterior of :mod:`muka_fast.selection.mixture`: whose text is this, judged over the whole pool.
 
     All texts count alike, those that are nobody's too: a rare class of own texts is easily taken for foreign.
@@ -210,15 +210,15 @@ def pool_ownership(pool: Pool, settings: SelectionSpec, model: OwnershipModel | 
         model: What another pool taught; default: these texts are judged as a pool of their own.
     """
     if model is None:
-        ownership, model = judge_ownership(views(pool), pool.embeddings, pool.ids)
+        ownership, model = fit_mixture(views(pool), pool.embeddings, pool.ids)
     else:
         ownership = model.judge(views(pool), pool.embeddings)
-    if ownership.is_unsure:
+    if ownership.views_disagree:
         paper = settings.model_copy(update={"trust": "predictive-entropy"})
         return replace(muka(pool, paper), ownership=ownership, model=model)
     posterior = ownership.posterior
     alike = np.ones(len(posterior))
-    return Trust(posterior, posterior, alike, settings.targets == "hard", ownership, model)
+    return Selection(posterior, posterior, alike, settings.targets == "hard", ownership, model)
 
 
 BY_POOL = ("pool", "ensemble")
@@ -234,7 +234,7 @@ def shares(pool: Pool, temperature: float = 1.0) -> list[np.ndarray]:
     return [part.numpy() for part in (together / temperature).softmax(-1).split(widths, dim=1)]
 
 
-def judge(pool: Pool, settings: SelectionSpec, model: OwnershipModel | None = None) -> Trust:
+def select_teachers(pool: Pool, settings: SelectionSpec, model: TeacherMixture | None = None) -> Selection:
     """Apply the recipe's method to a pool.
 
     Methods that choose nobody trust a teacher as much as its classes have of the softmax over all logits side by side.
@@ -245,14 +245,14 @@ def judge(pool: Pool, settings: SelectionSpec, model: OwnershipModel | None = No
         model: What another pool taught the methods ``BY_POOL``, if these texts are not to be judged as one.
     """
     if settings.method in BY_POOL:
-        return pool_ownership(pool, settings, model)
+        return mixture_selection(pool, settings, model)
     if settings.method == "muka":
         return muka(pool, settings)
     weights = np.stack([part.sum(1) for part in shares(pool)], axis=1).astype(np.float64)
-    return Trust(weights, weights, np.ones(len(pool)))
+    return Selection(weights, weights, np.ones(len(pool)))
 
 
-def targets(pool: Pool, trust: Trust) -> np.ndarray:
+def targets(pool: Pool, trust: Selection) -> np.ndarray:
     """Mix the teachers' deterministic distributions, padded into the label space, by trust.
 
     Returns:

@@ -12,11 +12,11 @@ from muka_fast.config.recipe import Recipe
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import CorpusError
-from muka_fast.inference.predictions import Confidence, Prediction, read_out
+from muka_fast.inference.predictions import Calibration, Prediction, decode
 from muka_fast.models.teacher import Teacher
-from muka_fast.scoring.teacher_pool import Room
-from muka_fast.selection.base import Pool, judge, targets
-from muka_fast.selection.mixture import OwnershipModel
+from muka_fast.scoring.teacher_pool import TeacherPool
+from muka_fast.selection.base import Pool, select_teachers, targets
+from muka_fast.selection.mixture import TeacherMixture
 from muka_fast.selection.text_embeddings import embed
 
 
@@ -38,9 +38,9 @@ class Ensemble:
     recipe: Recipe
     teachers: tuple[Teacher, ...]
     space: LabelSpace
-    model: OwnershipModel
+    model: TeacherMixture
     device: torch.device
-    confidence: Confidence
+    confidence: Calibration
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -72,11 +72,11 @@ class Ensemble:
         if not len(corpus):
             return np.zeros((0, len(self.space)), dtype=np.float32)
         pool = self._pool(corpus, lambda count: advance(count / len(self.teachers)))
-        return targets(pool, judge(pool, self.recipe.selection, self.model))
+        return targets(pool, select_teachers(pool, self.recipe.selection, self.model))
 
     def _pool(self, corpus: Corpus, advance: Callable[[float], None]) -> Pool:
         settings = self.recipe.uncertainty
-        room, signals = Room(self.teachers, settings, self.recipe.seed, self.device), []
+        room, signals = TeacherPool(self.teachers, settings, self.recipe.seed, self.device), []
         for index in range(len(self.teachers)):
             loaded = room.teacher(index)
             signals.append(loaded.score(corpus, loaded.encode(corpus), settings.passes, advance))
@@ -95,4 +95,4 @@ class Ensemble:
 
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return each text's most likely class, its probability and entropy."""
-        return read_out(self.logits(texts, pairs), self.names, self.confidence)
+        return decode(self.logits(texts, pairs), self.names, self.confidence)

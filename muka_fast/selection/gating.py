@@ -11,7 +11,7 @@ import torch
 
 from muka_fast.runtime.numerics import row_chunks
 from muka_fast.selection.ood_scores import (
-    Scale,
+    Standardizer,
 )
 
 FOLDS = 5
@@ -21,7 +21,7 @@ ITERATIONS = 10
 
 
 @dataclass(frozen=True)
-class GateModel:
+class FittedGate:
     """Fitted gates, one a fold, for vectors that none of them was fitted on.
 
     Attributes:
@@ -29,7 +29,7 @@ class GateModel:
         weights: (FOLDS, D + 1, owners).
     """
 
-    scale: Scale
+    scale: Standardizer
     weights: torch.Tensor
 
     def inputs(self, vectors: Sequence[np.ndarray]) -> torch.Tensor:
@@ -38,7 +38,7 @@ class GateModel:
         result = torch.ones(count, width + 1)
         for block in vectors:
             columns = slice(place, place := place + block.shape[1])
-            scale = Scale(self.scale.mean[columns], self.scale.spread[columns])
+            scale = Standardizer(self.scale.mean[columns], self.scale.spread[columns])
             for rows in row_chunks(count):
                 scaled = 10 * scale.apply(block[rows]) / np.sqrt(width)
                 result[rows, columns] = torch.from_numpy(scaled.astype(np.float32))
@@ -50,7 +50,7 @@ class GateModel:
         return logits.log_softmax(-1).mean(0).log_softmax(-1).numpy()
 
 
-class Gate:
+class GatingNetwork:
     """Multinomial logistic regression from vectors to owners, L2-regularised, warm-started.
 
     Args:
@@ -60,17 +60,17 @@ class Gate:
     """
 
     def __init__(self, vectors: Sequence[np.ndarray], ids: np.ndarray, owners: int) -> None:
-        scales = [Scale.of(block) for block in vectors]
-        scale = Scale(*(np.concatenate([getattr(one, name) for one in scales]) for name in ("mean", "spread")))
-        self.model = GateModel(scale, torch.zeros(FOLDS, len(scale.mean) + 1, owners))
+        scales = [Standardizer.of(block) for block in vectors]
+        scale = Standardizer(*(np.concatenate([getattr(one, name) for one in scales]) for name in ("mean", "spread")))
+        self.model = FittedGate(scale, torch.zeros(FOLDS, len(scale.mean) + 1, owners))
         self.inputs = self.model.inputs(vectors)
         self.folds = (ids % FOLDS).astype(np.int64)
         self.order = np.argsort(ids, kind="stable")
 
-    def anew(self) -> Gate:
+    def reset(self) -> GatingNetwork:
         """Return a gate of the same vectors that knows nothing yet."""
         fresh = copy(self)
-        fresh.model = GateModel(self.model.scale, torch.zeros_like(self.model.weights))
+        fresh.model = FittedGate(self.model.scale, torch.zeros_like(self.model.weights))
         return fresh
 
     def predict(self, targets: np.ndarray) -> np.ndarray:

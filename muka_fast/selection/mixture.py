@@ -1,4 +1,4 @@
-"""Whose text is this? Ownership judged over the whole pool by expectation–maximisation, without a label.
+"""Whose text is this? Judged over the whole pool by expectation–maximisation, without a label.
 
 Every text is taken to belong to a hidden owner: one of the T teachers, several that know its class alike (where label
 sets overlap, each set of teachers that share a class is an owner), or nobody. Two views speak of it. The teachers'
@@ -34,22 +34,28 @@ import numpy as np
 import torch
 
 from muka_fast.errors import ModelError
-from muka_fast.runtime.files import write_atomically
-from muka_fast.selection.gating import FIT_ON, Gate, GateModel
-from muka_fast.selection.ood_scores import Scale, TeacherFit, TeacherView
-from muka_fast.selection.teacher_likelihood import Owners, TeachersView, and_nobody, log_shares, softmax
+from muka_fast.runtime.files import atomic_write
+from muka_fast.selection.gating import FIT_ON, FittedGate, GatingNetwork
+from muka_fast.selection.ood_scores import Standardizer, TeacherDomainModel, TeacherOutputs
+from muka_fast.selection.teacher_likelihood import (
+    LabelGroups,
+    TeacherLikelihoods,
+    append_background,
+    log_mixing_weights,
+    softmax,
+)
 
 ROUNDS_EMBEDDED, ROUNDS_TOGETHER = 6, 6
 """With a gate on the embeddings, and with one on embeddings and features."""
-OWNERSHIP = "ownership.npz"
-"""Name of an :class:`OwnershipModel` beside the student."""
-SLIGHT, MODERATE = 0.2, 0.4
+MIXTURE_FILE = "ownership.npz"
+"""Name of an :class:`TeacherMixture` beside the student."""
+KAPPA_SLIGHT, KAPPA_MODERATE = 0.2, 0.4
 """Cohen's kappa up to which agreement is called slight, and from which on moderate (Landis and Koch 1977)."""
 ONE_SIDED = 1.645
 """Standard errors to a one-sided bound of 95 % confidence."""
 
 
-class Agreement(NamedTuple):
+class KappaEstimate(NamedTuple):
     """How far two labellings agree: 1 if always, 0 if no more than by chance.
 
     Attributes:
@@ -62,7 +68,7 @@ class Agreement(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ownership:
+class MixturePosterior:
     """The verdict on N texts and T teachers.
 
     Attributes:
@@ -76,18 +82,18 @@ class Ownership:
     """
 
     posterior: np.ndarray
-    nobody: np.ndarray
+    background: np.ndarray
     evidence: np.ndarray
     gate: np.ndarray
-    agreement: Agreement | None = None
+    agreement: KappaEstimate | None = None
 
     @property
-    def is_unsure(self) -> bool:
+    def views_disagree(self) -> bool:
         """Whether the two views may agree but slightly."""
-        return self.agreement is not None and self.agreement.bound <= SLIGHT
+        return self.agreement is not None and self.agreement.bound <= KAPPA_SLIGHT
 
 
-def agree(first: np.ndarray, second: np.ndarray) -> Agreement:
+def agree(first: np.ndarray, second: np.ndarray) -> KappaEstimate:
     """Compare two labellings, (N,) each.
 
     The bound is Wilson's for the share of equal labels, chance held fixed. Both are 0 if all texts have one label.
@@ -95,29 +101,29 @@ def agree(first: np.ndarray, second: np.ndarray) -> Agreement:
     labels, count, same = np.union1d(first, second), len(first), float((first == second).mean())
     chance = sum(float((first == label).mean() * (second == label).mean()) for label in labels)
     if chance >= 1:
-        return Agreement(0.0, 0.0)
+        return KappaEstimate(0.0, 0.0)
     square = ONE_SIDED**2 / count
     spread = ONE_SIDED * np.sqrt(same * (1 - same) / count + square / (4 * count))
     least = float((same + square / 2 - spread) / (1 + square))
-    return Agreement((same - chance) / (1 - chance), (least - chance) / (1 - chance))
+    return KappaEstimate((same - chance) / (1 - chance), (least - chance) / (1 - chance))
 
 
 @dataclass(frozen=True)
-class OwnershipModel:
+class TeacherMixture:
     """What a pool has taught of whose text is whose, for texts that were not in it, one by one.
 
     Attributes:
         teachers: Each one's view as fitted last.
         gate: From embedding and features to the owner; None if there was neither.
         shares: Log of the owners' shares of the pool, nobody last, (S + 1,): the prior where there is no gate.
-        agreement: As :class:`Ownership`.
-        members: As :class:`Owners`.
+        agreement: As :class:`MixturePosterior`.
+        members: As :class:`LabelGroups`.
     """
 
-    teachers: tuple[TeacherFit, ...]
-    gate: GateModel | None
+    teachers: tuple[TeacherDomainModel, ...]
+    gate: FittedGate | None
     shares: np.ndarray
-    agreement: Agreement | None
+    agreement: KappaEstimate | None
     members: np.ndarray
 
     def save(self, path: Path) -> None:
@@ -132,10 +138,10 @@ class OwnershipModel:
             arrays |= {"gate.mean": self.gate.scale.mean, "gate.spread": self.gate.scale.spread}
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **arrays)
-        write_atomically(path, content.getvalue())
+        atomic_write(path, content.getvalue())
 
     @classmethod
-    def load(cls, path: Path) -> OwnershipModel:
+    def load(cls, path: Path) -> TeacherMixture:
         """Read what :meth:`save` wrote.
 
         Raises:
@@ -145,15 +151,17 @@ class OwnershipModel:
             with np.load(path, allow_pickle=False) as found:
                 arrays = dict(found)
             shares, members = arrays["shares"], arrays["members"]
-            agreement = Agreement(*map(float, arrays["agreement"])) if "agreement" in arrays else None
+            agreement = KappaEstimate(*map(float, arrays["agreement"])) if "agreement" in arrays else None
             fits = tuple(
-                TeacherFit.of({name: arrays.get(f"teacher-{index}.{name}") for name in TeacherFit.ARRAYS})
+                TeacherDomainModel.of(
+                    {name: arrays.get(f"teacher-{index}.{name}") for name in TeacherDomainModel.ARRAYS}
+                )
                 for index in range(members.shape[1])
             )
             gate = None
             if "gate.weights" in arrays:
-                scale = Scale(arrays["gate.mean"], arrays["gate.spread"])
-                gate = GateModel(scale, torch.from_numpy(arrays["gate.weights"]))
+                scale = Standardizer(arrays["gate.mean"], arrays["gate.spread"])
+                gate = FittedGate(scale, torch.from_numpy(arrays["gate.weights"]))
         except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, BadZipFile, zlib.error):
             raise ModelError(
                 "what the pool taught about whose text is whose cannot be read",
@@ -162,21 +170,21 @@ class OwnershipModel:
             ) from None
         return cls(fits, gate, shares, agreement, members)
 
-    def judge(self, views: Sequence[TeacherView], embeddings: np.ndarray | None) -> Ownership:
-        """Estimate who owns each of N texts; arguments as :func:`judge_ownership`."""
-        owners = Owners(self.members)
+    def judge(self, views: Sequence[TeacherOutputs], embeddings: np.ndarray | None) -> MixturePosterior:
+        """Estimate who owns each of N texts; arguments as :func:`fit_mixture`."""
+        owners = LabelGroups(self.members)
         evidence = np.stack([fit.ratio(view) for fit, view in zip(self.teachers, views, strict=True)], axis=1)
-        ratio = and_nobody(owners.together(evidence, owners.answers(views)))
+        ratio = append_background(owners.together(evidence, owners.answers(views)))
         prior = np.tile(self.shares, (len(ratio), 1))
         if self.gate is not None:
             scaled = [fit.features(view) for fit, view in zip(self.teachers, views, strict=True)]
             prior = self.gate.apply(_known(embeddings, scaled))
-        return _verdict(owners, ratio, prior, self.agreement)
+        return _posterior(owners, ratio, prior, self.agreement)
 
 
-def judge_ownership(
-    views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray
-) -> tuple[Ownership, OwnershipModel]:
+def fit_mixture(
+    views: Sequence[TeacherOutputs], embeddings: np.ndarray | None, ids: np.ndarray
+) -> tuple[MixturePosterior, TeacherMixture]:
     """Estimate who owns each text of a pool.
 
     Args:
@@ -190,64 +198,66 @@ def judge_ownership(
     # Ids are hashes, so the first texts in their order are a random sample.
     sample = np.sort(np.argsort(ids, kind="stable")[:FIT_ON])
     part = None if embeddings is None else embeddings[sample]
-    start, agreement = _best_start([view.take(sample) for view in views], part, ids[sample])
-    told = TeachersView(views)
+    start, agreement = select_initialisation([view.take(sample) for view in views], part, ids[sample])
+    told = TeacherLikelihoods(views)
     posterior, ratio, _ = told.alone(told.starts()[start])
     fitted_to, gate = posterior, None
-    prior = np.tile(log_shares(posterior), (len(ratio), 1))
+    prior = np.tile(log_mixing_weights(posterior), (len(ratio), 1))
     for known, rounds in (
         (_known(embeddings, ()), ROUNDS_EMBEDDED),
         (_known(embeddings, told.features), ROUNDS_TOGETHER),
     ):
         if known:
-            gate = Gate(known, ids, len(told.owners) + 1)
+            gate = GatingNetwork(known, ids, len(told.owners) + 1)
             for _ in range(rounds):
                 fitted_to, prior, ratio = posterior, gate.predict(posterior), told.fit(posterior)[0]
                 posterior = softmax(prior + ratio)
-    fits, fitted = told.fit_for_others(fitted_to, ids), None if gate is None else gate.model
-    model = OwnershipModel(fits, fitted, log_shares(posterior), agreement, told.owners.members)
-    return _verdict(told.owners, ratio, prior, agreement), model
+    fits, fitted = told.fit_out_of_fold(fitted_to, ids), None if gate is None else gate.model
+    model = TeacherMixture(fits, fitted, log_mixing_weights(posterior), agreement, told.owners.members)
+    return _posterior(told.owners, ratio, prior, agreement), model
 
 
 def _known(embeddings: np.ndarray | None, features: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     return [one for one in (embeddings, *features) if one is not None]
 
 
-def _verdict(owners: Owners, ratio: np.ndarray, prior: np.ndarray, agreement: Agreement | None) -> Ownership:
+def _posterior(
+    owners: LabelGroups, ratio: np.ndarray, prior: np.ndarray, agreement: KappaEstimate | None
+) -> MixturePosterior:
     def divided(logits: np.ndarray) -> np.ndarray:
         return softmax(logits[:, :-1]) @ owners.split
 
     evidence, gate = (np.log(np.maximum(divided(view), np.finfo(np.float64).tiny)) for view in (ratio, prior))
-    return Ownership(divided(prior + ratio), softmax(prior + ratio)[:, -1], evidence, gate, agreement)
+    return MixturePosterior(divided(prior + ratio), softmax(prior + ratio)[:, -1], evidence, gate, agreement)
 
 
-class _Tried(NamedTuple):
+class _Candidate(NamedTuple):
     number: int
     likelihood: float
-    agreement: Agreement | None
+    agreement: KappaEstimate | None
 
     @property
     def bound(self) -> float:
         return np.inf if self.agreement is None else self.agreement.bound
 
 
-def _best_start(
-    views: Sequence[TeacherView], embeddings: np.ndarray | None, ids: np.ndarray
-) -> tuple[int, Agreement | None]:
+def select_initialisation(
+    views: Sequence[TeacherOutputs], embeddings: np.ndarray | None, ids: np.ndarray
+) -> tuple[int, KappaEstimate | None]:
     """Return the most likely start's index, and how far a gate on the embeddings agrees with what it leads to."""
-    told = TeachersView(views)
+    told = TeacherLikelihoods(views)
     gate = None
     if embeddings is not None or any(one is not None for one in told.features):
         known = [embeddings] if embeddings is not None else _known(None, told.features)
-        gate = Gate(known, ids, len(told.owners) + 1)
+        gate = GatingNetwork(known, ids, len(told.owners) + 1)
     tried = []
     for number, start in enumerate(told.starts()):
         found, ratio, gain = told.alone(start)
-        prior = log_shares(found)[None] if gate is None else gate.anew().predict(found)
+        prior = log_mixing_weights(found)[None] if gate is None else gate.reset().predict(found)
         likelihood = float((np.logaddexp.reduce(prior + ratio, axis=1) + gain).mean())
         agreement = None if embeddings is None else agree(prior[:, :-1].argmax(1), found[:, :-1].argmax(1))
-        tried.append(_Tried(number, likelihood, agreement))
+        tried.append(_Candidate(number, likelihood, agreement))
     best = max(tried, key=lambda one: one.likelihood)
-    if best.bound <= SLIGHT:
-        best = max((one for one in tried if one.bound > MODERATE), key=lambda one: one.likelihood, default=best)
+    if best.bound <= KAPPA_SLIGHT:
+        best = max((one for one in tried if one.bound > KAPPA_MODERATE), key=lambda one: one.likelihood, default=best)
     return best.number, best.agreement

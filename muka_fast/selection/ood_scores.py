@@ -16,7 +16,7 @@ LEAST_ENTROPY = 1e-4
 
 
 @dataclass(frozen=True)
-class TeacherView:
+class TeacherOutputs:
     """What one teacher says of N texts.
 
     Attributes:
@@ -31,14 +31,14 @@ class TeacherView:
     features: np.ndarray | None
     owners: np.ndarray | None = None
 
-    def take(self, indices: np.ndarray) -> TeacherView:
+    def take(self, indices: np.ndarray) -> TeacherOutputs:
         """Return the texts at ``indices``."""
         features = None if self.features is None else self.features[indices]
         return replace(self, probabilities=self.probabilities[indices], energy=self.energy[indices], features=features)
 
 
 @dataclass(frozen=True)
-class Scale:
+class Standardizer:
     """Mean and spread of columns, of the texts they were taken from.
 
     Attributes:
@@ -50,7 +50,7 @@ class Scale:
     spread: np.ndarray
 
     @classmethod
-    def of(cls, values: np.ndarray) -> Scale:
+    def of(cls, values: np.ndarray) -> Standardizer:
         """Measure the columns of (N, D) values, or (N,) of them; in parts, so that a pool is not copied."""
         mean = values.mean(0, dtype=np.float64)
         squares = sum(((values[rows] - mean) ** 2).sum(0) for rows in row_chunks(len(values)))
@@ -62,7 +62,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class ClassMeans:
+class MahalanobisModel:
     """Where a teacher's classes lie among its features.
 
     Attributes:
@@ -74,7 +74,7 @@ class ClassMeans:
     centres: np.ndarray
 
     @classmethod
-    def fit(cls, features: np.ndarray, probabilities: np.ndarray, weight: np.ndarray) -> ClassMeans:
+    def fit(cls, features: np.ndarray, probabilities: np.ndarray, weight: np.ndarray) -> MahalanobisModel:
         """Take means and the common within-class covariance, shrunk towards a multiple of the identity.
 
         Args:
@@ -102,7 +102,7 @@ class ClassMeans:
 
 
 @dataclass(frozen=True)
-class TwoNormals:
+class DomainLDA:
     """Own and foreign texts of one teacher, each normally distributed, with a common covariance.
 
     Numbers that are not larger for own texts say nothing: their slope is zero.
@@ -116,7 +116,7 @@ class TwoNormals:
     middle: np.ndarray
 
     @classmethod
-    def fit(cls, evidence: np.ndarray, weight: np.ndarray) -> tuple[TwoNormals, np.ndarray]:
+    def fit(cls, evidence: np.ndarray, weight: np.ndarray) -> tuple[DomainLDA, np.ndarray]:
         """Fit both, and measure what that gains.
 
         Args:
@@ -152,7 +152,7 @@ def _log_normal(deviations: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class TeacherFit:
+class TeacherDomainModel:
     """One teacher's view, fitted to a belief: turns what it says of any text into a log-likelihood ratio.
 
     Attributes:
@@ -168,53 +168,55 @@ class TeacherFit:
         "whiten", "centres", "background_whiten", "background_centres",
     )  # fmt: skip
 
-    scale: Scale | None
-    classes: ClassMeans | None
-    background: ClassMeans | None
-    sureness: bool
-    normals: TwoNormals
+    scale: Standardizer | None
+    classes: MahalanobisModel | None
+    background: MahalanobisModel | None
+    neg_log_entropy: bool
+    normals: DomainLDA
 
-    def features(self, view: TeacherView) -> np.ndarray | None:
+    def features(self, view: TeacherOutputs) -> np.ndarray | None:
         """Return scaled features of N texts, (N, F)."""
         return None if self.scale is None or view.features is None else self.scale.apply(view.features)
 
-    def ratio(self, view: TeacherView) -> np.ndarray:
+    def ratio(self, view: TeacherOutputs) -> np.ndarray:
         """Return λ of N texts, (N,)."""
-        said = numbers(view, self.features(view), self.classes, self.background, sureness=self.sureness)
+        said = numbers(view, self.features(view), self.classes, self.background, neg_log_entropy=self.neg_log_entropy)
         return self.normals.ratio(said)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the fit as arrays by the names of ``ARRAYS``."""
-        found = vars(self.normals) | {"sureness": np.array(self.sureness)} | (vars(self.scale) if self.scale else {})
+        found = (
+            vars(self.normals) | {"sureness": np.array(self.neg_log_entropy)} | (vars(self.scale) if self.scale else {})
+        )
         found |= vars(self.classes) if self.classes else {}
         behind = vars(self.background) if self.background else {}
         return found | {f"background_{name}": value for name, value in behind.items()}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, np.ndarray | None]) -> TeacherFit:
+    def of(cls, arrays: Mapping[str, np.ndarray | None]) -> TeacherDomainModel:
         """Return the fit that :meth:`arrays` describes; None for what it lacks.
 
         Raises:
             ValueError: If something is missing.
         """
-        slope, middle, sureness, mean, spread, *means = (arrays[name] for name in cls.ARRAYS)
-        if slope is None or middle is None or sureness is None:
+        slope, middle, neg_log_entropy, mean, spread, *means = (arrays[name] for name in cls.ARRAYS)
+        if slope is None or middle is None or neg_log_entropy is None:
             raise ValueError("a teacher's fit is incomplete")
-        scale = None if mean is None or spread is None else Scale(mean, spread)
+        scale = None if mean is None or spread is None else Standardizer(mean, spread)
         classes, background = (
-            None if whiten is None or centres is None else ClassMeans(whiten, centres)
+            None if whiten is None or centres is None else MahalanobisModel(whiten, centres)
             for whiten, centres in (means[:2], means[2:])
         )
-        return cls(scale, classes, background, bool(sureness), TwoNormals(slope, middle))
+        return cls(scale, classes, background, bool(neg_log_entropy), DomainLDA(slope, middle))
 
 
 def numbers(
-    view: TeacherView,
+    view: TeacherOutputs,
     features: np.ndarray | None,
-    classes: ClassMeans | None,
-    background: ClassMeans | None,
+    classes: MahalanobisModel | None,
+    background: MahalanobisModel | None,
     *,
-    sureness: bool,
+    neg_log_entropy: bool,
 ) -> np.ndarray:
     """Return what a teacher's ratio is of, (N, M).
 
@@ -222,7 +224,7 @@ def numbers(
     the distance to the nearest class, plus that of the distance to the background if there is one (Ren et al. 2021).
     """
     columns = [view.energy.astype(np.float64)]
-    if sureness:
+    if neg_log_entropy:
         p = view.probabilities.astype(np.float64)
         entropy = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(1)
         columns.append(-np.log(np.maximum(entropy, LEAST_ENTROPY)))

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muka_fast.kernels.layout import Drop, Layout
+from muka_fast.kernels.layout import DropoutSpec, PackedLayout
 from muka_fast.kernels.philox import LANES, PhiloxLanes, row_blocks
-from muka_fast.uncertainty.packing import Packed
+from muka_fast.uncertainty.packing import PackedBatch
 
 
 @dataclass(frozen=True)
-class Draw:
+class PassContext:
     """The passes a packed batch is run through: ``numbers`` with dropout, or one deterministic pass if it is None."""
 
-    batch: Packed
+    batch: PackedBatch
     numbers: range | None
     key: int
 
@@ -36,11 +36,11 @@ class Draw:
         return 0 if self.numbers is None else self.numbers.start
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> PackedLayout:
         """The batch as kernels take it."""
         return self.batch.layout(self.key)
 
-    def live(self, site: Drop | None) -> bool:
+    def live(self, site: DropoutSpec | None) -> bool:
         """Whether a site drops anything in these passes."""
         return self.numbers is not None and site is not None and site.threshold > 0
 
@@ -57,7 +57,7 @@ def _lanes(key: int, thread: int) -> PhiloxLanes:
     return PhiloxLanes(key)
 
 
-def _keep(draw: Draw, site: Drop, blocks: Sequence[int]) -> np.ndarray:
+def _keep(draw: PassContext, site: DropoutSpec, blocks: Sequence[int]) -> np.ndarray:
     """Return the decisions of every pass and text, (passes, sum of ``blocks`` · 16), 1 for keep, uint8."""
     assert draw.numbers is not None
     ids, limit = draw.batch.ids.tolist(), np.uint16(site.threshold)
@@ -69,26 +69,26 @@ def _keep(draw: Draw, site: Drop, blocks: Sequence[int]) -> np.ndarray:
     return keep.view(np.uint8)
 
 
-def keep_rows(draw: Draw, site: Drop, width: int, *, firsts: bool = False) -> Tensor:
+def keep_rows(draw: PassContext, site: DropoutSpec, width: int, *, cls_rows: bool = False) -> Tensor:
     """Return the decisions on hidden states, (passes · rows, width), uint8; rows of first tokens only if ``firsts``."""
     blocks = row_blocks(width)
-    lengths = [1] * len(draw.batch) if firsts else draw.batch.lengths
+    lengths = [1] * len(draw.batch) if cls_rows else draw.batch.lengths
     keep = _keep(draw, site, [length * blocks for length in lengths])
     return torch.from_numpy(keep.reshape(-1, blocks * LANES)[:, :width])
 
 
-def keep_attention(draw: Draw, site: Drop, heads: int, *, firsts: bool = False) -> list[Tensor]:
+def keep_attention(draw: PassContext, site: DropoutSpec, heads: int, *, cls_rows: bool = False) -> list[Tensor]:
     """Return the decisions on attention probabilities, one tensor a segment of the batch.
 
     Returns:
         Shape (passes, texts, heads, queries, keys), uint8; one query if ``firsts``.
     """
     lengths = draw.batch.lengths
-    blocks = [(1 if firsts else length) * heads * row_blocks(length) for length in lengths]
+    blocks = [(1 if cls_rows else length) * heads * row_blocks(length) for length in lengths]
     keep = _keep(draw, site, blocks)
     found, start = [], 0
     for segment in draw.batch.segments:
-        length, queries = segment.length, 1 if firsts else segment.length
+        length, queries = segment.length, 1 if cls_rows else segment.length
         stop = start + segment.count * queries * heads * row_blocks(length) * LANES
         shape = (draw.count, segment.count, queries, heads, row_blocks(length) * LANES)
         part = torch.from_numpy(keep[:, start:stop].reshape(shape))

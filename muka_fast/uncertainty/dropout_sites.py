@@ -39,7 +39,7 @@ class DropoutSite:
 
     @property
     def p(self) -> float:
-        """Drop probability."""
+        """Dropout probability."""
         return float(getattr(self.module, self.attribute))
 
     @p.setter

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from muka_fast.kernels.layout import Drop
-from muka_fast.uncertainty.packing import Packed
+from muka_fast.kernels.layout import DropoutSpec
+from muka_fast.uncertainty.packing import PackedBatch
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Attention:
     qkv: Linear
     out: Linear
     heads: int
-    site: Drop
-    out_site: Drop | None
+    site: DropoutSpec
+    out_site: DropoutSpec | None
     bias: Callable[[int], Tensor] | None = None
     rotary: tuple[Tensor, Tensor] | None = None
     window: int | None = None
@@ -97,7 +97,7 @@ class Layer:
     up: Linear
     down: Linear
     activation: Callable[[Tensor], Tensor]
-    site: Drop
+    site: DropoutSpec
     norm: Norm
     pre_norm: bool = False
     gated: bool = False
@@ -107,11 +107,11 @@ class Layer:
 class Head:
     """What follows the pooled row: [dropout] → dense → activation → [norm] → dropout → classifier."""
 
-    in_site: Drop | None
+    in_site: DropoutSpec | None
     dense: Linear
     activation: Callable[[Tensor], Tensor]
     norm: Norm | None
-    site: Drop
+    site: DropoutSpec
     classifier: Linear
 
 
@@ -124,9 +124,9 @@ class Encoder:
         reads_first: The head reads each text's first row; else the mean of all its rows.
     """
 
-    embed: Callable[[Packed], Tensor]
+    embed: Callable[[PackedBatch], Tensor]
     embedding_norm: Norm
-    embedding_site: Drop
+    embedding_site: DropoutSpec
     projection: Linear | None
     layers: tuple[Layer, ...]
     final_norm: Norm | None
@@ -134,9 +134,9 @@ class Encoder:
     head: Head
 
     @property
-    def sites(self) -> tuple[Drop, ...]:
+    def sites(self) -> tuple[DropoutSpec, ...]:
         """Every dropout site, in order."""
-        found: list[Drop | None] = [self.embedding_site]
+        found: list[DropoutSpec | None] = [self.embedding_site]
         for layer in self.layers:
             found += [layer.attention.site, layer.attention.out_site, layer.site]
         found += [self.head.in_site, self.head.site]
@@ -162,14 +162,14 @@ class _Sites:
     def __init__(self) -> None:
         self._numbers = count()
 
-    def __call__(self, dropout: nn.Dropout | float) -> Drop:
-        return Drop(next(self._numbers), float(dropout if isinstance(dropout, float) else dropout.p))
+    def __call__(self, dropout: nn.Dropout | float) -> DropoutSpec:
+        return DropoutSpec(next(self._numbers), float(dropout if isinstance(dropout, float) else dropout.p))
 
 
-def _embed(embeddings: Any, start: int | None = None) -> Callable[[Packed], Tensor]:
+def _embed(embeddings: Any, start: int | None = None) -> Callable[[PackedBatch], Tensor]:
     """Words, positions and, where there are, token types. ``start``: the padding index positions count on from."""
 
-    def embed(batch: Packed) -> Tensor:
+    def embed(batch: PackedBatch) -> Tensor:
         ids = batch.inputs["input_ids"]
         total = embeddings.word_embeddings(ids)
         types = getattr(embeddings, "token_type_embeddings", None)
@@ -195,7 +195,7 @@ def _post_norm_layer(layer: Any, heads: int, site: _Sites) -> Layer:
     )  # fmt: skip
 
 
-def _layered(base: Any, embed: Callable[[Packed], Tensor], site: _Sites) -> dict[str, Any]:
+def _layered(base: Any, embed: Callable[[PackedBatch], Tensor], site: _Sites) -> dict[str, Any]:
     """What BERT, RoBERTa and ELECTRA have in common, up to the head."""
     embedding_site, projection = site(base.embeddings.dropout), getattr(base, "embeddings_project", None)
     return {

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from muka_fast.uncertainty.packing import Packed
-from muka_fast.uncertainty.signals import FirstLook, Signals, summarise
+from muka_fast.uncertainty.packing import PackedBatch
+from muka_fast.uncertainty.signals import DeterministicOutput, Signals, summarise
 
 
 class Engine(ABC):
@@ -27,20 +27,20 @@ class Engine(ABC):
     backend: str
     sites: int
     depth: int | None = None
-    prefix: Callable[[Packed], tuple[FirstLook, Tensor | None]] | None = None
+    prefix: Callable[[PackedBatch], tuple[DeterministicOutput, Tensor | None]] | None = None
 
     @abstractmethod
-    def first_look(self, batch: Packed) -> FirstLook:
+    def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:
         """Run the deterministic pass."""
 
     @abstractmethod
-    def sample(self, batch: Packed, numbers: range) -> Tensor:
+    def sample(self, batch: PackedBatch, numbers: range) -> Tensor:
         """Run the passes of these numbers; logits (passes, B, C). Pass n is the same whatever else is asked for."""
 
     @torch.inference_mode()
-    def score(self, batch: Packed, passes: int) -> Signals:
+    def score(self, batch: PackedBatch, passes: int) -> Signals:
         """Run the deterministic pass and passes 0 … ``passes`` − 1; with 0 the deterministic one stands in."""
-        look = self.first_look(batch)
+        look = self.deterministic_pass(batch)
         if not passes:
             return look.signals()
         return summarise(look.logits, self.sample(batch, range(passes)), look.features)

@@ -71,7 +71,7 @@ def _projection(width: int, device: torch.device) -> Tensor:
     return torch.from_numpy(matrix.astype(np.float32)).to(device)
 
 
-def shrink(features: Tensor) -> np.ndarray:
+def random_projection(features: Tensor) -> np.ndarray:
     """Project (N, D) features to at most 64 dimensions by a fixed Gaussian matrix.
 
     Distances survive within some per cent (Johnson–Lindenstrauss), and the store stays small.

@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from muka_fast.data.batching import TOKEN_BUDGET
-from muka_fast.kernels.layout import Drop
-from muka_fast.uncertainty.dropout_masks import Draw
+from muka_fast.kernels.layout import DropoutSpec
+from muka_fast.uncertainty.dropout_masks import PassContext
 from muka_fast.uncertainty.encoders import Encoder, Layer
 from muka_fast.uncertainty.engine import Engine
-from muka_fast.uncertainty.features import shrink
-from muka_fast.uncertainty.packing import Packed
-from muka_fast.uncertainty.signals import FirstLook, Signals
+from muka_fast.uncertainty.features import random_projection
+from muka_fast.uncertainty.packing import PackedBatch
+from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 from muka_fast.uncertainty.torch_ops import TorchOperations, classifier_input
 
 SCOPES = re.compile(r"full|tail|head|last-[1-9]\d*")
 
 
-class ScopedEngine(Engine):
+class PackedEngine(Engine):
     """Runs an encoder with the dropout sites of a scope live.
 
     Args:
@@ -66,7 +66,7 @@ class ScopedEngine(Engine):
             return max(0, layers - int(scope.removeprefix("last-")))
         return {"full": 0, "tail": layers - 1, "head": layers}[scope]
 
-    def _live_sites(self) -> list[Drop]:
+    def _live_sites(self) -> list[DropoutSpec]:
         if self.scope == "full":
             return list(self._encoder.sites)
         found = []
@@ -77,31 +77,31 @@ class ScopedEngine(Engine):
 
     # What the passes share, and what each of them adds.
 
-    def _below(self, batch: Packed) -> Any:
+    def _below(self, batch: PackedBatch) -> Any:
         """Compute what lies below the scope: what every pass starts from."""
         if self.scope == "full":
             return self._encoder.embed(batch)
         if self.prefix is not None:
             return self._from_prefix(self.prefix(batch)[1], batch)
-        draw = Draw(batch, None, self._key)
+        draw = PassContext(batch, None, self._key)
         x = self._layers(self._embedded(self._encoder.embed(batch), draw), 0, self._stochastic, draw)
         if self.scope == "tail":
             return self._project_first(self._encoder.layers[-1], x, draw)
         return self._pooled(x, draw) if self.scope == "head" else x
 
-    def _from_prefix(self, hidden: Tensor | None, batch: Packed) -> Any:
+    def _from_prefix(self, hidden: Tensor | None, batch: PackedBatch) -> Any:
         """Return what every pass starts from, given the hidden state that another form computed, (R, width)."""
         if self.scope == "full":
             return self._encoder.embed(batch)
         assert hidden is not None
-        draw = Draw(batch, None, self._key)
+        draw = PassContext(batch, None, self._key)
         if self.scope == "tail":
             return self._project_first(self._encoder.layers[-1], hidden, draw)
         if self.scope == "head":
-            return hidden[batch.firsts] if self._encoder.reads_first else self._means(hidden, draw)
+            return hidden[batch.cls_rows] if self._encoder.reads_first else self._means(hidden, draw)
         return hidden
 
-    def _start(self, batch: Packed) -> tuple[FirstLook, Any]:
+    def _start(self, batch: PackedBatch) -> tuple[DeterministicOutput, Any]:
         """Return the first look, and what every pass starts from."""
         if self.prefix is None:
             shared = self._below(batch)
@@ -109,35 +109,35 @@ class ScopedEngine(Engine):
         look, hidden = self.prefix(batch)
         return look, self._from_prefix(hidden, batch)
 
-    def _above(self, shared: Any, draw: Draw) -> Tensor:
+    def _above(self, shared: Any, draw: PassContext) -> Tensor:
         """Run passes on from what they share; the rows that the head reads, (passes · B, width)."""
         layers = len(self._encoder.layers)
         if self.scope == "tail":
-            query, key_value, firsts = shared
-            return self._final(self._after_attention(self._encoder.layers[-1], query, key_value, firsts, draw))
+            query, key_value, cls_rows = shared
+            return self._final(self._after_attention(self._encoder.layers[-1], query, key_value, cls_rows, draw))
         x = self._embedded(shared, draw) if self.scope == "full" else shared.repeat(draw.count, 1)
         return self._pooled(self._layers(x, self._stochastic, layers, draw), draw)
 
-    def _read(self, shared: Any, batch: Packed, numbers: range | None) -> Tensor:
+    def _read(self, shared: Any, batch: PackedBatch, numbers: range | None) -> Tensor:
         """Return what the head reads in these passes, as many at once as the budget allows."""
         if self.scope == "head":
             return shared
         if numbers is None:
-            return self._above(shared, Draw(batch, None, self._key))
+            return self._above(shared, PassContext(batch, None, self._key))
         at_once = max(1, self._budget // batch.rows)
         parts = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
-        return torch.cat([self._above(shared, Draw(batch, part, self._key)) for part in parts])
+        return torch.cat([self._above(shared, PassContext(batch, part, self._key)) for part in parts])
 
-    def _look(self, shared: Any, batch: Packed) -> FirstLook:
+    def _look(self, shared: Any, batch: PackedBatch) -> DeterministicOutput:
         read = classifier_input(self._read(shared, batch, None), self._encoder.head)
-        return FirstLook(self._encoder.head.classifier.in_fp32(read), shrink(read))
+        return DeterministicOutput(self._encoder.head.classifier.in_fp32(read), random_projection(read))
 
-    def _embedded(self, embeddings: Tensor, draw: Draw) -> Tensor:
+    def _embedded(self, embeddings: Tensor, draw: PassContext) -> Tensor:
         encoder = self._encoder
         x = self._operations.expand(embeddings, encoder.embedding_norm, encoder.embedding_site, draw)
         return x if encoder.projection is None else encoder.projection(x)
 
-    def _layers(self, x: Tensor, start: int, stop: int, draw: Draw) -> Tensor:
+    def _layers(self, x: Tensor, start: int, stop: int, draw: PassContext) -> Tensor:
         """Run layers ``start`` … ``stop`` − 1; after the encoder's last one only the rows that are read are left."""
         for layer in self._encoder.layers[start:stop]:
             if self._encoder.reads_first and layer is self._encoder.layers[-1]:
@@ -146,7 +146,7 @@ class ScopedEngine(Engine):
                 x = self._layer(layer, x, draw)
         return x
 
-    def _layer(self, layer: Layer, x: Tensor, draw: Draw) -> Tensor:
+    def _layer(self, layer: Layer, x: Tensor, draw: PassContext) -> Tensor:
         attention = layer.attention
         qkv = attention.qkv(_normed(layer, x))
         if attention.rotary is not None:
@@ -154,14 +154,14 @@ class ScopedEngine(Engine):
             positions = draw.batch.positions.repeat(draw.count)
             rotated = _rotate(heads[:, :2], attention.rotary, positions)
             qkv = torch.cat([rotated, heads[:, 2:]], dim=1).view(qkv.shape)
-        return self._feed_forward(layer, self._operations.attention(qkv, attention, draw), x, draw, firsts=False)
+        return self._feed_forward(layer, self._operations.attention(qkv, attention, draw), x, draw, cls_rows=False)
 
-    def _project_first(self, layer: Layer, x: Tensor, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    def _project_first(self, layer: Layer, x: Tensor, draw: PassContext) -> tuple[Tensor, Tensor, Tensor]:
         """Return a layer's query of each text's first row, keys and values of all rows, and the first rows."""
         attention = layer.attention
         rows = draw.batch.rows
-        firsts = x.view(-1, rows, x.shape[-1])[:, draw.batch.firsts].reshape(-1, x.shape[-1])
-        query = attention.qkv.rows(None, attention.width)(_normed(layer, firsts))
+        cls_rows = x.view(-1, rows, x.shape[-1])[:, draw.batch.cls_rows].reshape(-1, x.shape[-1])
+        query = attention.qkv.rows(None, attention.width)(_normed(layer, cls_rows))
         key_value = attention.qkv.rows(attention.width, None)(_normed(layer, x))
         if attention.rotary is not None:
             size = attention.width // attention.heads
@@ -169,59 +169,63 @@ class ScopedEngine(Engine):
             key = _rotate(both[:, :1], attention.rotary, draw.batch.positions.repeat(len(x) // rows))
             key_value = torch.cat([key, both[:, 1:]], dim=1).view(key_value.shape)
             # The first position's angle is 0: the query stays as it is.
-        return query, key_value, firsts
+        return query, key_value, cls_rows
 
-    def _after_attention(self, layer: Layer, query: Tensor, key_value: Tensor, firsts: Tensor, draw: Draw) -> Tensor:
+    def _after_attention(
+        self, layer: Layer, query: Tensor, key_value: Tensor, cls_rows: Tensor, draw: PassContext
+    ) -> Tensor:
         context = self._operations.first_attention(query, key_value, layer.attention, draw)
-        return self._feed_forward(layer, context, firsts, draw, firsts=True)
+        return self._feed_forward(layer, context, cls_rows, draw, cls_rows=True)
 
-    def _feed_forward(self, layer: Layer, context: Tensor, residual: Tensor, draw: Draw, *, firsts: bool) -> Tensor:
+    def _feed_forward(
+        self, layer: Layer, context: Tensor, residual: Tensor, draw: PassContext, *, cls_rows: bool
+    ) -> Tensor:
         """Everything of a layer behind its attention."""
         operations, attention = self._operations, layer.attention
         x = attention.out(context)
         if not layer.pre_norm:
-            x = operations.residual_norm(x, residual, layer.attention_norm, attention.out_site, draw, firsts=firsts)
+            x = operations.residual_norm(x, residual, layer.attention_norm, attention.out_site, draw, cls_rows=cls_rows)
             y = layer.down(operations.up(x, layer.up, layer.activation))
-            return operations.residual_norm(y, x, layer.norm, layer.site, draw, firsts=firsts)
-        x = operations.residual_norm(x, residual, None, attention.out_site, draw, firsts=firsts)
+            return operations.residual_norm(y, x, layer.norm, layer.site, draw, cls_rows=cls_rows)
+        x = operations.residual_norm(x, residual, None, attention.out_site, draw, cls_rows=cls_rows)
         value, gate = layer.up(layer.norm(x)).chunk(2, dim=-1)
-        y = layer.down(operations.drop(layer.activation(value) * gate, layer.site, draw, firsts=firsts))
-        return operations.residual_norm(y, x, None, None, draw, firsts=firsts)
+        y = layer.down(operations.drop(layer.activation(value) * gate, layer.site, draw, cls_rows=cls_rows))
+        return operations.residual_norm(y, x, None, None, draw, cls_rows=cls_rows)
 
     def _final(self, x: Tensor) -> Tensor:
         return x if self._encoder.final_norm is None else self._encoder.final_norm(x)
 
-    def _pooled(self, x: Tensor, draw: Draw) -> Tensor:
+    def _pooled(self, x: Tensor, draw: PassContext) -> Tensor:
         x = self._final(x)
         return x if self._encoder.reads_first else self._means(x, draw)
 
     @staticmethod
-    def _means(x: Tensor, draw: Draw) -> Tensor:
+    def _means(x: Tensor, draw: PassContext) -> Tensor:
         x = x.view(-1, draw.batch.rows, x.shape[-1])
         means = [x[:, s.rows].reshape(len(x), s.count, s.length, -1).mean(2) for s in draw.batch.segments]
         return torch.cat(means, dim=1).flatten(0, 1)
 
     @torch.inference_mode()
-    def first_look(self, batch: Packed) -> FirstLook:
+    def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:
         """Run the deterministic pass."""
         return self._look(self._below(batch), batch) if self.prefix is None else self.prefix(batch)[0]
 
     @torch.inference_mode()
-    def sample(self, batch: Packed, numbers: range) -> Tensor:
+    def sample(self, batch: PackedBatch, numbers: range) -> Tensor:
         """Run the passes of these numbers; logits (passes, B, C)."""
-        draw = Draw(batch, numbers, self._key)
+        draw = PassContext(batch, numbers, self._key)
         logits = self._operations.head(self._read(self._below(batch), batch, numbers), self._encoder.head, draw)
         return logits.expand(len(numbers), -1, -1)
 
     @torch.inference_mode()
-    def score(self, batch: Packed, passes: int) -> Signals:
+    def score(self, batch: PackedBatch, passes: int) -> Signals:
         """Run the deterministic pass and passes 0 … ``passes`` − 1; with 0 the deterministic one stands in."""
         look, shared = self._start(batch)
         if not passes:
             return look.signals()
         numbers = range(passes)
         read = self._read(shared, batch, numbers)
-        return self._operations.signals(read, self._encoder.head, Draw(batch, numbers, self._key), look)
+        return self._operations.signals(read, self._encoder.head, PassContext(batch, numbers, self._key), look)
 
 
 def _normed(layer: Layer, x: Tensor) -> Tensor:

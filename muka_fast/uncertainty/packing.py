@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muka_fast.kernels.layout import Layout
+from muka_fast.kernels.layout import PackedLayout
 
 
 @dataclass(frozen=True)
-class Segment:
+class LengthSegment:
     """Neighbouring texts of equal length: texts ``texts``, rows ``rows`` of the batch."""
 
     texts: slice
@@ -29,7 +29,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedBatch:
     """B texts in R rows, texts of equal length side by side.
 
     Attributes:
@@ -56,27 +56,27 @@ class Packed:
         return self.inputs["input_ids"].device
 
     @cached_property
-    def segments(self) -> tuple[Segment, ...]:
+    def segments(self) -> tuple[LengthSegment, ...]:
         """The batch cut into runs of texts of equal length."""
         found, text, row = [], 0, 0
         for length, group in groupby(self.lengths):
             count = len(list(group))
-            found.append(Segment(slice(text, text + count), slice(row, row + count * length), length))
+            found.append(LengthSegment(slice(text, text + count), slice(row, row + count * length), length))
             text, row = text + count, row + count * length
         return tuple(found)
 
     @cached_property
-    def _layouts(self) -> dict[int, Layout]:
+    def _layouts(self) -> dict[int, PackedLayout]:
         return {}
 
-    def layout(self, key: int) -> Layout:
+    def layout(self, key: int) -> PackedLayout:
         """Return the batch as kernels take it, its masks named by ``key``."""
         if key not in self._layouts:
-            self._layouts[key] = Layout.build(key, self.ids, self.lengths, self.device)
+            self._layouts[key] = PackedLayout.build(key, self.ids, self.lengths, self.device)
         return self._layouts[key]
 
     @cached_property
-    def firsts(self) -> Tensor:
+    def cls_rows(self) -> Tensor:
         """Row of each text's first token, (B,)."""
         return torch.from_numpy(np.cumsum([0, *self.lengths[:-1]])).to(self.device)
 
@@ -86,7 +86,7 @@ class Packed:
         return torch.cat([torch.arange(s.length).repeat(s.count) for s in self.segments]).to(self.device)
 
 
-def pack(rows: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, device: torch.device) -> Packed:
+def pack(rows: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, device: torch.device) -> PackedBatch:
     """Pack encoded texts; the caller has sorted them by length.
 
     Args:
@@ -99,4 +99,4 @@ def pack(rows: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, device: torc
         name: torch.from_numpy(np.concatenate([row[name] for row in rows]).astype(np.int64)).to(device)
         for name in names
     }
-    return Packed(np.asarray(ids, dtype=np.uint64), tuple(len(row["input_ids"]) for row in rows), inputs)
+    return PackedBatch(np.asarray(ids, dtype=np.uint64), tuple(len(row["input_ids"]) for row in rows), inputs)

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from muka_fast.kernels.layout import Drop
-from muka_fast.uncertainty.dropout_masks import Draw, keep_attention, keep_rows
+from muka_fast.kernels.layout import DropoutSpec
+from muka_fast.uncertainty.dropout_masks import PassContext, keep_attention, keep_rows
 from muka_fast.uncertainty.dropout_sites import live_dropout, preserved_modes
 from muka_fast.uncertainty.engine import Engine
-from muka_fast.uncertainty.features import classifier_input, fp32_classifier, shrink
-from muka_fast.uncertainty.packing import Packed, Segment
-from muka_fast.uncertainty.signals import FirstLook
+from muka_fast.uncertainty.features import classifier_input, fp32_classifier, random_projection
+from muka_fast.uncertainty.packing import LengthSegment, PackedBatch
+from muka_fast.uncertainty.signals import DeterministicOutput
 
 _PROBE_LENGTH = 7
 Answer = Callable[[int, Tensor, float], Tensor]
@@ -72,7 +72,7 @@ class _Dropout(TorchFunctionMode):
         return self._next(scores.softmax(-1), dropout_p) @ value
 
 
-class PlainEngine(Engine):
+class ReferenceEngine(Engine):
     """Runs the Hugging Face model itself, one pass after the other, every site live.
 
     Args:
@@ -97,7 +97,7 @@ class PlainEngine(Engine):
 
         def note(number: int, x: Tensor, p: float) -> Tensor:
             shapes.append(tuple(x.shape))
-            live.append(Drop(number, p).threshold > 0)
+            live.append(DropoutSpec(number, p).threshold > 0)
             return x
 
         ids = torch.ones(count, _PROBE_LENGTH, dtype=torch.int64, device=self._model.device)
@@ -111,12 +111,12 @@ class PlainEngine(Engine):
         self.sites = sum(live)
         return shapes
 
-    def _forward(self, batch: Packed, segment: Segment) -> Tensor:
+    def _forward(self, batch: PackedBatch, segment: LengthSegment) -> Tensor:
         inputs = {name: rows[segment.rows].view(segment.count, -1) for name, rows in batch.inputs.items()}
         return self._model(**inputs, attention_mask=torch.ones_like(inputs["input_ids"])).logits
 
     @torch.inference_mode()
-    def first_look(self, batch: Packed) -> FirstLook:
+    def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:
         """Run the deterministic pass."""
         if self.prefix is not None:
             return self.prefix(batch)[0]
@@ -125,33 +125,36 @@ class PlainEngine(Engine):
             with classifier_input(self._model) as seen, fp32_classifier(self._model):
                 logits = torch.cat([self._forward(batch, segment) for segment in batch.segments])
         width = sum(len(part) for part in seen)
-        return FirstLook(
-            logits, shrink(torch.cat(seen)) if width == len(batch) else shrink(logits.new_zeros(len(logits), 0))
+        return DeterministicOutput(
+            logits,
+            random_projection(torch.cat(seen))
+            if width == len(batch)
+            else random_projection(logits.new_zeros(len(logits), 0)),
         )
 
     @torch.inference_mode()
-    def sample(self, batch: Packed, numbers: range) -> Tensor:
+    def sample(self, batch: PackedBatch, numbers: range) -> Tensor:
         """Run the passes of these numbers; logits (passes, B, C)."""
         with live_dropout(self._model), fp32_classifier(self._model):
             return torch.stack([self._one_pass(batch, number) for number in numbers])
 
-    def _one_pass(self, batch: Packed, number: int) -> Tensor:
+    def _one_pass(self, batch: PackedBatch, number: int) -> Tensor:
         parts = []
         for segment in batch.segments:
             ids = batch.ids[segment.texts]
-            texts = Packed(ids, (segment.length,) * segment.count, {})
-            draw = Draw(texts, range(number, number + 1), self._key)
-            with _Dropout(lambda site, x, p, draw=draw: self._masked(Drop(site, p), x, draw)):  # type: ignore[misc]
+            texts = PackedBatch(ids, (segment.length,) * segment.count, {})
+            draw = PassContext(texts, range(number, number + 1), self._key)
+            with _Dropout(lambda site, x, p, draw=draw: self._masked(DropoutSpec(site, p), x, draw)):  # type: ignore[misc]
                 parts.append(self._forward(batch, segment))
         return torch.cat(parts)
 
-    def _masked(self, site: Drop, x: Tensor, draw: Draw) -> Tensor:
+    def _masked(self, site: DropoutSpec, x: Tensor, draw: PassContext) -> Tensor:
         if not site.threshold:
             return x
         count, length = len(draw.batch), draw.batch.lengths[0]
         axis = self._axes[site.site]
         if axis is None:
-            draw = Draw(Packed(np.zeros(1, dtype=np.uint64), (1,), {}), draw.numbers, draw.key)
+            draw = PassContext(PackedBatch(np.zeros(1, dtype=np.uint64), (1,), {}), draw.numbers, draw.key)
             return x * keep_rows(draw, site, x.numel()).reshape(x.shape).to(x.device) * site.scale
         x = x.movedim(axis, 0)
         if x.dim() == 4 and x.shape[0] == count and x.shape[2:] == (length, length):
@@ -159,7 +162,7 @@ class PlainEngine(Engine):
         elif x.dim() == 3 and x.shape[:2] == (count, length):
             keep = keep_rows(draw, site, x.shape[2])
         else:
-            keep = keep_rows(draw, site, x.numel() // count, firsts=True)
+            keep = keep_rows(draw, site, x.numel() // count, cls_rows=True)
         return (x * keep.reshape(x.shape).to(x.device) * site.scale).movedim(0, axis)
 
 

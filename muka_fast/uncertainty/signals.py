@@ -114,7 +114,7 @@ def summarise(logits: Tensor, pass_logits: Tensor, features: np.ndarray | None =
 
 
 @dataclass(frozen=True)
-class FirstLook:
+class DeterministicOutput:
     """One deterministic pass over B texts: logits (B, C), and what the classifier reads, (B, F)."""
 
     logits: Tensor

@@ -26,7 +26,7 @@ _POOLED = 2
 
 
 @dataclass(frozen=True)
-class Rule:
+class StoppingRule:
     """When to stop.
 
     Attributes:
@@ -61,8 +61,8 @@ class Rule:
         """Return a teacher's trust as many passes would have it, and its standard error, (N,) each.
 
         Args:
-            look: Trust by the deterministic pass, (N,).
-            trust: Trust by the mean of ``passes`` passes, (N,).
+            look: Selection by the deterministic pass, (N,).
+            trust: Selection by the mean of ``passes`` passes, (N,).
             variance: Variance of one pass' trust, (N,).
             passes: Number of passes; at K their own trust stands alone.
             is_open: Texts whose variances are pooled: those not stopped yet, (N,) bool.
@@ -74,11 +74,11 @@ class Rule:
             return trust, error
         return (_LOOK * look + passes * trust) / (_LOOK + passes), error
 
-    def open_texts(self, trust: np.ndarray, error: np.ndarray) -> np.ndarray:
+    def undecided(self, trust: np.ndarray, error: np.ndarray) -> np.ndarray:
         """Return where some teacher is too close to the best one to tell, (N,) bool.
 
         Args:
-            trust: Trust of each teacher, (teachers, N).
+            trust: Selection of each teacher, (teachers, N).
             error: Its standard error, (teachers, N).
         """
         variances = np.square(error)
@@ -90,7 +90,7 @@ class Rule:
         close[best, columns] = False
         return close.any(0)
 
-    def close_at_first(self, trust: np.ndarray) -> np.ndarray:
+    def needs_passes(self, trust: np.ndarray) -> np.ndarray:
         """Return which texts need passes by the trust of the deterministic pass, (teachers, N): (N,) bool."""
         ranked = np.sort(trust, axis=0)
         return ranked[-1] - ranked[-2] <= self.min_margin

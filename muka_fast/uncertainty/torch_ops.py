@@ -10,16 +10,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from muka_fast.kernels.layout import Drop
-from muka_fast.uncertainty.dropout_masks import Draw, keep_attention, keep_rows
+from muka_fast.kernels.layout import DropoutSpec
+from muka_fast.uncertainty.dropout_masks import PassContext, keep_attention, keep_rows
 from muka_fast.uncertainty.encoders import Attention, Head, Linear, Norm
-from muka_fast.uncertainty.packing import Segment
-from muka_fast.uncertainty.signals import FirstLook, Signals, summarise
+from muka_fast.uncertainty.packing import LengthSegment
+from muka_fast.uncertainty.signals import DeterministicOutput, Signals, summarise
 
 
-def _drop(x: Tensor, site: Drop, draw: Draw, *, firsts: bool) -> Tensor:
+def _drop(x: Tensor, site: DropoutSpec, draw: PassContext, *, cls_rows: bool) -> Tensor:
     """Zero in place what the site drops, without the rescaling."""
-    return x.mul_(keep_rows(draw, site, x.shape[-1], firsts=firsts).to(x.device))
+    return x.mul_(keep_rows(draw, site, x.shape[-1], cls_rows=cls_rows).to(x.device))
 
 
 class TorchOperations:
@@ -27,20 +27,27 @@ class TorchOperations:
 
     name = "torch"
 
-    def expand(self, x: Tensor, norm: Norm, site: Drop, draw: Draw) -> Tensor:
+    def expand(self, x: Tensor, norm: Norm, site: DropoutSpec, draw: PassContext) -> Tensor:
         """Normalise the embeddings (R, width) once and give every pass its own dropped copy, (passes · R, width)."""
         normed = norm(x)
         if not draw.live(site):
             return normed.repeat(draw.count, 1)
-        return _drop(normed.repeat(draw.count, 1), site, draw, firsts=False).mul_(site.scale)
+        return _drop(normed.repeat(draw.count, 1), site, draw, cls_rows=False).mul_(site.scale)
 
     def residual_norm(
-        self, x: Tensor, residual: Tensor, norm: Norm | None, site: Drop | None, draw: Draw, *, firsts: bool
+        self,
+        x: Tensor,
+        residual: Tensor,
+        norm: Norm | None,
+        site: DropoutSpec | None,
+        draw: PassContext,
+        *,
+        cls_rows: bool,
     ) -> Tensor:
         """Return norm(residual + dropout(x)); ``x`` is spent. A residual without passes is shared by all."""
         scale = 1.0
         if site is not None and draw.live(site):
-            x, scale = _drop(x, site, draw, firsts=firsts), site.scale
+            x, scale = _drop(x, site, draw, cls_rows=cls_rows), site.scale
         total = torch.add(residual, x.view(-1, *residual.shape), alpha=scale).view(x.shape)
         return total if norm is None else norm(total)
 
@@ -48,11 +55,11 @@ class TorchOperations:
         """Return activation(linear(x))."""
         return activation(linear(x))
 
-    def drop(self, x: Tensor, site: Drop, draw: Draw, *, firsts: bool) -> Tensor:
+    def drop(self, x: Tensor, site: DropoutSpec, draw: PassContext, *, cls_rows: bool) -> Tensor:
         """Return dropout(x); ``x`` is spent."""
-        return _drop(x, site, draw, firsts=firsts).mul_(site.scale) if draw.live(site) else x
+        return _drop(x, site, draw, cls_rows=cls_rows).mul_(site.scale) if draw.live(site) else x
 
-    def attention(self, qkv: Tensor, attention: Attention, draw: Draw) -> Tensor:
+    def attention(self, qkv: Tensor, attention: Attention, draw: PassContext) -> Tensor:
         """Attend with dropout on the probabilities: (passes · R, 3 · width) to (passes · R, width)."""
         heads, width, rows = attention.heads, attention.width, draw.batch.rows
         live = draw.live(attention.site)
@@ -70,14 +77,14 @@ class TorchOperations:
             torch.mul(context, attention.site.scale if live else 1.0, out=target)
         return out.view(-1, width)
 
-    def first_attention(self, query: Tensor, key_value: Tensor, attention: Attention, draw: Draw) -> Tensor:
+    def first_attention(self, query: Tensor, key_value: Tensor, attention: Attention, draw: PassContext) -> Tensor:
         """Attend from each text's first row only: (passes · B, width).
 
         Queries (B, width) and keys and values (R, 2 · width) without passes are shared by all of them.
         """
         heads, width, texts, rows = attention.heads, attention.width, len(draw.batch), draw.batch.rows
         live = draw.live(attention.site)
-        keeps = keep_attention(draw, attention.site, heads, firsts=True) if live else []
+        keeps = keep_attention(draw, attention.site, heads, cls_rows=True) if live else []
         queries = query.view(-1, texts, heads, 1, width // heads) * attention.scale
         split = key_value.view(-1, rows, 2, heads, width // heads)
         out = query.new_empty(draw.count, texts, heads, width // heads)
@@ -94,21 +101,21 @@ class TorchOperations:
             out[:, segment.texts] = context * attention.site.scale if live else context
         return out.view(-1, width)
 
-    def head(self, x: Tensor, head: Head, draw: Draw) -> Tensor:
+    def head(self, x: Tensor, head: Head, draw: PassContext) -> Tensor:
         """Return the logits of every pass, (passes, B, classes), fp32, from pooled rows (passes · B or B, width)."""
         texts = len(draw.batch)
         if head.in_site is not None and draw.live(head.in_site):
             if len(x) == texts:
                 x = x.repeat(draw.count, 1)
-            x = _drop(x.clone(), head.in_site, draw, firsts=True).mul_(head.in_site.scale)
+            x = _drop(x.clone(), head.in_site, draw, cls_rows=True).mul_(head.in_site.scale)
         hidden = classifier_input(x, head)
         if draw.live(head.site):
             if len(hidden) == texts:
                 hidden = hidden.repeat(draw.count, 1)
-            hidden = _drop(hidden, head.site, draw, firsts=True).mul_(head.site.scale)
+            hidden = _drop(hidden, head.site, draw, cls_rows=True).mul_(head.site.scale)
         return head.classifier.in_fp32(hidden).view(-1, texts, head.classifier.weight.shape[0])
 
-    def signals(self, x: Tensor, head: Head, draw: Draw, look: FirstLook) -> Signals:
+    def signals(self, x: Tensor, head: Head, draw: PassContext, look: DeterministicOutput) -> Signals:
         """Return the signals of all passes from pooled rows (passes · B or B, width)."""
         logits = self.head(x, head, draw)
         return summarise(look.logits, logits.expand(draw.count, -1, -1), look.features)
@@ -125,7 +132,7 @@ def _floats(keep: Tensor, like: Tensor) -> Tensor:
     return torch.empty(keep.shape, dtype=like.dtype, device=like.device).copy_(keep)
 
 
-def _probabilities(query: Tensor, key: Tensor, attention: Attention, segment: Segment) -> Tensor:
+def _probabilities(query: Tensor, key: Tensor, attention: Attention, segment: LengthSegment) -> Tensor:
     """Softmax of the scores of a segment, (passes, texts, heads, queries, keys); queries are scaled already."""
     scores = query @ key.transpose(-1, -2)
     queries, keys = scores.shape[-2:]

@@ -14,11 +14,11 @@ from muka_fast.kernels.classifier_head import HeadSignals
 from muka_fast.kernels.classifier_head import head as head_kernel
 from muka_fast.kernels.cls_attention import first_row_attention
 from muka_fast.kernels.embedding_norm import embedding_norm
-from muka_fast.kernels.layout import Drop
+from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.kernels.residual_norm import residual_norm
-from muka_fast.uncertainty.dropout_masks import Draw
+from muka_fast.uncertainty.dropout_masks import PassContext
 from muka_fast.uncertainty.encoders import Attention, Encoder, Head, Linear, Norm
-from muka_fast.uncertainty.signals import FirstLook, Signals
+from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 from muka_fast.uncertainty.torch_ops import TorchOperations
 
 HEAD_SIZES = (16, 32, 64, 128)
@@ -29,22 +29,29 @@ def can_run(encoder: Encoder) -> bool:
     return all(layer.attention.width // layer.attention.heads in HEAD_SIZES for layer in encoder.layers)
 
 
-class FusedOperations(TorchOperations):
+class TritonOperations(TorchOperations):
     """Every operation between the matrix products as one kernel; masks are made where they are used."""
 
     name = "triton"
 
-    def expand(self, x: Tensor, norm: Norm, site: Drop, draw: Draw) -> Tensor:
+    def expand(self, x: Tensor, norm: Norm, site: DropoutSpec, draw: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
         return embedding_norm(
             x, norm.weight, norm.bias, norm.eps, draw.layout, draw.first, draw.count, _live(site, draw)
         )
 
     def residual_norm(
-        self, x: Tensor, residual: Tensor, norm: Norm | None, site: Drop | None, draw: Draw, *, firsts: bool
+        self,
+        x: Tensor,
+        residual: Tensor,
+        norm: Norm | None,
+        site: DropoutSpec | None,
+        draw: PassContext,
+        *,
+        cls_rows: bool,
     ) -> Tensor:
         """See :class:`TorchOperations`."""
-        layout = draw.layout.firsts if firsts else draw.layout
+        layout = draw.layout.cls_rows if cls_rows else draw.layout
         weight, bias, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
         return residual_norm(x, residual, weight, bias, eps, layout, draw.first, _live(site, draw))
 
@@ -55,35 +62,35 @@ class FusedOperations(TorchOperations):
         product = nn.functional.linear(x, linear.weight)
         return bias_gelu(product, linear.bias, out=product)
 
-    def drop(self, x: Tensor, site: Drop, draw: Draw, *, firsts: bool) -> Tensor:
+    def drop(self, x: Tensor, site: DropoutSpec, draw: PassContext, *, cls_rows: bool) -> Tensor:
         """See :class:`TorchOperations`."""
         if not draw.live(site):
             return x
-        nothing = x.new_zeros(len(draw.batch) if firsts else draw.batch.rows, x.shape[1])
-        return self.residual_norm(x, nothing, None, site, draw, firsts=firsts)
+        nothing = x.new_zeros(len(draw.batch) if cls_rows else draw.batch.rows, x.shape[1])
+        return self.residual_norm(x, nothing, None, site, draw, cls_rows=cls_rows)
 
-    def attention(self, qkv: Tensor, attention: Attention, draw: Draw) -> Tensor:
+    def attention(self, qkv: Tensor, attention: Attention, draw: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
         return attention_kernel(
             qkv, attention.heads, attention.scale, draw.layout, draw.first, draw.count, _live(attention.site, draw),
             _bias(attention, draw), attention.window,
         )  # fmt: skip
 
-    def first_attention(self, query: Tensor, key_value: Tensor, attention: Attention, draw: Draw) -> Tensor:
+    def first_attention(self, query: Tensor, key_value: Tensor, attention: Attention, draw: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
         return first_row_attention(
             query, key_value, attention.heads, attention.scale, draw.layout, draw.first, draw.count,
             _live(attention.site, draw), _bias(attention, draw), attention.window,
         )  # fmt: skip
 
-    def head(self, x: Tensor, head: Head, draw: Draw) -> Tensor:
+    def head(self, x: Tensor, head: Head, draw: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
         found = self._head(x, head, draw, want_logits=True)
         if found is None or found.logits is None:
             return super().head(x, head, draw)
         return found.logits
 
-    def signals(self, x: Tensor, head: Head, draw: Draw, look: FirstLook) -> Signals:
+    def signals(self, x: Tensor, head: Head, draw: PassContext, look: DeterministicOutput) -> Signals:
         """See :class:`TorchOperations`."""
         found = self._head(x, head, draw, want_logits=False)
         if found is None:
@@ -99,7 +106,7 @@ class FusedOperations(TorchOperations):
             features=look.features,
         )
 
-    def _head(self, x: Tensor, head: Head, draw: Draw, *, want_logits: bool) -> HeadSignals | None:
+    def _head(self, x: Tensor, head: Head, draw: PassContext, *, want_logits: bool) -> HeadSignals | None:
         """Run the head's kernel, or return None if the head has parts it does not know."""
         activation = _activation(head.activation)
         if head.norm is not None or activation is None:
@@ -120,11 +127,11 @@ class FusedOperations(TorchOperations):
         )
 
 
-def _live(site: Drop | None, draw: Draw) -> Drop | None:
+def _live(site: DropoutSpec | None, draw: PassContext) -> DropoutSpec | None:
     return site if draw.live(site) else None
 
 
-def _bias(attention: Attention, draw: Draw) -> Tensor | None:
+def _bias(attention: Attention, draw: PassContext) -> Tensor | None:
     return None if attention.bias is None else attention.bias(max(draw.batch.lengths)).float().contiguous()
 
 

@@ -7,11 +7,11 @@ from transformers import AutoModelForSequenceClassification
 
 from muka_fast.bench.baselines import Workload
 from muka_fast.bench.suites import kernels, scoring
-from muka_fast.bench.timer import Ceilings, measure
+from muka_fast.bench.timer import MachinePeaks, measure
 from tests.helpers.models import make_config
 
 CPU = torch.device("cpu")
-TOPS = Ceilings({"fp32": 1e9}, 1e9, (1, 2, 3))
+TOPS = MachinePeaks({"fp32": 1e9}, 1e9, (1, 2, 3))
 
 
 def workload(passes=2):
@@ -23,15 +23,15 @@ def test_batches_hold_every_text_once_and_keep_the_budget():
     cut = workload().cut(20)
     assert [index for pick in cut for index in pick] == list(range(6))
     assert all(len(pick) == 1 or len(pick) * 12 <= 40 for pick in workload().cut(40))
-    padded = workload().padded(range(2, 4))
-    assert padded["attention_mask"].sum(1).tolist() == [9, 5]
+    pad_batch = workload().pad_batch(range(2, 4))
+    assert pad_batch["attention_mask"].sum(1).tolist() == [9, 5]
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_every_way_is_timed_or_says_why_not(family):
     config = make_config(family, ("a", "b"), max_position_embeddings=48)  # fewer than the authors' padding
     model = AutoModelForSequenceClassification.from_config(config).eval()
-    found = measure(scoring.suite(model, workload(), few=3), TOPS, CPU, repeats=1, say=lambda _: None)
+    found = measure(scoring.suite(model, workload(), few=3), TOPS, CPU, repeats=1, log=lambda _: None)
     assert {"authors", "by hand", "deterministic", "engine, full", "engine, tail", "baal"} <= set(found)
     for name, row in found.items():
         assert "missing" in row or row["seconds"] > 0, name
@@ -93,7 +93,7 @@ TINY = kernels.Shape(texts=2, length=4, passes=2, width=32, heads=2, inner=64, c
 
 
 def test_every_operation_has_rows():
-    found = measure(kernels.suite(TINY, torch.float32, CPU, compiled=False), TOPS, CPU, repeats=1, say=lambda _: None)
+    found = measure(kernels.suite(TINY, torch.float32, CPU, compiled=False), TOPS, CPU, repeats=1, log=lambda _: None)
     assert len(found) == 10
     assert all(row["seconds"] > 0 for row in found.values())
     assert {"attention", "attention, eager", "head, 3 classes"} <= set(found)
@@ -103,7 +103,7 @@ def test_every_kernel_is_called_as_it_wants_to_be():
     """On a machine without a GPU in Triton's interpreter: what is checked is the call, not the time."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tensors = kernels._Tensors(TINY, torch.float32, device)
-    layout = kernels.Layout.build(7, np.arange(2, dtype=np.uint64), [4, 4], device)
+    layout = kernels.PackedLayout.build(7, np.arange(2, dtype=np.uint64), [4, 4], device)
     ours = kernels._kernels(tensors, layout)
     assert len(ours) == 6
     for run in ours.values():

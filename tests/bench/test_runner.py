@@ -67,7 +67,7 @@ def test_students_steps_run_under_the_autocast_of_amalgamate(project, monkeypatc
     seen = []
     monkeypatch.setattr(training, "autocast_type", lambda settings, device: half)
     monkeypatch.setattr(
-        training, "backward_in_parts", lambda model, *_, **__: seen.append(torch.is_autocast_enabled("cpu"))
+        training, "backward_microbatched", lambda model, *_, **__: seen.append(torch.is_autocast_enabled("cpu"))
     )
     teacher, student = TeacherSpec(model=str(project / "one")), StudentSpec(model=str(project / "base"))
     material = Material((teacher,), student, None, DataSpec(texts=[str(project / "texts.jsonl")]), None, CPU, count=16)

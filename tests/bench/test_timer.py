@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from muka_fast.bench import results, timer
-from muka_fast.bench.timer import PEER, Ceilings, Row, Suite, Work, figures, measure
+from muka_fast.bench.timer import PEER, MachinePeaks, Row, Suite, Work, figures, measure
 
 CPU = torch.device("cpu")
-TOPS = Ceilings({"fp32": 100.0, "bf16": 400.0}, 10.0, (1, 2, 3))
+TOPS = MachinePeaks({"fp32": 100.0, "bf16": 400.0}, 10.0, (1, 2, 3))
 
 
 def settled(rows, tops=TOPS):
@@ -48,7 +48,7 @@ def test_rows_take_turns_and_a_missing_peer_says_so():
         raise ImportError("no module named peer\nmore")
 
     rows = [Row("a", recording("a"), 1), Row("b", recording("b"), 1), Row("peer", absent, 1, excused=PEER)]
-    found = measure(Suite("call", rows, ()), TOPS, CPU, repeats=2, say=lambda _: None)
+    found = measure(Suite("call", rows, ()), TOPS, CPU, repeats=2, log=lambda _: None)
     assert told == ["a", "b", "a", "b", "a", "b"]  # once to warm up, then in turns
     assert found["peer"] == {"missing": "ImportError: no module named peer"}
     assert found["a"]["repeats"] == 2
@@ -60,7 +60,7 @@ def test_an_error_of_our_own_is_not_hidden():
         raise RuntimeError("wrong")
 
     with pytest.raises(RuntimeError, match="wrong"):
-        measure(Suite("call", [Row("ours", broken, 1)], ()), TOPS, CPU, say=lambda _: None)
+        measure(Suite("call", [Row("ours", broken, 1)], ()), TOPS, CPU, log=lambda _: None)
 
 
 def test_a_failing_row_leaves_the_others_where_that_is_asked_for():
@@ -84,14 +84,14 @@ def test_a_failing_row_leaves_the_others_where_that_is_asked_for():
     ]
     suite = Suite("call", rows, ())
     with pytest.raises(ValueError, match="wrong"):
-        measure(suite, TOPS, CPU, say=lambda _: None)
+        measure(suite, TOPS, CPU, log=lambda _: None)
     failed, kept = [], []
     found = measure(
         suite,
         TOPS,
         CPU,
         repeats=3,
-        say=lambda _: None,
+        log=lambda _: None,
         failed=lambda name, error: failed.append((name, type(error))),
         keep=kept.append,
     )
@@ -112,7 +112,7 @@ def test_no_turn_begins_after_the_time_is_up():
     slow = [Row(name, lambda: lambda: time.sleep(0.02), 1) for name in ("one", "two")]
 
     def turns(**limits):
-        found = measure(Suite("call", slow, ()), TOPS, CPU, repeats=50, say=lambda _: None, **limits)
+        found = measure(Suite("call", slow, ()), TOPS, CPU, repeats=50, log=lambda _: None, **limits)
         return {name: row.get("repeats", row.get("missing")) for name, row in found.items()}
 
     assert turns(seconds=0.01) == {"one": 3, "two": 3}  # enough for quartiles
@@ -127,16 +127,16 @@ def test_set_up_does_not_count_as_time():
         time.sleep(0.1)
         return lambda: None
 
-    found = measure(Suite("call", [Row("one", set_up, 1)], ()), TOPS, CPU, repeats=5, seconds=0.05, say=lambda _: None)
+    found = measure(Suite("call", [Row("one", set_up, 1)], ()), TOPS, CPU, repeats=5, seconds=0.05, log=lambda _: None)
     assert found["one"]["repeats"] == 5
     assert found["one"]["cold_seconds"] > 0.1
 
 
 def test_a_ceiling_is_the_largest_of_all_turns():
     speeds = iter([({"fp32": 150.0}, 5.0), ({"fp32": 120.0}, 20.0)])
-    tops = Ceilings({"fp32": 100.0}, 10.0, (1, 2, 3), lambda: next(speeds))
+    tops = MachinePeaks({"fp32": 100.0}, 10.0, (1, 2, 3), lambda: next(speeds))
     row = Row("one", lambda: lambda: time.sleep(0.01), 1, Work(flops=1.0))
-    found = measure(Suite("call", [row], ()), tops, CPU, repeats=2, say=lambda _: None)
+    found = measure(Suite("call", [row], ()), tops, CPU, repeats=2, log=lambda _: None)
     assert (tops.products["fp32"], tops.copy) == (150.0, 20.0)
     settled(found, tops)
     assert found["one"]["share_of_floor"] == pytest.approx(1 / 150 / found["one"]["seconds"])
@@ -145,7 +145,7 @@ def test_a_ceiling_is_the_largest_of_all_turns():
 def test_ceilings_are_measured(monkeypatch):
     monkeypatch.setitem(timer.PRODUCTS, "cpu", (8, 32, 64))
     monkeypatch.setitem(timer.COPIES, "cpu", 1024)
-    found = Ceilings.measure(CPU)
+    found = MachinePeaks.measure(CPU)
     assert found.product == (8, 32, 64)
     assert set(found.products) == ({"fp32"})
     assert min(found.products["fp32"], found.copy) > 0

@@ -89,8 +89,8 @@ def test_upper_bounds_leave_foreign_texts_out(setting, monkeypatch):
     run = accuracy.Run(setting / "mixed" / "seed-0", str(setting / "base"), 2, 8, 1e-3, 32, 0)
     assert (len(run.truth), int((run.truth < 0).sum())) == (100, 20)
     for bound in accuracy.BOUNDS:
-        trust, lesson = accuracy.taught(run, bound)
-        assert (lesson.importance == (run.truth >= 0)).all()
+        trust, build_targets = accuracy.taught(run, bound)
+        assert (build_targets.sample_weight == (run.truth >= 0)).all()
         assert accuracy.selection_shares(run, trust)["chosen"] == 1
     told = accuracy.telling_foreign(run, accuracy.taught(run, "pool")[0])
     assert set(told) == {"auroc_entropy", "auroc_energy", "auroc_nobody"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from muka_fast.bench.timer import Ceilings, Row, Suite
+from muka_fast.bench.timer import MachinePeaks, Row, Suite
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -36,7 +36,7 @@ def failing(*_):
 
 
 def test_the_cuda_session_keeps_every_row_it_can(tmp_path):
-    out, tops = tmp_path / "new" / "bench-gpu-2.11", Ceilings({"fp32": 1.0}, 1.0, (1, 2, 3))
+    out, tops = tmp_path / "new" / "bench-gpu-2.11", MachinePeaks({"fp32": 1.0}, 1.0, (1, 2, 3))
     session = gpu_session.Session(out, {"device": "test"}, tops, torch.device("cpu"), time.perf_counter(), 1e9)
     found = out.with_name("bench-gpu-2.11.json")
 

@@ -15,7 +15,7 @@ from muka_fast.config.recipe import (
     TrainingSpec,
     UncertaintySpec,
 )
-from muka_fast.distillation.training_args import planned_steps
+from muka_fast.distillation.training_args import num_training_steps
 from muka_fast.errors import RecipeError
 
 
@@ -33,7 +33,7 @@ def test_defaults_of_muka_are_the_papers():
     assert recipe.selection.trust == "predictive-entropy"
     assert recipe.selection.margin_weighting
     assert (recipe.training.learning_rate, recipe.training.epochs, recipe.training.batch_size) == (2e-5, None, 16)
-    assert planned_steps(recipe.training, 16_000) == 3 * 1000
+    assert num_training_steps(recipe.training, 16_000) == 3 * 1000
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ def test_a_folder_is_read_in_name_order_and_repeats_are_counted(tmp_path):
 def test_the_text_column_is_guessed_with_a_message(tmp_path):
     said: list[str] = []
     file = write(tmp_path / "a.csv", "Utterance,label\nhi,x\n")
-    assert read_corpus(DataSpec(texts=[file]), say=said.append).texts == ("hi",)
+    assert read_corpus(DataSpec(texts=[file]), log=said.append).texts == ("hi",)
     assert "column 'Utterance'" in said[0]
     only = write(tmp_path / "b.jsonl", '{"n": 1, "stuff": "hi"}\n')
-    assert read_corpus(DataSpec(texts=[only]), say=said.append).texts == ("hi",)
+    assert read_corpus(DataSpec(texts=[only]), log=said.append).texts == ("hi",)
 
 
 def test_pairs_and_labels(tmp_path):

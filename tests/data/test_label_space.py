@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muka_fast.data.label_space import LabelSpace, fold
+from muka_fast.data.label_space import LabelSpace, normalize_label
 from muka_fast.errors import LabelError
 
 
@@ -10,7 +10,7 @@ def test_union_merges_names_that_differ_in_case_spacing_and_unicode_form():
     space = LabelSpace.union({"a": ["Sport", "caf\u00e9"], "b": ["  SPORT ", "cafe\u0301", "World  News"]})
     assert space.names == ("Sport", "café", "World  News")
     assert space.columns == ((0, 1), (0, 1, 2))
-    assert space.owners.tolist() == [[True, True, False], [True, True, True]]
+    assert space.membership.tolist() == [[True, True, False], [True, True, True]]
 
 
 def test_same_names_in_another_order_keep_their_meaning():
@@ -72,4 +72,4 @@ def test_every_column_of_every_teacher_lands_on_its_own_name(label_sets):
 
 @given(st.text(max_size=20))
 def test_fold_is_idempotent(name):
-    assert fold(fold(name)) == fold(name)
+    assert normalize_label(normalize_label(name)) == normalize_label(name)

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from muka_fast.distillation.losses import (
-    CommonFeatures,
-    Distillation,
-    FeatureAmalgamation,
-    HeterogeneousDistillation,
+    CFLLoss,
+    DFALoss,
+    KLDistillationLoss,
+    UHCLoss,
     distillation_loss,
     squared_discrepancy,
 )
@@ -24,20 +24,20 @@ def test_temperature_by_hand():
     target = torch.tensor([[0.5, 0.5]])
     by_hand = 4 * 0.5 * math.log(0.75 * 1.5)
     assert distillation_loss(logs(4, 1), target, None, 2.0).item() == pytest.approx(by_hand, rel=1e-5)
-    assert Distillation(2.0)(logs(4, 1), None, target, ONE / 2).item() == pytest.approx(by_hand / 2, rel=1e-5)
+    assert KLDistillationLoss(2.0)(logs(4, 1), None, target, ONE / 2).item() == pytest.approx(by_hand / 2, rel=1e-5)
 
 
 def test_uhc_compares_within_each_teachers_classes():
     # Union (a, b, c); the teachers know (b, a) and (c, b). Softmax ∝ (1, 2, 6): within (b, a) ⅔, ⅓; within (c, b) ¾, ¼.
-    objective = HeterogeneousDistillation([[1, 0], [2, 1]], temperature=1.0)
+    loss_fn = UHCLoss([[1, 0], [2, 1]], temperature=1.0)
     logits = logs(1, 2, 6)
     agreeing = torch.tensor([[2 / 3, 1 / 3, 3 / 4, 1 / 4]])
-    assert objective(logits, None, agreeing, ONE).item() == pytest.approx(0, abs=1e-6)
+    assert loss_fn(logits, None, agreeing, ONE).item() == pytest.approx(0, abs=1e-6)
     second = torch.tensor([[2 / 3, 1 / 3, 1.0, 0.0]])
-    assert objective(logits, None, second, ONE).item() == pytest.approx(-math.log(3 / 4), rel=1e-5)
+    assert loss_fn(logits, None, second, ONE).item() == pytest.approx(-math.log(3 / 4), rel=1e-5)
     both = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
     by_hand = -math.log(2 / 3) - math.log(3 / 4)
-    assert objective(logits, None, both, ONE).item() == pytest.approx(by_hand, rel=1e-5)
+    assert loss_fn(logits, None, both, ONE).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def set_linear(layer, weight, bias=0.0):
@@ -48,20 +48,20 @@ def set_linear(layer, weight, bias=0.0):
 
 def test_dfa_by_hand():
     # One feature each: code f₁ + f₂, decoded (f₁ + f₂) / 2 for both; the student encodes 3 as 6.
-    objective = FeatureAmalgamation(classes=2, widths=[1, 1], student_width=1, temperature=1.0)
-    set_linear(objective.encoder, [[1.0, 1.0]])
-    set_linear(objective.decoder, [[0.5], [0.5]])
-    set_linear(objective.student_encoder, [[2.0]])
+    loss_fn = DFALoss(classes=2, widths=[1, 1], student_width=1, temperature=1.0)
+    set_linear(loss_fn.encoder, [[1.0, 1.0]])
+    set_linear(loss_fn.decoder, [[0.5], [0.5]])
+    set_linear(loss_fn.student_encoder, [[2.0]])
     targets = torch.tensor([[0.5, 0.5, 1.0, 3.0]])  # distribution, then f₁ = 1 and f₂ = 3: code 4, decoded 2, 2
-    loss = objective(logs(1, 1), torch.tensor([[3.0]]), targets, ONE)
+    loss = loss_fn(logs(1, 1), torch.tensor([[3.0]]), targets, ONE)
     assert loss.item() == pytest.approx((6 - 4) ** 2 + (2 - 1) ** 2 + (2 - 3) ** 2, rel=1e-5)
     loss.backward()
     # The code is what the student learns, not the other way round: only the reconstruction moves the encoder.
     # d/dw of (½·w·f − f₁)² + (½·w·f − f₂)² at code 4, with errors 1 and −1: ½ · 2 · (1 − 1) · f = 0.
-    assert objective.encoder.weight.grad.abs().max().item() == pytest.approx(0, abs=1e-6)
-    assert objective.student_encoder.weight.grad.item() == pytest.approx(2 * (6 - 4) * 3)
+    assert loss_fn.encoder.weight.grad.abs().max().item() == pytest.approx(0, abs=1e-6)
+    assert loss_fn.student_encoder.weight.grad.item() == pytest.approx(2 * (6 - 4) * 3)
     with pytest.raises(ValueError, match="needs the student's features"):
-        objective(logs(1, 1), None, targets, ONE)
+        loss_fn(logs(1, 1), None, targets, ONE)
 
 
 def test_discrepancy_by_hand():
@@ -76,34 +76,34 @@ def test_discrepancy_by_hand():
 
 def test_cfl_by_hand():
     # One common dimension: the student's 2 and the teacher's 3 are coded as 2 and 3, decoded as 6: error (6 − 3)².
-    objective = CommonFeatures(classes=2, widths=[1], student_width=1, temperature=1.0)
-    set_linear(objective.student_encoder[0], [[1.0]])
-    set_linear(objective.encoders[0][0], [[1.0]])
-    for layer in (objective.extractor[0], objective.extractor[2], objective.decoders[0][0]):
+    loss_fn = CFLLoss(classes=2, widths=[1], student_width=1, temperature=1.0)
+    set_linear(loss_fn.student_encoder[0], [[1.0]])
+    set_linear(loss_fn.encoders[0][0], [[1.0]])
+    for layer in (loss_fn.extractor[0], loss_fn.extractor[2], loss_fn.decoders[0][0]):
         set_linear(layer, [[1.0]])
-    set_linear(objective.decoders[0][2], [[2.0]])
+    set_linear(loss_fn.decoders[0][2], [[2.0]])
     targets = torch.tensor([[0.5, 0.5, 3.0]])
     # Of length one both codes are 1: no discrepancy.
-    assert objective(logs(1, 1), torch.tensor([[2.0]]), targets, ONE).item() == pytest.approx(9)
+    assert loss_fn(logs(1, 1), torch.tensor([[2.0]]), targets, ONE).item() == pytest.approx(9)
     # Turned round, the teacher's code is −1: squared distance 4, mean over pairs 2, kernels exp(−4 / 4s); decoded as 0.
-    set_linear(objective.encoders[0][0], [[-1.0]], bias=4.0)  # 3 becomes 1
-    set_linear(objective.extractor[2], [[2.0]], bias=-3.0)  # student 2 → 1, teacher 1 → −1
+    set_linear(loss_fn.encoders[0][0], [[-1.0]], bias=4.0)  # 3 becomes 1
+    set_linear(loss_fn.extractor[2], [[2.0]], bias=-3.0)  # student 2 → 1, teacher 1 → −1
     by_hand = sum(2 - 2 * math.exp(-1 / scale) for scale in (0.25, 0.5, 1, 2, 4)) + 9
-    assert objective(logs(1, 1), torch.tensor([[2.0]]), targets, ONE).item() == pytest.approx(by_hand, rel=1e-5)
+    assert loss_fn(logs(1, 1), torch.tensor([[2.0]]), targets, ONE).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_cfl_learns_to_bring_features_together():
     torch.manual_seed(0)
-    objective = CommonFeatures(classes=2, widths=[3, 5], student_width=8, temperature=1.0)
+    loss_fn = CFLLoss(classes=2, widths=[3, 5], student_width=8, temperature=1.0)
     features, targets = torch.randn(16, 8), torch.cat([torch.full((16, 2), 0.5), torch.randn(16, 8)], dim=1)
-    logits, importance = torch.zeros(16, 2), torch.ones(16)
-    optimizer = torch.optim.Adam(objective.parameters(), lr=1e-2)
+    logits, sample_weight = torch.zeros(16, 2), torch.ones(16)
+    optimizer = torch.optim.Adam(loss_fn.parameters(), lr=1e-2)
     losses = []
     for _ in range(60):
-        loss = objective(logits, features, targets, importance)
+        loss = loss_fn(logits, features, targets, sample_weight)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
-    assert all(parameter.grad is not None for parameter in objective.parameters())
+    assert all(parameter.grad is not None for parameter in loss_fn.parameters())

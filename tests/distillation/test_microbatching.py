@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from muka_fast.distillation import microbatching
-from muka_fast.distillation.losses import Distillation, FeatureAmalgamation
+from muka_fast.distillation.losses import DFALoss, KLDistillationLoss
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
@@ -17,7 +17,7 @@ def test_parts_of_a_batch_hold_every_text_once_and_few_tokens(side):
         "target": torch.arange(12.0).view(6, 2),
         "importance": torch.arange(6.0),
     }
-    found = microbatching.split(batch, 12)
+    found = microbatching.split_into_microbatches(batch, 12)
     assert [tuple(part["input_ids"].shape) for part in found] == [(1, 9), (1, 9), (3, 4), (1, 1)]
     texts = [int(value) for part in found for value in part["importance"]]
     assert sorted(texts) == list(range(6))
@@ -25,14 +25,14 @@ def test_parts_of_a_batch_hold_every_text_once_and_few_tokens(side):
         for row, mask, target, text in zip(*(part[name] for name in batch), strict=True):
             assert row[mask == 1].tolist() == ids[int(text)][ids[int(text)] > 0].tolist()
             assert target.tolist() == batch["target"][int(text)].tolist()
-    assert [part is batch for part in microbatching.split(batch, None)] == [True]
-    assert len(microbatching.split(batch, 54)) == 1
+    assert [part is batch for part in microbatching.split_into_microbatches(batch, None)] == [True]
+    assert len(microbatching.split_into_microbatches(batch, 54)) == 1
 
 
 def test_a_batch_goes_whole_where_parts_would_change_something():
-    matching = FeatureAmalgamation(2, [3], 4, 1.0)
+    matching = DFALoss(2, [3], 4, 1.0)
     cpu = torch.device("cpu")
-    assert microbatching.part_tokens(cpu, Distillation()) == microbatching.PART_TOKENS
-    assert microbatching.part_tokens(cpu, matching) is None
-    assert microbatching.part_tokens(cpu, Distillation(), processes=2) is None
-    assert microbatching.part_tokens(torch.device("cuda"), Distillation()) is None
+    assert microbatching.microbatch_tokens(cpu, KLDistillationLoss()) == microbatching.MICROBATCH_TOKENS
+    assert microbatching.microbatch_tokens(cpu, matching) is None
+    assert microbatching.microbatch_tokens(cpu, KLDistillationLoss(), processes=2) is None
+    assert microbatching.microbatch_tokens(torch.device("cuda"), KLDistillationLoss()) is None

@@ -15,13 +15,13 @@ from muka_fast.config.recipe import StudentSpec, TrainingSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.data.tokenization import encode
 from muka_fast.distillation import trainer
-from muka_fast.distillation.dataset import DistillationSet, LengthGroupedOrder, split_validation
-from muka_fast.distillation.losses import FeatureAmalgamation
+from muka_fast.distillation.dataset import DistillationSet, LengthGroupedSampler, split_validation
+from muka_fast.distillation.losses import DFALoss
 from muka_fast.distillation.trainer import train_student
-from muka_fast.distillation.training_args import autocast_type, check_settings, planned_steps
+from muka_fast.distillation.training_args import autocast_type, check_settings, num_training_steps
 from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.models.student import load_student
-from muka_fast.runtime.distributed import ALONE, Group
+from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.progress import Progress
 from tests.helpers.models import texts
 
@@ -32,7 +32,7 @@ NAMES = ("x", "y", "z")
 def test_the_order_groups_lengths_and_depends_on_seed_and_epoch_only():
     lengths = np.random.default_rng(0).integers(5, 100, 1003)
     epoch = 0
-    order = LengthGroupedOrder(lengths, 8, 0, lambda: epoch)
+    order = LengthGroupedSampler(lengths, 8, 0, lambda: epoch)
     first, again = list(order), list(order)
     assert first == again
     assert sorted(first) == list(range(1003))
@@ -57,20 +57,20 @@ def parts(student, count=48, start=0):
     targets = np.eye(3, dtype=np.float32)[
         [("music" in t) + 2 * ("music" not in t and "jazz" in t) for t in corpus.texts]
     ]
-    importance = np.ones(count)
+    sample_weight = np.ones(count)
     return (
-        DistillationSet(rows, targets, importance, np.arange(count - 8)),
-        DistillationSet(rows, targets, importance, np.arange(count - 8, count)),
+        DistillationSet(rows, targets, sample_weight, np.arange(count - 8)),
+        DistillationSet(rows, targets, sample_weight, np.arange(count - 8, count)),
     )
 
 
-def train(folder, model, *, validation=True, change=lambda data: None, start=0, logs=None, say=None, **settings):
+def train(folder, model, *, validation=True, change=lambda data: None, start=0, logs=None, log=None, **settings):
     student = load_student(StudentSpec(model=str(model)), NAMES, seed=0)
     data, held = parts(student, start=start)
     change(data)
     progress = Progress(silent=True)
-    if say is not None:
-        progress.say = say
+    if log is not None:
+        progress.log = log
     spec = TrainingSpec(**({"epochs": 6, "batch_size": 8, "learning_rate": 5e-3, "evaluations": 3} | settings))
     result = train_student(
         student, data, held if validation else None, spec, folder, seed=0, device=CPU, progress=progress, logs=logs
@@ -105,7 +105,7 @@ def test_a_batch_in_parts_trains_like_the_whole(tmp_path, model_folder, monkeypa
     options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3, "batch_size": 40}
     whole, of_whole = train(tmp_path / "a", base, **options)
     counts, cut = [], trainer.split
-    monkeypatch.setattr("muka_fast.distillation.microbatching.PART_TOKENS", 30)
+    monkeypatch.setattr("muka_fast.distillation.microbatching.MICROBATCH_TOKENS", 30)
     monkeypatch.setattr(trainer, "split", lambda *given: counts.append(len(found := cut(*given))) or found)
     pieces, of_pieces = train(tmp_path / "b", base, **options)
     assert min(counts) > 3
@@ -116,7 +116,7 @@ def test_a_batch_in_parts_trains_like_the_whole(tmp_path, model_folder, monkeypa
 
 
 def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder, monkeypatch):
-    monkeypatch.setattr("muka_fast.distillation.microbatching.PART_TOKENS", 30)
+    monkeypatch.setattr("muka_fast.distillation.microbatching.MICROBATCH_TOKENS", 30)
     base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3}
     whole, _ = train(tmp_path / "a", base, batch_size=40, **options)
@@ -130,7 +130,7 @@ def other_target(data):
 
 
 def other_importance(data):
-    data.importance[3] = 0.5
+    data.sample_weight[3] = 0.5
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_checkpoints_of_another_training_are_discarded(now, steps, tmp_path, mod
     train(tmp_path / "run", bases["base"], epochs=2, evaluations=2)
     if steps is not None:
         shutil.rmtree(tmp_path / "run" / "checkpoint-10")
-    resumed, _ = train(tmp_path / "run", base, say=said.append, evaluations=2, **now)
-    fresh, _ = train(tmp_path / "fresh", base, say=said.append, evaluations=2, **now)
+    resumed, _ = train(tmp_path / "run", base, log=said.append, evaluations=2, **now)
+    fresh, _ = train(tmp_path / "fresh", base, log=said.append, evaluations=2, **now)
     assert len([line for line in said if "training anew" in line]) == 1
     for one, two in zip(resumed.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(one, two)
@@ -227,10 +227,10 @@ def test_a_diverged_student_is_a_failed_check(tmp_path, model_folder):
 
 def test_settings_that_would_fail_after_scoring_are_refused_before():
     with pytest.raises(RecipeError, match="batch of 16 cannot be shared by 3"):
-        check_settings(TrainingSpec(), Group(0, 3))
+        check_settings(TrainingSpec(), DistributedContext(0, 3))
     with pytest.raises(RecipeError, match="nonesuch"):
-        check_settings(TrainingSpec(report_to=["nonesuch"]), ALONE)
-    check_settings(TrainingSpec(batch_size=18), Group(0, 3))
+        check_settings(TrainingSpec(report_to=["nonesuch"]), SINGLE_PROCESS)
+    check_settings(TrainingSpec(batch_size=18), DistributedContext(0, 3))
 
 
 def test_an_objectives_parameters_are_trained_resumed_and_left_out(tmp_path, model_folder):
@@ -244,13 +244,13 @@ def test_an_objectives_parameters_are_trained_resumed_and_left_out(tmp_path, mod
         targets = np.concatenate([random.dirichlet(np.ones(3), 48), random.normal(size=(48, 4))], axis=1)
         data = DistillationSet(rows, targets.astype(np.float32), np.ones(48), np.arange(48))
         torch.manual_seed(1)
-        objective = FeatureAmalgamation(3, [2, 2], student.width, temperature=2.0)
-        before = objective.decoder.weight.detach().clone()
+        loss_fn = DFALoss(3, [2, 2], student.width, temperature=2.0)
+        before = loss_fn.decoder.weight.detach().clone()
         spec = TrainingSpec(epochs=2, batch_size=8, learning_rate=5e-3, evaluations=4)
         train_student(
-            student, data, None, spec, folder, seed=0, device=CPU, progress=Progress(silent=True), objective=objective
+            student, data, None, spec, folder, seed=0, device=CPU, progress=Progress(silent=True), loss_fn=loss_fn
         )
-        return student.model, before, objective.decoder.weight.detach()
+        return student.model, before, loss_fn.decoder.weight.detach()
 
     model, before, after = taught(tmp_path / "whole")
     assert not torch.equal(before, after)
@@ -270,7 +270,7 @@ def test_a_student_without_features_cannot_match_any(tmp_path, model_folder, mon
     with pytest.raises(RecipeError, match="reads no vector"):
         train_student(
             student, data, None, TrainingSpec(), tmp_path, seed=0, device=CPU, progress=Progress(silent=True),
-            objective=FeatureAmalgamation(3, [2], student.width, temperature=1.0),
+            loss_fn=DFALoss(3, [2], student.width, temperature=1.0),
         )  # fmt: skip
 
 
@@ -286,7 +286,7 @@ def test_a_student_without_features_cannot_match_any(tmp_path, model_folder, mon
     ],
 )
 def test_steps_by_hand(settings, texts, steps):
-    assert planned_steps(TrainingSpec(**settings), texts) == steps
+    assert num_training_steps(TrainingSpec(**settings), texts) == steps
 
 
 def test_the_autocast_of_a_device(monkeypatch):

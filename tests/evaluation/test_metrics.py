@@ -6,17 +6,17 @@ from muka_fast.config.recipe import SelectionSpec
 from muka_fast.data.label_space import match_labels
 from muka_fast.errors import CorpusError
 from muka_fast.evaluation.metrics import (
-    figures,
-    selection_figures,
+    classification_metrics,
+    selection_metrics,
 )
-from muka_fast.selection.base import judge
+from muka_fast.selection.base import select_teachers
 from tests.helpers.pools import POOL
 
 
 def test_figures_agree_with_scikit_learn():
     random = np.random.default_rng(0)
     truth, predicted = random.integers(0, 5, 200), random.integers(0, 6, 200)
-    ours = figures(truth, predicted, list("abcdef"))
+    ours = classification_metrics(truth, predicted, list("abcdef"))
     precision, recall, f1, support = precision_recall_fscore_support(truth, predicted, labels=range(5), zero_division=0)
     assert ours.accuracy == pytest.approx(accuracy_score(truth, predicted))
     assert ours.macro_f1 == pytest.approx(f1.mean())
@@ -35,8 +35,8 @@ def test_labels_are_matched_however_spelt_and_foreign_ones_counted():
 
 def test_selection_figures_of_the_by_hand_example():
     # Union x y z w; teachers a: x y, b: y z w, c: w x. Teacher predictions: [x w w], [x z w], [y y w], [x w x].
-    trust = judge(POOL, SelectionSpec(method="muka", targets="hard"))  # chooses a, b, a, a
-    result = selection_figures(POOL, trust, np.array([0, 2, 1, 3]))
+    trust = select_teachers(POOL, SelectionSpec(method="muka", targets="hard"))  # chooses a, b, a, a
+    result = selection_metrics(POOL, trust, np.array([0, 2, 1, 3]))
     assert result.teachers == {"a": 0.5, "b": 0.75, "c": 0.0}
     assert result.own == {"a": 1.0, "b": 1.0, "c": 0.0}
     assert result.oracle == 1.0

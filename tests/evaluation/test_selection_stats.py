@@ -10,8 +10,8 @@ import pytest
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.evaluation.selection_stats import block_confusion, risk_coverage, summarise_selection
-from muka_fast.selection.base import Pool, Trust
-from muka_fast.selection.mixture import Agreement, Ownership
+from muka_fast.selection.base import Pool, Selection
+from muka_fast.selection.mixture import KappaEstimate, MixturePosterior
 from muka_fast.uncertainty.signals import Signals
 
 SPACE = LabelSpace.union({"a": ["x", "y"], "b": ["y", "z", "w", "v"]})  # union: x y z w v
@@ -37,8 +37,8 @@ WEIGHTS = np.array([[0.91, 0.09], [0.39, 0.61], [0.44, 0.56], [0.19, 0.81]])
 CORPUS = Corpus(("first", "second\n\tline\x00", "t" * 201, "t" * 200), None, POOL.ids)
 
 
-def judged(weights: np.ndarray) -> Trust:
-    return Trust(weights, weights, np.ones(len(weights)))
+def judged(weights: np.ndarray) -> Selection:
+    return Selection(weights, weights, np.ones(len(weights)))
 
 
 SUMMARY = summarise_selection(POOL, judged(WEIGHTS), CORPUS)
@@ -114,11 +114,13 @@ def test_a_pair_is_shown_whole():
 def test_views_of_ownership():
     evidence = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     gate = -np.array([[0.0, 1], [1, 0], [1, 0], [1, 0]])
-    nobody = np.array([0.0, 0.5, 0.5, 0.0])
-    trust = replace(judged(WEIGHTS), ownership=Ownership(WEIGHTS, nobody, evidence, gate, Agreement(0.5, 0.4)))
+    background = np.array([0.0, 0.5, 0.5, 0.0])
+    trust = replace(
+        judged(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, KappaEstimate(0.5, 0.4))
+    )
     views = summarise_selection(POOL, trust, CORPUS)["views"]
     assert views == {"counts": [[1, 1], [0, 2]], "agreement": 0.5, "bound": 0.4, "unsure": False, "nobody": 0.25}
-    without = replace(judged(WEIGHTS), ownership=Ownership(WEIGHTS, nobody, evidence, gate, None))
+    without = replace(judged(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, None))
     assert summarise_selection(POOL, without, CORPUS)["views"] is None
     assert SUMMARY["views"] is None
 

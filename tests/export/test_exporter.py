@@ -13,8 +13,8 @@ from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import CheckFailed, ModelError, OutputError
 from muka_fast.export import OnnxClassifier, export, exporter
 from muka_fast.export.graph import Graph, trace
-from muka_fast.export.parity import Bounds
-from muka_fast.export.quantization import LADDER, to_int8
+from muka_fast.export.parity import Tolerances
+from muka_fast.export.quantization import SCHEMES, to_int8
 from muka_fast.inference.classifier import Classifier
 from tests.helpers.models import make_model, texts
 
@@ -70,7 +70,7 @@ def test_pairs_are_read_as_pairs(bert, tmp_path):
 
 
 def test_all_precisions_at_once(bert, tmp_path):
-    bounds = Bounds(agreement=0.8)  # random weights leave classes close together
+    bounds = Tolerances(agreement=0.8)  # random weights leave classes close together
     done = export(
         str(bert), tmp_path / "out", precisions=("int8", "fp16", "fp32"), texts=build_corpus(SAMPLE), bounds=bounds
     )
@@ -90,7 +90,7 @@ def test_all_precisions_at_once(bert, tmp_path):
 
 
 def test_int8_alone_is_model_onnx_and_leaves_nothing_else(bert, tmp_path):
-    export(str(bert), tmp_path / "out", precisions=("int8",), bounds=Bounds(agreement=0.5))
+    export(str(bert), tmp_path / "out", precisions=("int8",), bounds=Tolerances(agreement=0.5))
     assert sorted(path.name for path in (tmp_path / "out").glob("*.onnx*")) == ["model.onnx"]
     assert not list((tmp_path / "out").glob(".*"))
 
@@ -105,11 +105,11 @@ def test_labelled_texts_judge_by_accuracy(bert, tmp_path):
         tmp_path / "good",
         precisions=("fp32", "int8"),
         labelled=labelled,
-        bounds=Bounds(agreement=1.0, loss=0.3),
+        bounds=Tolerances(agreement=1.0, loss=0.3),
     )
     assert done.graphs["int8"].parity.model_accuracy == 1.0
     with pytest.raises(CheckFailed, match=r"accuracy falls from 100\.00%") as caught:
-        export(str(bert), tmp_path / "bad", precisions=("int8",), labelled=labelled, bounds=Bounds(loss=-0.01))
+        export(str(bert), tmp_path / "bad", precisions=("int8",), labelled=labelled, bounds=Tolerances(loss=-0.01))
     assert str(caught.value).count("is allowed") + str(caught.value).count("are allowed") == 4  # every way was tried
     assert not (tmp_path / "bad").exists()
 
@@ -132,13 +132,13 @@ def one_dimension_frozen(model):
 def test_a_broken_graph_is_refused_and_nothing_is_left(breakage, message, bert, tmp_path, monkeypatch):
     save = Graph.save
 
-    def broken(self, path):
+    def violation(self, path):
         save(self, path)
         model = onnx.load(path)
         breakage(model)
         onnx.save(model, path)
 
-    monkeypatch.setattr(Graph, "save", broken)
+    monkeypatch.setattr(Graph, "save", violation)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(CheckFailed, match=message) as caught:
         export(str(bert), tmp_path / "out")
@@ -175,16 +175,16 @@ def test_a_tokenizer_that_serves_otherwise_is_refused(bert, tmp_path, monkeypatc
 
 def test_int8_tries_on_after_a_graph_that_does_not_run_or_cannot_be_made(bert, tmp_path, monkeypatch):
     def damaged(source, target, way):
-        if way is LADDER[1]:  # the quantiser itself fails on a graph it cannot read
+        if way is SCHEMES[1]:  # the quantiser itself fails on a graph it cannot read
             source = target.with_name("nonsense")
             source.write_bytes(b"nonsense")
         to_int8(source, target, way)
-        if way is LADDER[0]:
+        if way is SCHEMES[0]:
             target.write_bytes(b"nonsense")
 
     monkeypatch.setattr(exporter, "to_int8", damaged)
-    done = export(str(bert), tmp_path / "out", precisions=("int8",), bounds=Bounds(agreement=0.5))
-    assert done.graphs["int8"].way == LADDER[2].name
+    done = export(str(bert), tmp_path / "out", precisions=("int8",), bounds=Tolerances(agreement=0.5))
+    assert done.graphs["int8"].way == SCHEMES[2].name
 
 
 def test_the_present_folder_is_a_folder(bert, tmp_path, monkeypatch):
@@ -227,7 +227,7 @@ def test_large_weights_go_to_a_file_of_their_own(bert, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("model.onnx.data", "model_fp16.onnx.data", "model_int8.onnx.data"):
         (tmp_path / name).write_text("another's")  # in the present folder, where nothing is to be written
-    done = export(str(bert), tmp_path / "out", precisions=("fp32", "fp16", "int8"), bounds=Bounds(agreement=0.5))
+    done = export(str(bert), tmp_path / "out", precisions=("fp32", "fp16", "int8"), bounds=Tolerances(agreement=0.5))
     for precision, graph in done.graphs.items():
         assert 0 < (tmp_path / "out" / f"{graph.file}.data").stat().st_size < graph.bytes
         assert len(OnnxClassifier(tmp_path / "out", precision=precision).logits(["hi"])) == 1

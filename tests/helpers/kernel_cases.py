@@ -19,7 +19,7 @@ if not torch.cuda.is_available():
 import triton
 import triton.language as tl
 
-from muka_fast.kernels.layout import Drop, Layout
+from muka_fast.kernels.layout import DropoutSpec, PackedLayout
 from muka_fast.kernels.philox import LANES, row_blocks
 
 __all__ = ["triton", "tl"]
@@ -32,11 +32,11 @@ KEY = 0xFEDCBA9876543210
 LENGTHS = [5, 1, 18]
 TEXT_IDS = np.array([7, 2**64 - 3, 2**63 + 12345], dtype=np.uint64)
 FIRST_PASS = 3
-DROP = Drop(site=9, p=0.3)
+DROP = DropoutSpec(site=9, p=0.3)
 
 
-def layout(lengths: list[int] = LENGTHS) -> Layout:
-    return Layout.build(KEY, TEXT_IDS[: len(lengths)], lengths, DEVICE)
+def layout(lengths: list[int] = LENGTHS) -> PackedLayout:
+    return PackedLayout.build(KEY, TEXT_IDS[: len(lengths)], lengths, DEVICE)
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -83,7 +83,7 @@ def lanes(key: int, text_id: int, number: int, site: int, blocks: int) -> np.nda
 
 
 def keep_rows(
-    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: Drop, width: int
+    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: DropoutSpec, width: int
 ) -> np.ndarray:
     """Return which elements of packed hidden rows are kept."""
     blocks = row_blocks(width)
@@ -96,7 +96,7 @@ def keep_rows(
 
 
 def keep_attention(
-    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: Drop, heads: int
+    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: DropoutSpec, heads: int
 ) -> list[np.ndarray]:
     """Return which attention probabilities are kept."""
     masks = []

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from muka_fast.inference.predictions import (
-    Confidence,
-    read_out,
+    Calibration,
+    decode,
 )
 from muka_fast.runtime.numerics import softmax
 
 
 def test_by_hand():
     logits = np.log(np.array([[1.0, 3.0], [1.0, 1.0]], dtype=np.float32))
-    first, second = read_out(logits, ("a", "b"))
+    first, second = decode(logits, ("a", "b"))
     assert (first.label, first.probability) == ("b", pytest.approx(0.75))
     assert first.entropy == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75), abs=1e-6)
     assert first.energy == pytest.approx(math.log(4), abs=1e-6)
@@ -21,23 +21,23 @@ def test_by_hand():
 
 def test_a_temperature_flattens_and_leaves_the_energy():
     logits = np.array([[0.0, 4.0]], dtype=np.float32)
-    (sharp,), (flat,) = read_out(logits, ("a", "b")), read_out(logits, ("a", "b"), Confidence(4.0))
+    (sharp,), (flat,) = decode(logits, ("a", "b")), decode(logits, ("a", "b"), Calibration(4.0))
     assert flat.probability == pytest.approx(1 / (1 + math.exp(-1)))
     assert flat.entropy > sharp.entropy
     assert flat.energy == sharp.energy
 
 
 def test_huge_logits_and_no_texts():
-    (one,) = read_out(np.array([[1e4, -1e4]], dtype=np.float32), ("a", "b"))
+    (one,) = decode(np.array([[1e4, -1e4]], dtype=np.float32), ("a", "b"))
     assert (one.probability, one.entropy, one.energy) == (1.0, 0.0, 1e4)
-    assert read_out(np.zeros((0, 2), dtype=np.float32), ("a", "b")) == []
+    assert decode(np.zeros((0, 2), dtype=np.float32), ("a", "b")) == []
     assert softmax(np.zeros((2, 4), dtype=np.float32)).tolist() == [[0.25] * 4] * 2
 
 
 def test_below_its_threshold_no_class_is_named():
     logits = np.log(np.array([[3.0, 1.0], [1.0, 1.0]]))
-    found = read_out(logits, ("a", "b"), Confidence(abstain_below=0.6))
+    found = decode(logits, ("a", "b"), Calibration(abstain_below=0.6))
     assert [one.label for one in found] == ["a", None]
     assert [one.probability for one in found] == pytest.approx([0.75, 0.5])
-    assert [one.label for one in read_out(logits, ("a", "b"), Confidence(2.0, 0.64))] == [None, None]  # √3 : 1 is .634
-    assert Confidence.read(None) == (1.0, 0.0)
+    assert [one.label for one in decode(logits, ("a", "b"), Calibration(2.0, 0.64))] == [None, None]  # √3 : 1 is .634
+    assert Calibration.read(None) == (1.0, 0.0)

@@ -205,9 +205,9 @@ def test_an_unfinished_run_of_other_texts_or_another_base_is_not_gone_on_with(pr
     interrupt([*run, "-o", "third", "--set", "scores=scores2"], monkeypatch)
     shutil.rmtree(project / "base")
     make_model(project / "base", ("x", "y"), seed=9)
-    for name, anew in (("third", True), ("other", False)):
+    for name, reset in (("third", True), ("other", False)):
         again = CliRunner().invoke(app, [*run, "-o", name, "--set", "scores=scores2"])
-        assert (again.exit_code, "training anew" in again.stderr) == (0, anew), again.stderr
+        assert (again.exit_code, "training anew" in again.stderr) == (0, reset), again.stderr
     assert weights(project / "third") == weights(project / "other") != weights(project / "fresh")
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from muka_fast.kernels.classifier_head import head, head_reference
-from muka_fast.kernels.layout import Drop
+from muka_fast.kernels.layout import DropoutSpec
 from tests.helpers.kernel_cases import (
     DEVICE,
     FIRST_PASS,
@@ -21,7 +21,7 @@ from tests.helpers.kernel_cases import (
 )
 
 TEXTS = len(LENGTHS)
-INPUT, HIDDEN = Drop(site=4, p=0.1), Drop(site=5, p=0.5)
+INPUT, HIDDEN = DropoutSpec(site=4, p=0.1), DropoutSpec(site=5, p=0.5)
 FIELDS = ("mean_probabilities", "predictive_entropy", "expected_entropy", "mean_energy", "trust_spread", "logits")
 
 

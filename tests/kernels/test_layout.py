@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from muka_fast.kernels.layout import Layout, Span, spans
+from muka_fast.kernels.layout import PackedLayout, Span, spans
 from tests.helpers.kernel_cases import DEVICE, KEY, LENGTHS, TEXT_IDS, layout
 
 
@@ -18,11 +18,11 @@ def test_rows_stand_text_after_text():
 
 
 def test_first_rows_are_texts_of_one_row():
-    firsts = layout().firsts
-    assert (firsts.texts, firsts.rows, firsts.longest) == (3, 3, 1)
-    assert firsts.starts.tolist() == [0, 1, 2, 3]
-    assert firsts.row_text.tolist() == [0, 1, 2]
-    assert firsts.row_position.tolist() == [0, 0, 0]
+    cls_rows = layout().cls_rows
+    assert (cls_rows.texts, cls_rows.rows, cls_rows.longest) == (3, 3, 1)
+    assert cls_rows.starts.tolist() == [0, 1, 2, 3]
+    assert cls_rows.row_text.tolist() == [0, 1, 2]
+    assert cls_rows.row_position.tolist() == [0, 0, 0]
 
 
 def test_texts_are_told_apart_by_length_where_that_makes_few_spans():
@@ -34,4 +34,4 @@ def test_texts_are_told_apart_by_length_where_that_makes_few_spans():
 @pytest.mark.parametrize("lengths", [[1, 2], [1, 2, 0], []])
 def test_every_text_needs_a_length(lengths):
     with pytest.raises(ValueError, match="one length of at least 1 per text"):
-        Layout.build(KEY, TEXT_IDS, lengths, DEVICE)
+        PackedLayout.build(KEY, TEXT_IDS, lengths, DEVICE)

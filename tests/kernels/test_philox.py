@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from muka_fast.kernels.dropout_mask import keep_tile
-from muka_fast.kernels.layout import Drop
+from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.kernels.philox import PhiloxLanes, keep_scale, row_blocks, threshold
 from tests.helpers.kernel_cases import DEVICE, DROP, KEY, TEXT_IDS, keep_attention, keep_rows, lanes, tl, triton
 
@@ -57,7 +57,7 @@ def test_lanes_are_the_words_of_their_counter():
 def test_threshold_and_scale_are_quantised_alike():
     assert (threshold(0.1), threshold(0.0), row_blocks(16), row_blocks(17)) == (6554, 0, 1, 2)
     assert keep_scale(0.1) == 65536 / (65536 - 6554)
-    assert (Drop(0, 0.5).threshold, Drop(0, 0.5).scale) == (32768, 2.0)
+    assert (DropoutSpec(0, 0.5).threshold, DropoutSpec(0, 0.5).scale) == (32768, 2.0)
 
 
 @triton.jit

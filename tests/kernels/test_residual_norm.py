@@ -61,7 +61,7 @@ def test_dropped_elements_equal_the_numpy_masks_bit_for_bit():
 def test_first_rows_have_the_masks_of_position_0():
     width = 24
     x = torch.ones(len(LENGTHS), width, device=DEVICE)
-    y = residual_norm(x, torch.zeros_like(x), None, None, 0.0, layout().firsts, FIRST_PASS, DROP)
+    y = residual_norm(x, torch.zeros_like(x), None, None, 0.0, layout().cls_rows, FIRST_PASS, DROP)
     keep = mask(keep_rows(KEY, TEXT_IDS, LENGTHS, numbers(1), DROP, width))
     assert torch.equal(y != 0, keep[layout().starts[:-1].long()])
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from muka_fast.export import OnnxClassifier, export
-from muka_fast.export.parity import Bounds
+from muka_fast.export.parity import Tolerances
 from tests.helpers.models import make_model, texts
 
 optimum = pytest.importorskip("optimum.onnxruntime", reason="Optimum needs transformers 4.57: make test-optimum")
@@ -31,7 +31,7 @@ def test_its_pipeline_gives_our_names(tmp_path):
     from transformers import AutoTokenizer
 
     model = make_model(tmp_path / "bert", ("music", "weather", "travel"), seed=1, initializer_range=0.2, scale=1.0)
-    export(str(model), tmp_path / "out", precisions=("int8", "fp32"), bounds=Bounds(agreement=0.5))
+    export(str(model), tmp_path / "out", precisions=("int8", "fp32"), bounds=Tolerances(agreement=0.5))
     for precision, file in (("fp32", "model.onnx"), ("int8", "model_int8.onnx")):
         theirs = optimum.ORTModelForSequenceClassification.from_pretrained(tmp_path / "out", file_name=file)
         classify = optimum.pipeline(

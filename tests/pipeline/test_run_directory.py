@@ -4,7 +4,7 @@ import pytest
 
 from muka_fast.config.loading import build_recipe
 from muka_fast.errors import OutputError
-from muka_fast.pipeline.run_directory import RunFolder
+from muka_fast.pipeline.run_directory import RunDirectory
 
 
 def recipe(**extra):
@@ -13,23 +13,26 @@ def recipe(**extra):
 
 
 def test_a_new_or_empty_folder_is_begun(tmp_path):
-    run = RunFolder(tmp_path / "a" / "b")
-    assert run.begin(recipe()) is False
+    run = RunDirectory(tmp_path / "a" / "b")
+    assert run.start_or_resume(recipe()) is False
     assert run.recipe.read_text() == recipe().dump()
 
 
 def test_an_unfinished_run_goes_on_and_another_recipe_is_refused(tmp_path):
-    RunFolder(tmp_path / "o").begin(recipe())
+    RunDirectory(tmp_path / "o").start_or_resume(recipe())
     (tmp_path / "o" / "scores").mkdir()
-    assert RunFolder(tmp_path / "o").begin(recipe(output="elsewhere", device="cpu", test="labelled.csv")) is True
+    assert (
+        RunDirectory(tmp_path / "o").start_or_resume(recipe(output="elsewhere", device="cpu", test="labelled.csv"))
+        is True
+    )
     with pytest.raises(OutputError, match=r"another seed: 0, now 3"):
-        RunFolder(tmp_path / "o").begin(recipe(seed=3))
+        RunDirectory(tmp_path / "o").start_or_resume(recipe(seed=3))
     with pytest.raises(OutputError, match=r"another training\.epochs"):
-        RunFolder(tmp_path / "o").begin(recipe(training={"epochs": 9}))
+        RunDirectory(tmp_path / "o").start_or_resume(recipe(training={"epochs": 9}))
     # The same command again, --overwrite included, must not throw away what a killed run had done.
-    assert RunFolder(tmp_path / "o").begin(recipe(), overwrite=True) is True
+    assert RunDirectory(tmp_path / "o").start_or_resume(recipe(), overwrite=True) is True
     assert (tmp_path / "o" / "scores").exists()
-    assert RunFolder(tmp_path / "o").begin(recipe(seed=3), overwrite=True) is False
+    assert RunDirectory(tmp_path / "o").start_or_resume(recipe(seed=3), overwrite=True) is False
     assert not (tmp_path / "o" / "scores").exists()
 
 
@@ -37,7 +40,7 @@ def test_a_recipe_alone_does_not_make_a_folder_ours(tmp_path):
     (tmp_path / "recipe.yaml").write_text(recipe().dump())
     (tmp_path / "teachers").mkdir()
     with pytest.raises(OutputError, match="holds no muka-fast run"):
-        RunFolder(tmp_path).begin(recipe(), overwrite=True)
+        RunDirectory(tmp_path).start_or_resume(recipe(), overwrite=True)
     assert (tmp_path / "recipe.yaml").exists()
 
 
@@ -45,30 +48,30 @@ def test_an_output_folder_that_holds_what_the_recipe_reads_is_refused(tmp_path):
     (tmp_path / "t.txt").write_text("a text")
     for place in (tmp_path, tmp_path.parent):
         with pytest.raises(OutputError, match="something the recipe reads"):
-            RunFolder(place).begin(recipe(data=str(tmp_path / "t.txt")), overwrite=True)
+            RunDirectory(place).start_or_resume(recipe(data=str(tmp_path / "t.txt")), overwrite=True)
 
 
 def test_overwriting_deletes_only_what_a_run_writes(tmp_path):
-    RunFolder(tmp_path).begin(recipe())
+    RunDirectory(tmp_path).start_or_resume(recipe())
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "model.safetensors").write_text("x")
     (tmp_path / "notes.md").write_text("mine")
-    RunFolder(tmp_path).begin(recipe(), overwrite=True)
+    RunDirectory(tmp_path).start_or_resume(recipe(), overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".muka-fast", "notes.md", "recipe.yaml"]
 
 
 def test_what_a_kill_leaves_of_an_unwritten_file_is_no_foreign_content(tmp_path):
     (tmp_path / ".recipe.yaml.123.tmp").write_text("half")
-    assert RunFolder(tmp_path).begin(recipe()) is True
-    assert RunFolder(tmp_path).recipe.exists()
+    assert RunDirectory(tmp_path).start_or_resume(recipe()) is True
+    assert RunDirectory(tmp_path).recipe.exists()
 
 
 def test_a_finished_run_is_not_touched(tmp_path):
-    RunFolder(tmp_path).begin(recipe())
+    RunDirectory(tmp_path).start_or_resume(recipe())
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(OutputError, match="finished run"):
-        RunFolder(tmp_path).begin(recipe())
-    assert RunFolder(tmp_path).begin(recipe(), overwrite=True) is False
+        RunDirectory(tmp_path).start_or_resume(recipe())
+    assert RunDirectory(tmp_path).start_or_resume(recipe(), overwrite=True) is False
     assert not (tmp_path / "run.json").exists()
 
 
@@ -76,21 +79,21 @@ def test_a_finished_run_is_not_touched(tmp_path):
 def test_foreign_content_is_never_deleted(tmp_path, overwrite):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(OutputError, match="holds no muka-fast run"):
-        RunFolder(tmp_path).begin(recipe(), overwrite=overwrite)
+        RunDirectory(tmp_path).start_or_resume(recipe(), overwrite=overwrite)
     assert (tmp_path / "thesis.tex").exists()
     with pytest.raises(OutputError, match="is a file"):
-        RunFolder(tmp_path / "thesis.tex").begin(recipe(), overwrite=overwrite)
+        RunDirectory(tmp_path / "thesis.tex").start_or_resume(recipe(), overwrite=overwrite)
 
 
 def test_what_an_unfinished_run_has_read_may_be_outdated(tmp_path):
     """Its inputs changed, not its recipe: overwritten, nothing of it goes on."""
     for name in ("checkpoints", "logs", "scores"):
-        RunFolder(tmp_path).begin(recipe())
+        RunDirectory(tmp_path).start_or_resume(recipe())
         (tmp_path / name).mkdir()
         (tmp_path / name / "old").touch()
     (tmp_path / "notes.md").touch()
-    assert RunFolder(tmp_path).begin(recipe(), overwrite=True) is True
-    assert RunFolder(tmp_path).begin(recipe(), overwrite=True, outdated=True) is False
+    assert RunDirectory(tmp_path).start_or_resume(recipe(), overwrite=True) is True
+    assert RunDirectory(tmp_path).start_or_resume(recipe(), overwrite=True, outdated=True) is False
     assert sorted(path.name for path in tmp_path.iterdir()) == [".muka-fast", "notes.md", "recipe.yaml"]
 
 
@@ -98,10 +101,10 @@ def test_a_folder_named_scores_is_not_ours_by_its_name(tmp_path):
     (tmp_path / "scores").mkdir()
     (tmp_path / "scores" / "football.csv").touch()
     with pytest.raises(OutputError, match="holds no muka-fast run"):
-        RunFolder(tmp_path).begin(recipe(), overwrite=True, outdated=True)
+        RunDirectory(tmp_path).start_or_resume(recipe(), overwrite=True, outdated=True)
     assert (tmp_path / "scores" / "football.csv").exists()
 
 
 def test_a_folder_with_only_scores_is_used(tmp_path):
     (tmp_path / "scores").mkdir()
-    assert RunFolder(tmp_path).begin(recipe()) is True
+    assert RunDirectory(tmp_path).start_or_resume(recipe()) is True

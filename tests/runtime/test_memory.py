@@ -1,7 +1,7 @@
 import gc
 import weakref
 
-from muka_fast.runtime.memory import release
+from muka_fast.runtime.memory import free_memory
 
 
 class Node:
@@ -16,7 +16,7 @@ def test_what_only_refers_to_itself_is_freed():
         watched = weakref.ref(node)
         del node
         assert watched() is not None
-        release()
+        free_memory()
         assert watched() is None
     finally:
         gc.enable()

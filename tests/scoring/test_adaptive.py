@@ -7,14 +7,14 @@ from muka_fast.config.recipe import TeacherSpec, UncertaintySpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.models.teacher import describe_teachers
-from muka_fast.runtime.distributed import ALONE, Group
+from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively
 from muka_fast.scoring.score_pool import collect, manifest, score_pool
 from muka_fast.scoring.store import ScoreStore
-from muka_fast.scoring.teacher_pool import Room
+from muka_fast.scoring.teacher_pool import TeacherPool
 from muka_fast.uncertainty.signals import normalised
-from muka_fast.uncertainty.stopping import Rule
+from muka_fast.uncertainty.stopping import StoppingRule
 from tests.helpers.models import texts
 
 CPU = torch.device("cpu")
@@ -38,12 +38,12 @@ def settings(**changes):
 
 
 def run(teachers, rule, corpus=CORPUS):
-    room = Room(teachers, settings(), 0, CPU)
+    room = TeacherPool(teachers, settings(), 0, CPU)
     return room, score_adaptively(room, len(teachers), [corpus], rule, 0, lambda _: None)[0]
 
 
 def test_an_audit_of_all_texts_is_the_full_run(teachers):
-    room, done = run(teachers, Rule(1.0, 0.8, 16, 1.0))
+    room, done = run(teachers, StoppingRule(1.0, 0.8, 16, 1.0))
     for index in range(2):
         loaded = room.teacher(index)
         full = loaded.score(CORPUS, loaded.encode(CORPUS), 16, lambda _: None)
@@ -55,7 +55,7 @@ def test_an_audit_of_all_texts_is_the_full_run(teachers):
 
 
 def test_texts_that_stop_have_the_first_passes_of_the_full_run(teachers):
-    room, done = run(teachers, Rule(1.0, 0.8, 16, 0.0))
+    room, done = run(teachers, StoppingRule(1.0, 0.8, 16, 0.0))
     passes = done.signals[0].passes
     assert np.array_equal(passes, done.signals[1].passes)
     assert set(passes.tolist()) <= {0, 2, 4, 8, 16}
@@ -70,7 +70,7 @@ def test_texts_that_stop_have_the_first_passes_of_the_full_run(teachers):
 
 
 def test_margins_at_the_first_look_decide_who_runs(teachers):
-    room, done = run(teachers, Rule(0.2, 0.9, 16, 0.0))
+    room, done = run(teachers, StoppingRule(0.2, 0.9, 16, 0.0))
     trust = []
     for index in range(2):
         loaded = room.teacher(index)
@@ -81,7 +81,7 @@ def test_margins_at_the_first_look_decide_who_runs(teachers):
 
 def test_the_audit_counts_changed_choices(teachers):
     """With a margin that nothing exceeds and a confidence that everything has, each text stops after two passes."""
-    room, done = run(teachers, Rule(1.0, 0.5 + 1e-12, 16, 1.0))
+    room, done = run(teachers, StoppingRule(1.0, 0.5 + 1e-12, 16, 1.0))
     assert done.audit.passes == 2 * 60
     full = [s.predictive_entropy / np.log(s.logits.shape[1]) for s in done.signals]
     early = []
@@ -94,7 +94,7 @@ def test_the_audit_counts_changed_choices(teachers):
     assert done.audit.changed == changed.sum() > 0
 
 
-def fill(folder, teachers, corpus, given, group=ALONE):
+def fill(folder, teachers, corpus, given, group=SINGLE_PROCESS):
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers})
     store = ScoreStore(folder, manifest(teachers, space, corpus, given, 0))
     score_pool(teachers, corpus, store, given, seed=0, device=CPU, progress=Progress(silent=True), group=group)
@@ -114,7 +114,7 @@ def test_order_workers_and_interruptions_change_no_byte(tmp_path, teachers, monk
     shuffled = CORPUS.take(np.random.default_rng(0).permutation(60))
     parts = {}
     for index in range(2):
-        fill(tmp_path / f"part-{index}", teachers, shuffled, given, Group(index, 2))
+        fill(tmp_path / f"part-{index}", teachers, shuffled, given, DistributedContext(index, 2))
         parts |= files(tmp_path / f"part-{index}")
     assert parts == before
     store.path(1, 2).write_bytes(b"torn")
@@ -144,7 +144,7 @@ def test_budgets_change_nothing_but_rounding(tmp_path, teachers):
 def test_memory_is_bounded_by_the_budget_whatever_the_number_of_passes(teachers, passes, monkeypatch):
     """Rows that go through a matrix product at once: the budget, or one batch; the head's: twice the budget."""
     given = settings(adaptive=False, passes=passes, token_budget=64)
-    loaded, most = Room(teachers, given, 0, CPU).teacher(0), []
+    loaded, most = TeacherPool(teachers, given, 0, CPU).teacher(0), []
     linear = torch.nn.functional.linear
 
     def counting(x, *weights):

@@ -13,7 +13,7 @@ from muka_fast.errors import ModelError
 from muka_fast.models.teacher import describe_teachers
 from muka_fast.scoring import onnx_teacher as module
 from muka_fast.scoring.adaptive import score_adaptively
-from muka_fast.scoring.teacher_pool import Room
+from muka_fast.scoring.teacher_pool import TeacherPool
 from tests.helpers.models import make_model, texts
 
 
@@ -27,7 +27,7 @@ def room(folder, form, scope="full", passes=3, **more):
     teachers = describe_teachers([TeacherSpec(model=str(folder), **more)], 0.2)  # ModernBERT has no dropout of its own
     settings = UncertaintySpec(passes=passes, scope=scope, teacher_form=form, token_budget=256, inject_dropout=0.2)
     said = []
-    return Room(teachers, settings, 5, torch.device("cpu"), said.append), said
+    return TeacherPool(teachers, settings, 5, torch.device("cpu"), said.append), said
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_adaptive_passes_choose_alike(form, tmp_path):
     for each in ("torch", form):
         settings = UncertaintySpec(passes=8, adaptive=True, teacher_form=each, audit=0.0)
         done = score_adaptively(
-            Room(teachers, settings, 5, torch.device("cpu")), 2, [corpus], settings.rule, 5, lambda _: None
+            TeacherPool(teachers, settings, 5, torch.device("cpu")), 2, [corpus], settings.rule, 5, lambda _: None
         )[0]
         chosen.append(np.stack([signals.predictive_entropy for signals in done.signals]).argmin(0))
     assert (chosen[0] == chosen[1]).mean() >= (1.0 if form == "onnx" else 0.8)

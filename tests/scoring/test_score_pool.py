@@ -8,7 +8,7 @@ from muka_fast.data.corpus import build_corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ModelError, ScoreStoreError
 from muka_fast.models.teacher import describe_teachers
-from muka_fast.runtime.distributed import ALONE, Group
+from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import collect, manifest, score_pool
 from muka_fast.scoring.store import ScoreStore
@@ -24,7 +24,7 @@ def teachers(model_folder):
     return describe_teachers([TeacherSpec(model=str(folder)) for folder in folders])
 
 
-def fill(folder, teachers, corpus, settings, group=ALONE, seed=0):
+def fill(folder, teachers, corpus, settings, group=SINGLE_PROCESS, seed=0):
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers})
     store = ScoreStore(folder, manifest(teachers, space, corpus, settings, seed))
     score_pool(teachers, corpus, store, settings, seed=seed, device=CPU, progress=QUIET, group=group)
@@ -45,7 +45,7 @@ def test_order_and_number_of_workers_do_not_change_a_byte(tmp_path, teachers):
     parts = []
     for index in range(3):
         folder = tmp_path / f"part-{index}"
-        fill(folder, teachers, shuffled, SETTINGS, group=Group(index, 3))
+        fill(folder, teachers, shuffled, SETTINGS, group=DistributedContext(index, 3))
         parts.append(files(folder))
     assert files(tmp_path / "first") == parts[0] | parts[1] | parts[2]
     assert sum(map(len, parts)) == 2 * 4

@@ -13,13 +13,13 @@ from muka_fast.errors import RecipeError
 from muka_fast.selection.base import (
     TRUST_SCORES,
     Pool,
-    Trust,
-    judge,
+    Selection,
     level_temperature,
+    select_teachers,
     targets,
     teacher_predictions,
 )
-from muka_fast.uncertainty.signals import FirstLook, Signals
+from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 from tests.helpers.pools import POOL, SPACE, A, B, C, spec
 
 # 1 − H(mean) / ln C, worked out by hand with six-place logarithms:
@@ -62,40 +62,40 @@ def test_label_space_of_the_example():
 
 
 def test_trust_scores_and_soft_weights():
-    trust = judge(POOL, spec())
+    trust = select_teachers(POOL, spec())
     assert trust.scores == pytest.approx(SCORES, abs=1e-6)
     assert trust.weights == pytest.approx(WEIGHTS, abs=1e-6)
     assert trust.weights.sum(1) == pytest.approx(np.ones(4), abs=1e-12)
 
 
 def test_margin_weights_are_the_difference_of_the_two_largest_scores():
-    assert judge(POOL, spec()).importance == pytest.approx(MARGIN, abs=1e-6)
-    assert judge(POOL, spec(margin_weighting=False)).importance.tolist() == [1, 1, 1, 1]
+    assert select_teachers(POOL, spec()).sample_weight == pytest.approx(MARGIN, abs=1e-6)
+    assert select_teachers(POOL, spec(margin_weighting=False)).sample_weight.tolist() == [1, 1, 1, 1]
 
 
 def test_soft_targets():
-    result = targets(POOL, judge(POOL, spec()))
+    result = targets(POOL, select_teachers(POOL, spec()))
     assert result == pytest.approx(SOFT, abs=1e-6)
     assert result.sum(1) == pytest.approx(np.ones(4), abs=1e-6)
 
 
 def test_hard_targets_take_the_first_of_equal_teachers():
-    trust = judge(POOL, spec(targets="hard"))
+    trust = select_teachers(POOL, spec(targets="hard"))
     assert trust.chosen.tolist() == [0, 1, 0, 0]
     assert trust.weights.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]]
-    assert trust.belief == pytest.approx(judge(POOL, spec()).weights)
+    assert trust.belief == pytest.approx(select_teachers(POOL, spec()).weights)
     assert targets(POOL, trust) == pytest.approx(HARD, abs=1e-6)
 
 
 def test_the_loss_of_the_example():
     logits = torch.tensor([[1.0, 0, 0, 0], [0, 0, 2, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
-    trust = judge(POOL, spec())
+    trust = select_teachers(POOL, spec())
     target = targets(POOL, trust)
     expected = 0.0
-    for row, weight, out in zip(target.tolist(), trust.importance.tolist(), logits.tolist(), strict=True):
+    for row, weight, out in zip(target.tolist(), trust.sample_weight.tolist(), logits.tolist(), strict=True):
         normaliser = math.log(sum(math.exp(v) for v in out))
         expected += weight * sum(t * (math.log(t) - (v - normaliser)) for t, v in zip(row, out, strict=True)) / 4
-    loss = distillation_loss(logits, torch.from_numpy(target), torch.from_numpy(trust.importance))
+    loss = distillation_loss(logits, torch.from_numpy(target), torch.from_numpy(trust.sample_weight))
     assert loss.item() == pytest.approx(expected, abs=1e-6)
     # By hand for the hard targets without margin: KL rows .491 …, from q = softmax(logits).
     q1, q2, q3 = (math.exp(v) / (math.exp(v) + 3) for v in (1.0, 2.0, 1.0))
@@ -155,7 +155,7 @@ def test_relative_mahalanobis_by_hand():
 
 @pytest.mark.parametrize("name", TRUST_SCORES)
 def test_every_score_gives_weights_that_sum_to_one(name):
-    trust = judge(POOL, spec(trust=name))
+    trust = select_teachers(POOL, spec(trust=name))
     assert np.isfinite(trust.weights).all()
     assert trust.weights.sum(1) == pytest.approx(np.ones(4))
     assert trust.chosen.tolist() == trust.scores.argmax(1).tolist()
@@ -166,7 +166,7 @@ def test_teacher_predictions_are_union_columns():
 
 
 def test_margin_is_between_the_two_largest_of_many():
-    trust = Trust(np.array([[0.1, 0.9, 0.5, 0.7]]), np.ones((1, 4)) / 4, np.ones(1))
+    trust = Selection(np.array([[0.1, 0.9, 0.5, 0.7]]), np.ones((1, 4)) / 4, np.ones(1))
     assert trust.margin == pytest.approx([0.2])
 
 
@@ -185,7 +185,7 @@ def planted(count=300, seed=0):
     signals = []
     for own in range(2):
         logits = random.normal(size=(count, 2)) + np.where(owner == own, 4.0, 1.0)[:, None] * [1, 0]
-        look = FirstLook(torch.from_numpy(logits.astype(np.float32)), np.zeros((count, 0), dtype=np.float32))
+        look = DeterministicOutput(torch.from_numpy(logits.astype(np.float32)), np.zeros((count, 0), dtype=np.float32))
         signals.append(look.signals())
     space = LabelSpace.union({"a": ["x", "y"], "b": ["z", "w"]})
     return Pool(tuple(signals), space, random.integers(0, 2**63, count).astype(np.uint64), embeddings), owner
@@ -193,11 +193,11 @@ def planted(count=300, seed=0):
 
 def test_the_pool_method_mixes_by_ownership():
     pool, owner = planted()
-    trust = judge(pool, spec(method="pool"))
+    trust = select_teachers(pool, spec(method="pool"))
     assert (trust.chosen == owner).mean() > 0.95
     assert trust.weights == pytest.approx(trust.ownership.posterior)
-    assert trust.importance.tolist() == [1.0] * 300
-    hard = judge(pool, spec(method="pool", targets="hard"))
+    assert trust.sample_weight.tolist() == [1.0] * 300
+    hard = select_teachers(pool, spec(method="pool", targets="hard"))
     assert hard.chosen.tolist() == trust.chosen.tolist()
     assert sorted(set(hard.weights.ravel())) == [0, 1]
 
@@ -205,12 +205,12 @@ def test_the_pool_method_mixes_by_ownership():
 def test_views_that_agree_but_slightly_give_way_to_the_papers_rule():
     pool, _ = planted()
     noise = replace(pool, embeddings=np.random.default_rng(1).normal(size=(300, 200)))
-    trust, paper = judge(noise, spec(method="pool")), judge(noise, spec(method="muka"))
-    assert trust.ownership.is_unsure
+    trust, paper = select_teachers(noise, spec(method="pool")), select_teachers(noise, spec(method="muka"))
+    assert trust.ownership.views_disagree
     assert trust.weights == pytest.approx(paper.weights)
-    assert trust.importance == pytest.approx(paper.importance)
-    without = judge(replace(pool, embeddings=None), spec(method="pool"))  # one view alone cannot disagree
-    assert not without.ownership.is_unsure
+    assert trust.sample_weight == pytest.approx(paper.sample_weight)
+    without = select_teachers(replace(pool, embeddings=None), spec(method="pool"))  # one view alone cannot disagree
+    assert not without.ownership.views_disagree
     assert without.weights == pytest.approx(without.ownership.posterior)
 
 
@@ -224,10 +224,12 @@ def test_texts_of_a_class_that_two_teachers_know_go_to_either():
         own = np.where(known, label - classes[0], random.integers(0, 2, 600))
         features = random.normal(size=(600, 4)) + np.where(known[:, None], 5 * np.eye(2, 4)[own], 0)
         logits = random.normal(size=(600, 2)) + np.where(known, 4.0, 2.0)[:, None] * np.eye(2)[own]
-        signals.append(FirstLook(torch.from_numpy(logits.astype(np.float32)), features.astype(np.float32)).signals())
+        signals.append(
+            DeterministicOutput(torch.from_numpy(logits.astype(np.float32)), features.astype(np.float32)).signals()
+        )
     space = LabelSpace.union({"a": ["x", "y"], "b": ["y", "z"]})
-    trust = judge(
+    trust = select_teachers(
         Pool(tuple(signals), space, random.integers(0, 2**63, 600).astype(np.uint64), embeddings), spec(method="pool")
     )
-    assert not trust.ownership.is_unsure
+    assert not trust.ownership.views_disagree
     assert space.owners[trust.chosen, label].mean() > 0.95

@@ -16,7 +16,7 @@ from muka_fast.pipeline.run_artifacts import is_ensemble
 from muka_fast.selection.base import judge, targets
 from muka_fast.selection.base import views as selection_views
 from muka_fast.selection.ensemble import Ensemble, method_of
-from muka_fast.selection.mixture import Agreement
+from muka_fast.selection.mixture import KappaEstimate
 from tests.helpers.models import make_tokenizer, texts
 
 
@@ -49,12 +49,12 @@ def test_teachers_answer_together_without_a_student(ensemble):
 def test_an_unsure_pool_taught_the_papers_rule(agreement, ensemble):
     """Both rules answer, whichever the pool of this test would have led to."""
     found = load_ensemble(ensemble, torch.device("cpu"))
-    found = replace(found, model=replace(found.model, agreement=Agreement(agreement, agreement)))
+    found = replace(found, model=replace(found.model, agreement=KappaEstimate(agreement, agreement)))
     some = texts(9, 300)
     pool = found._pool(build_corpus(some), lambda _: None)
     owners = found.model.judge(selection_views(pool), pool.embeddings)
-    assert owners.is_unsure == (agreement == 0)
-    trust = judge(pool, SelectionSpec(method="muka")) if owners.is_unsure else None
+    assert owners.views_disagree == (agreement == 0)
+    trust = judge(pool, SelectionSpec(method="muka")) if owners.views_disagree else None
     weights = trust.weights if trust is not None else owners.posterior
     by_hand = np.zeros((9, 5))
     for teacher, signals in enumerate(pool.signals):

@@ -4,10 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muka_fast.kernels.layout import Drop
+from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.kernels.philox import keep_scale, row_blocks, threshold
-from muka_fast.uncertainty.dropout_masks import Draw, keep_attention, keep_rows, mask_key
-from muka_fast.uncertainty.packing import Packed, pack
+from muka_fast.uncertainty.dropout_masks import PassContext, keep_attention, keep_rows, mask_key
+from muka_fast.uncertainty.packing import PackedBatch, pack
 
 
 def packed(lengths, ids=None):
@@ -33,9 +33,9 @@ def rows_of(draw, site, width, text):
 
 @pytest.mark.parametrize("width", [16, 40, 384])
 def test_a_texts_decisions_do_not_depend_on_its_batch(width):
-    site, ids = Drop(3, 0.3), np.array([9, 2**63 + 5, 7], dtype=np.uint64)
-    together = Draw(packed([6, 6, 2], ids), range(4), key=11)
-    alone = Draw(packed([6], ids[1:2]), range(2, 3), key=11)
+    site, ids = DropoutSpec(3, 0.3), np.array([9, 2**63 + 5, 7], dtype=np.uint64)
+    together = PassContext(packed([6, 6, 2], ids), range(4), key=11)
+    alone = PassContext(packed([6], ids[1:2]), range(2, 3), key=11)
     assert torch.equal(rows_of(together, site, width, 1)[2:3], rows_of(alone, site, width, 0))
     attention = keep_attention(together, site, 2)
     assert attention[0].shape == (4, 2, 2, 6, 6)
@@ -44,24 +44,24 @@ def test_a_texts_decisions_do_not_depend_on_its_batch(width):
 
 
 def test_the_first_rows_decisions_are_the_first_of_all_rows():
-    site, draw = Drop(0, 0.4), Draw(packed([5, 3]), range(3), key=1)
-    firsts = keep_rows(draw, site, 24, firsts=True).view(3, 2, 24)
+    site, draw = DropoutSpec(0, 0.4), PassContext(packed([5, 3]), range(3), key=1)
+    cls_rows = keep_rows(draw, site, 24, cls_rows=True).view(3, 2, 24)
     for text in range(2):
-        assert torch.equal(firsts[:, text], rows_of(draw, site, 24, text)[:, 0])
-    whole, first = keep_attention(draw, site, 3), keep_attention(draw, site, 3, firsts=True)
+        assert torch.equal(cls_rows[:, text], rows_of(draw, site, 24, text)[:, 0])
+    whole, first = keep_attention(draw, site, 3), keep_attention(draw, site, 3, cls_rows=True)
     for one, other in zip(whole, first, strict=True):
         assert torch.equal(one[:, :, :, :1], other)
 
 
 def test_decisions_are_the_lanes_of_the_counter():
-    draw, site = Draw(packed([3], np.array([42], dtype=np.uint64)), range(5, 6), key=7), Drop(9, 0.25)
+    draw, site = PassContext(packed([3], np.array([42], dtype=np.uint64)), range(5, 6), key=7), DropoutSpec(9, 0.25)
     lanes = drawn(7, 42, 5, 9, 3 * row_blocks(20)).reshape(3, -1)[:, :20]
     assert np.array_equal(keep_rows(draw, site, 20).numpy(), (lanes >= threshold(0.25)).astype(np.uint8))
 
 
 def test_long_rows_are_drawn_in_pieces_alike():
     """More elements than one piece holds: the stream goes on where the piece before ended."""
-    draw, site = Draw(packed([40, 33], np.array([4, 2], dtype=np.uint64)), range(2), key=5), Drop(1, 0.1)
+    draw, site = PassContext(packed([40, 33], np.array([4, 2], dtype=np.uint64)), range(2), key=5), DropoutSpec(1, 0.1)
     lanes = drawn(5, 4, 1, 1, 40 * row_blocks(768)).reshape(40, 768)
     assert np.array_equal(rows_of(draw, site, 768, 0)[1].numpy(), (lanes >= site.threshold).astype(np.uint8))
 
@@ -72,7 +72,7 @@ def test_passes_sites_texts_keys_are_unlike():
     batch = packed([count // 512, count // 512])
 
     def kept(number=0, site=0, text=0, key=1):
-        one = rows_of(Draw(batch, range(number, number + 1), key), Drop(site, 0.5), 512, text)
+        one = rows_of(PassContext(batch, range(number, number + 1), key), DropoutSpec(site, 0.5), 512, text)
         return one.flatten().numpy().astype(bool)
 
     base = kept()
@@ -101,7 +101,7 @@ def test_a_packed_batch_knows_its_segments():
         (slice(2, 3), slice(8, 10), 2),
         (slice(3, 4), slice(10, 11), 1),
     ]
-    assert batch.firsts.tolist() == [0, 4, 8, 10]
+    assert batch.cls_rows.tolist() == [0, 4, 8, 10]
     assert batch.positions.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 0]
     assert (len(batch), batch.rows) == (4, 11)
-    assert isinstance(batch, Packed)
+    assert isinstance(batch, PackedBatch)

@@ -11,9 +11,9 @@ from muka_fast.uncertainty.dropout_sites import find_sites
 from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.factory import build_engine, known_family
 from muka_fast.uncertainty.features import classifier_layer
-from muka_fast.uncertainty.packed_engine import ScopedEngine
+from muka_fast.uncertainty.packed_engine import PackedEngine
 from muka_fast.uncertainty.packing import pack
-from muka_fast.uncertainty.reference_engine import PlainEngine
+from muka_fast.uncertainty.reference_engine import ReferenceEngine
 from tests.helpers.engines import CPU, IDS, batch, make
 
 
@@ -33,10 +33,10 @@ def test_a_family_gives_the_models_logits_and_passes(family, pairs):
     if pairs and getattr(model.config, "type_vocab_size", 0) < 2:
         pytest.skip("the family has no token types")
     packed = batch(token_types=True) if pairs else batch()
-    engine, plain = ScopedEngine(FAMILIES[family](model), 77, budget=60), PlainEngine(model, 77)
-    look = engine.first_look(packed)
+    engine, plain = PackedEngine(FAMILIES[family](model), 77, budget=60), ReferenceEngine(model, 77)
+    look = engine.deterministic_pass(packed)
     assert torch.allclose(look.logits, logits_of_the_model(model, packed), atol=1e-5)
-    assert np.allclose(look.features, plain.first_look(packed).features, atol=1e-5)
+    assert np.allclose(look.features, plain.deterministic_pass(packed).features, atol=1e-5)
     assert engine.sites == plain.sites > 0
     passes = engine.sample(packed, range(5))
     assert torch.allclose(passes, plain.sample(packed, range(5)), atol=2e-5)
@@ -48,7 +48,7 @@ def test_a_family_gives_the_models_logits_and_passes(family, pairs):
 def test_many_passes_have_the_moments_of_dropout_in_training_mode(family):
     """400 passes a side: means further apart than 5.5 standard errors come once in 10⁷ comparisons; here are 90."""
     model, packed, count = make(family), batch((9, 5)), 400
-    ours = PlainEngine(model, 5).sample(packed, range(count))
+    ours = ReferenceEngine(model, 5).sample(packed, range(count))
     model.train()
     torch.manual_seed(0)
     theirs = torch.stack([logits_of_the_model(model, packed) for _ in range(count)])
@@ -78,12 +78,12 @@ def test_every_site_alone_makes_passes_differ(family):
 
 def test_passes_do_not_depend_on_batch_budget_order_or_number():
     model = make("bert")
-    whole = ScopedEngine(FAMILIES["bert"](model), 1, budget=10_000).sample(batch(), range(8))
-    small = ScopedEngine(FAMILIES["bert"](model), 1, budget=1)
+    whole = PackedEngine(FAMILIES["bert"](model), 1, budget=10_000).sample(batch(), range(8))
+    small = PackedEngine(FAMILIES["bert"](model), 1, budget=1)
     assert torch.allclose(small.sample(batch(), range(8)), whole, atol=1e-6)
     assert torch.allclose(small.sample(batch(), range(3, 5)), whole[3:5], atol=1e-6)
     assert torch.allclose(small.sample(batch((9,), IDS[1:2]), range(2)), whole[:2, 1:2], atol=1e-6)
-    other = ScopedEngine(FAMILIES["bert"](model), 2, budget=1).sample(batch(), range(8))
+    other = PackedEngine(FAMILIES["bert"](model), 2, budget=1).sample(batch(), range(8))
     assert not torch.allclose(other, whole, atol=1e-2)
 
 
@@ -92,7 +92,7 @@ def test_scopes_nest(family):
     model, packed = make(family, num_hidden_layers=3) if family != "distilbert" else make(family, n_layers=3), batch()
     encoder, sites, spread = FAMILIES[family](model), [], []
     for scope in ("head", "tail", "last-1", "last-2", "last-9", "full"):
-        engine = ScopedEngine(encoder, 4, scope=scope)
+        engine = PackedEngine(encoder, 4, scope=scope)
         passes = engine.sample(packed, range(4))
         assert passes.shape == (4, 5, 3)
         sites.append(engine.sites)
@@ -100,7 +100,7 @@ def test_scopes_nest(family):
     assert sites == sorted(sites)
     assert sites[1] == sites[2] < sites[3] < sites[4] < sites[5]
     # The tail has the last layer's sites: the same decisions, so the same passes.
-    tail, last = (ScopedEngine(encoder, 4, scope=scope).sample(packed, range(4)) for scope in ("tail", "last-1"))
+    tail, last = (PackedEngine(encoder, 4, scope=scope).sample(packed, range(4)) for scope in ("tail", "last-1"))
     assert torch.allclose(tail, last, atol=1e-5)
     assert min(spread) > 0
 
@@ -109,23 +109,23 @@ def test_a_scope_whose_sites_drop_nothing_gives_the_deterministic_logits():
     model = make(
         "bert", dropout=None, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, classifier_dropout=0.0
     )
-    engine = ScopedEngine(FAMILIES["bert"](model), 4, scope="head")
+    engine = PackedEngine(FAMILIES["bert"](model), 4, scope="head")
     assert engine.sites == 0
-    assert torch.allclose(engine.sample(batch(), range(2))[0], engine.first_look(batch()).logits, atol=1e-6)
+    assert torch.allclose(engine.sample(batch(), range(2))[0], engine.deterministic_pass(batch()).logits, atol=1e-6)
     model = make(
         "bert", dropout=None, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0
     )
-    engine = ScopedEngine(FAMILIES["bert"](model), 4, scope="tail")
+    engine = PackedEngine(FAMILIES["bert"](model), 4, scope="tail")
     passes = engine.sample(batch(), range(3))
-    assert torch.allclose(passes[2], engine.first_look(batch()).logits, atol=1e-6)
+    assert torch.allclose(passes[2], engine.deterministic_pass(batch()).logits, atol=1e-6)
 
 
 @torch.no_grad()
 def test_mean_pooling_reads_all_rows():
     model = make("modernbert", classifier_pooling="mean")
-    engine = ScopedEngine(FAMILIES["modernbert"](model), 9, budget=100)
-    assert torch.allclose(engine.first_look(batch()).logits, logits_of_the_model(model, batch()), atol=1e-5)
-    expected = PlainEngine(model, 9).sample(batch(), range(3))
+    engine = PackedEngine(FAMILIES["modernbert"](model), 9, budget=100)
+    assert torch.allclose(engine.deterministic_pass(batch()).logits, logits_of_the_model(model, batch()), atol=1e-5)
+    expected = ReferenceEngine(model, 9).sample(batch(), range(3))
     assert torch.allclose(engine.sample(batch(), range(3)), expected, atol=2e-5)
     with pytest.raises(ModelError, match="reads the first row"):
         build_engine(model, 9, where="here", scope="tail")
@@ -134,7 +134,7 @@ def test_mean_pooling_reads_all_rows():
 @pytest.mark.parametrize("mode", [True, False])
 def test_the_models_modes_survive(mode):
     model = make("bert").train(mode)
-    engine = PlainEngine(model, 1)
+    engine = ReferenceEngine(model, 1)
     engine.score(batch(), 2)
     assert all(module.training == mode for module in model.modules())
 
@@ -156,8 +156,8 @@ def test_signals_are_those_of_the_passes():
 @torch.no_grad()
 def test_logits_of_low_precision_are_made_in_fp32(family, dtype):
     model = make(family).to(dtype)
-    engine = ScopedEngine(FAMILIES[family](model), 5) if family in FAMILIES else PlainEngine(model, 5)
-    last, look = classifier_layer(model), engine.first_look(batch())
+    engine = PackedEngine(FAMILIES[family](model), 5) if family in FAMILIES else ReferenceEngine(model, 5)
+    last, look = classifier_layer(model), engine.deterministic_pass(batch())
     # Features as narrow as these are what the classifier reads.
     expected = nn.functional.linear(torch.from_numpy(look.features), last.weight.float(), last.bias.float())
     assert look.logits.dtype == torch.float32
@@ -172,7 +172,7 @@ def test_logits_of_low_precision_are_made_in_fp32(family, dtype):
 def test_unknown_families_run_as_they_are_and_say_so():
     said = []
     model = make("deberta-v2")
-    engine = build_engine(model, 1, where="teacher x", scope="tail", say=said.append)
+    engine = build_engine(model, 1, where="teacher x", scope="tail", log=said.append)
     assert not known_family(model)
     assert (engine.scope, engine.backend) == ("full", "transformers")
     assert "teacher x: no faster form for DebertaV2ForSequenceClassification" in said[0]
@@ -184,7 +184,7 @@ def test_a_model_that_computes_something_else_is_found_out():
     # A patched model: what the family's encoder knows is not all it does.
     layer = model.bert.encoder.layer[0].output  # of the layer itself, transformers 4 returns a tuple
     layer.register_forward_hook(lambda module, inputs, output: output * 1.01)
-    assert build_engine(model, 1, where="here", say=said.append).backend == "transformers"
+    assert build_engine(model, 1, where="here", log=said.append).backend == "transformers"
     assert "differ from the model's" in said[0]
     with pytest.raises(ModelError, match="scope 'tail' is not available"):
         build_engine(model, 1, where="here", scope="tail")
@@ -212,7 +212,7 @@ def test_models_that_put_the_sequence_first_have_masks_by_text():
         dropout=0.3,
         summary_type="last",
     )
-    engine = PlainEngine(AutoModelForSequenceClassification.from_config(config).eval(), 1)
+    engine = ReferenceEngine(AutoModelForSequenceClassification.from_config(config).eval(), 1)
     rows = [{"input_ids": np.arange(4, 13)}] * 3
     three = engine.sample(pack(rows, IDS[:3], CPU), range(2))
     alone = engine.sample(pack(rows[:1], IDS[1:2], CPU), range(2))
@@ -236,12 +236,12 @@ def test_decoders_and_skipped_layers(family):
     model = AutoModelForSequenceClassification.from_config(
         AutoConfig.for_model(family, vocab_size=128, max_position_embeddings=64, num_labels=2, **sizes)
     ).eval()
-    engine = PlainEngine(model, 1)
+    engine = ReferenceEngine(model, 1)
     rows = [{"input_ids": np.append(np.arange(4, 12), 3)}] * 2
     passes = engine.sample(pack(rows, IDS[:2], CPU), range(3))
     assert torch.allclose(engine.sample(pack(rows[:1], IDS[1:2], CPU), range(3)), passes[:, 1:], atol=1e-5)
     assert passes.std(0).min() > 0
-    low = PlainEngine(model.bfloat16(), 1).first_look(pack(rows, IDS[:2], CPU)).logits
+    low = ReferenceEngine(model.bfloat16(), 1).deterministic_pass(pack(rows, IDS[:2], CPU)).logits
     assert low.dtype == torch.float32
     drops = [module.layerdrop for module in model.modules() if hasattr(module, "layerdrop")]
     assert drops == ([0.9, 0.9] if family == "bart" else [])
@@ -251,16 +251,16 @@ def test_wrong_scopes_are_refused():
     encoder = FAMILIES["bert"](make("bert"))
     for scope in ("last-0", "all", "last-"):
         with pytest.raises(ValueError, match="no scope"):
-            ScopedEngine(encoder, 1, scope=scope)
+            PackedEngine(encoder, 1, scope=scope)
 
 
 def test_dropout_inside_scaled_dot_product_attention_is_ours():
     """The three ways to hold attention dropout give the same passes: a function's argument, a call, a module."""
     model = make("bert")
     model.set_attn_implementation("sdpa")
-    fused = PlainEngine(model, 8).sample(batch(), range(3))
+    fused = ReferenceEngine(model, 8).sample(batch(), range(3))
     model.set_attn_implementation("eager")
-    assert torch.allclose(PlainEngine(model, 8).sample(batch(), range(3)), fused, atol=1e-5)
+    assert torch.allclose(ReferenceEngine(model, 8).sample(batch(), range(3)), fused, atol=1e-5)
 
 
 class Causal(nn.Module):
@@ -284,9 +284,9 @@ class Causal(nn.Module):
 def test_causal_and_grouped_attention_are_kept():
     torch.manual_seed(0)
     model = Causal().eval()
-    engine = PlainEngine(model, 1)
+    engine = ReferenceEngine(model, 1)
     passes = engine.sample(batch((9, 5)), range(800))
-    expected = engine.first_look(batch((9, 5))).logits
+    expected = engine.deterministic_pass(batch((9, 5))).logits
     error = passes.std(0) / 800**0.5
     assert ((passes.mean(0) - expected).abs() < 5.5 * error).all()  # dropout on the probabilities is unbiased here
     assert engine.sites == 1

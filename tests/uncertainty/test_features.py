@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
-from muka_fast.uncertainty.features import DIMENSIONS, classifier_input, shrink
+from muka_fast.uncertainty.features import DIMENSIONS, classifier_input, random_projection
 from tests.helpers.models import make_config
 
 FAMILIES = ("bert", "roberta", "electra", "distilbert", "deberta-v2", "albert", "mpnet", "modernbert")
@@ -27,18 +27,18 @@ def test_the_logits_are_the_last_layer_of_what_is_collected(family):
 
 def test_projection_keeps_distances_and_is_always_the_same():
     features = torch.randn(40, 768, generator=torch.Generator().manual_seed(0))
-    small = shrink(features)
+    small = random_projection(features)
     assert small.shape == (40, DIMENSIONS)
-    assert np.array_equal(small, shrink(features))
+    assert np.array_equal(small, random_projection(features))
     ratio = np.linalg.norm(small[1:] - small[:-1], axis=1) / (features[1:] - features[:-1]).norm(dim=1).numpy()
     assert 0.6 < ratio.min() < ratio.max() < 1.4
     matrix = np.random.Generator(np.random.Philox(0)).standard_normal((768, DIMENSIONS)) / np.sqrt(DIMENSIONS)
     assert np.array_equal(small, (features @ torch.from_numpy(matrix.astype(np.float32))).numpy())
-    assert shrink(features[:, :16]).tolist() == features[:, :16].tolist()
+    assert random_projection(features[:, :16]).tolist() == features[:, :16].tolist()
 
 
 def test_the_projection_is_drawn_once_a_width(monkeypatch):
     features = torch.randn(2, 131)
-    first = shrink(features)
+    first = random_projection(features)
     monkeypatch.delattr(np.random, "Philox")
-    assert np.array_equal(shrink(features), first)
+    assert np.array_equal(random_projection(features), first)

@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muka_fast.uncertainty.signals import trust_and_variance
-from muka_fast.uncertainty.stopping import Audit, Rule
+from muka_fast.uncertainty.stopping import Audit, StoppingRule
 
-RULE = Rule(min_margin=0.3, confidence=0.9, max_passes=16, audit=0.1)
+RULE = StoppingRule(min_margin=0.3, confidence=0.9, max_passes=16, audit=0.1)
 
 
 @given(st.integers(1, 500))
 def test_rounds_double_and_cover_every_pass_once(passes):
-    chunks = Rule(0.3, 0.9, passes, 0).chunks
+    chunks = StoppingRule(0.3, 0.9, passes, 0).chunks
     assert [number for chunk in chunks for number in chunk] == list(range(passes))
     assert all(second.stop <= 2 * second.start for second in chunks[1:])
 
@@ -28,13 +28,13 @@ def test_the_audit_sample_follows_from_ids_and_seed_and_has_the_asked_size():
     assert abs(drawn.sum() - 2000) < 255
     assert np.array_equal(drawn[5:9], RULE.audited(ids[5:9], seed=1))
     assert not np.array_equal(drawn, RULE.audited(ids, seed=2))
-    assert not Rule(0, 0.9, 16, 0.0).audited(ids, 1).any()
-    assert Rule(0, 0.9, 16, 1.0).audited(ids, 1).all()
+    assert not StoppingRule(0, 0.9, 16, 0.0).audited(ids, 1).any()
+    assert StoppingRule(0, 0.9, 16, 1.0).audited(ids, 1).all()
 
 
 def test_close_first_looks_need_passes():
     trust = np.array([[0.9, 0.9, 0.2], [0.5, 0.7, 0.3], [0.1, 0.0, 0.9]])
-    assert RULE.close_at_first(trust).tolist() == [False, True, False]
+    assert RULE.needs_passes(trust).tolist() == [False, True, False]
 
 
 def test_texts_stay_open_while_any_teacher_is_within_the_noise_of_the_best():
@@ -42,9 +42,9 @@ def test_texts_stay_open_while_any_teacher_is_within_the_noise_of_the_best():
     error = np.array([[0.01, 0.01], [0.01, 0.3], [0.1, 0.3]])
     # Text 0: the third teacher is 0.1 behind with an error of 0.1. Text 1: the second is 0.4 behind with 0.3,
     # just above 1.28 times that; the third 0.8.
-    assert RULE.open_texts(trust, error).tolist() == [True, False]
-    surer = Rule(0.3, 0.95, 16, 0)
-    assert surer.open_texts(trust, error).tolist() == [True, True]
+    assert RULE.undecided(trust, error).tolist() == [True, False]
+    surer = StoppingRule(0.3, 0.95, 16, 0)
+    assert surer.undecided(trust, error).tolist() == [True, True]
 
 
 def test_the_estimate_by_hand():

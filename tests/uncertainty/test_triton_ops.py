@@ -7,9 +7,9 @@ import torch
 from muka_fast.uncertainty import factory
 from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.factory import build_engine
-from muka_fast.uncertainty.packed_engine import ScopedEngine
-from muka_fast.uncertainty.packing import Packed
-from muka_fast.uncertainty.triton_ops import FusedOperations, can_run
+from muka_fast.uncertainty.packed_engine import PackedEngine
+from muka_fast.uncertainty.packing import PackedBatch
+from muka_fast.uncertainty.triton_ops import TritonOperations, can_run
 from tests.helpers.engines import batch, make
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -24,15 +24,15 @@ def tiny(family, **extra):
 
 def small_batch():
     packed = batch((9, 5, 1), np.array([3, 2**63 + 1, 5], dtype=np.uint64))
-    return Packed(packed.ids, packed.lengths, {name: rows.to(DEVICE) for name, rows in packed.inputs.items()})
+    return PackedBatch(packed.ids, packed.lengths, {name: rows.to(DEVICE) for name, rows in packed.inputs.items()})
 
 
 def engines(model, scope, **options):
     encoder = FAMILIES[model.config.model_type](model)
     assert can_run(encoder)
     return (
-        ScopedEngine(encoder, 7, scope=scope, operations=operations, **options)
-        for operations in (FusedOperations(), None)
+        PackedEngine(encoder, 7, scope=scope, operations=operations, **options)
+        for operations in (TritonOperations(), None)
     )
 
 
@@ -41,7 +41,7 @@ def test_full_scope_equals_pytorch_operations(family):
     fused, plain = engines(tiny(family), "full")
     packed = small_batch()
     assert (fused.backend, plain.backend) == ("triton", "torch")
-    assert torch.allclose(fused.first_look(packed).logits, plain.first_look(packed).logits, atol=1e-5)
+    assert torch.allclose(fused.deterministic_pass(packed).logits, plain.deterministic_pass(packed).logits, atol=1e-5)
     assert torch.allclose(fused.sample(packed, range(1, 3)), plain.sample(packed, range(1, 3)), atol=2e-5)
     ours, theirs = fused.score(packed, 3), plain.score(packed, 3)
     for name in ("mean_probabilities", "predictive_entropy", "expected_entropy"):

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn.functional import dropout, gelu, layer_norm, linear, scaled_dot_product_attention
 
 from muka_fast.bench.timer import PEER, Row, Run, Suite, Work
-from muka_fast.kernels.layout import Drop, Layout
-from muka_fast.uncertainty.dropout_masks import Draw
+from muka_fast.kernels.layout import DropoutSpec, PackedLayout
+from muka_fast.uncertainty.dropout_masks import PassContext
 from muka_fast.uncertainty.encoders import Linear
 from muka_fast.uncertainty.packing import pack
 from muka_fast.uncertainty.torch_ops import TorchOperations
@@ -121,7 +121,7 @@ class _Tensors:
 def cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> dict[str, Case]:
     """Set up every operation beside its PyTorch counterpart, by Triton kernels on CUDA."""
     t, s = _Tensors(shape, dtype, device), shape
-    layout = Layout.build(7, np.arange(s.texts, dtype=np.uint64), [s.length] * s.texts, device)
+    layout = PackedLayout.build(7, np.arange(s.texts, dtype=np.uint64), [s.length] * s.texts, device)
     ours = _kernels(t, layout) if device.type == "cuda" else _operations(t)
     eager = {
         "residual_norm": (t.eager_residual, 3 * t.x.numel(), 0),
@@ -146,7 +146,7 @@ def cases(shape: Shape, dtype: torch.dtype, device: torch.device) -> dict[str, C
     return {name: Case(ours[name], *eager[name]) for name in eager if name in ours}
 
 
-def _kernels(t: _Tensors, layout: Layout) -> dict[str, Callable[[], Any]]:
+def _kernels(t: _Tensors, layout: PackedLayout) -> dict[str, Callable[[], Any]]:
     from muka_fast.kernels.attention import attention
     from muka_fast.kernels.bias_gelu import bias_gelu
     from muka_fast.kernels.classifier_head import head
@@ -154,7 +154,7 @@ def _kernels(t: _Tensors, layout: Layout) -> dict[str, Callable[[], Any]]:
     from muka_fast.kernels.embedding_norm import embedding_norm
     from muka_fast.kernels.residual_norm import residual_norm
 
-    s, drop, second = t.shape, Drop(1, 0.1), Drop(2, 0.1)
+    s, drop, second = t.shape, DropoutSpec(1, 0.1), DropoutSpec(2, 0.1)
     scale = (s.width // s.heads) ** -0.5
     return {
         "residual_norm": lambda: residual_norm(t.x, t.residual, t.weight, t.bias, 1e-12, layout, 0, drop),
@@ -171,9 +171,9 @@ def _kernels(t: _Tensors, layout: Layout) -> dict[str, Callable[[], Any]]:
 
 
 def _operations(t: _Tensors) -> dict[str, Callable[[], Any]]:
-    s, drop, second, made = t.shape, Drop(1, 0.1), Drop(2, 0.1), TorchOperations()
+    s, drop, second, made = t.shape, DropoutSpec(1, 0.1), DropoutSpec(2, 0.1), TorchOperations()
     rows = [{"input_ids": np.zeros(s.length, dtype=np.int64)}] * s.texts
-    draw = Draw(pack(rows, np.arange(s.texts, dtype=np.uint64), t.device), range(s.passes), 7)
+    draw = PassContext(pack(rows, np.arange(s.texts, dtype=np.uint64), t.device), range(s.passes), 7)
     # What the operations read of an encoder's parts.
     attend: Any = SimpleNamespace(
         heads=s.heads, width=s.width, scale=(s.width // s.heads) ** -0.5, site=drop, bias=None, window=None
@@ -186,7 +186,7 @@ def _operations(t: _Tensors) -> dict[str, Callable[[], Any]]:
     look: Any = SimpleNamespace(logits=torch.randn(s.texts, s.classes), features=np.zeros((s.texts, 1), np.float32))
     return {
         # x is spent by the operation: a copy stands for the product that would have made it anew.
-        "residual_norm": lambda: made.residual_norm(t.x.clone(), t.residual, norm, drop, draw, firsts=False),
+        "residual_norm": lambda: made.residual_norm(t.x.clone(), t.residual, norm, drop, draw, cls_rows=False),
         "embedding_norm": lambda: made.expand(t.embedded, norm, drop, draw),
         "attention": lambda: made.attention(t.qkv, attend, draw),
         "first_row_attention, shared": lambda: made.first_attention(t.query, t.key_value, attend, draw),

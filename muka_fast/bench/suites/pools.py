@@ -14,7 +14,7 @@ from muka_fast.bench.timer import OPTIONAL, Row, Run, Suite
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.errors import MachineError
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
-from muka_fast.scoring.teacher_pool import Room
+from muka_fast.scoring.teacher_pool import TeacherPool
 
 FORMS = ("onnx", "onnx-int8")
 
@@ -54,7 +54,7 @@ class _Rooms:
 
     def __init__(self, material: Material) -> None:
         self.material = material
-        self.rooms: dict[tuple[str, str], Room] = {}
+        self.rooms: dict[tuple[str, str], TeacherPool] = {}
 
     def _settings(self, form: Any, scope: str, adaptive: bool) -> UncertaintySpec:
         return UncertaintySpec(
@@ -66,10 +66,10 @@ class _Rooms:
             inject_dropout=self.material.inject_dropout,
         )
 
-    def _room(self, form: str, scope: str) -> Room:
+    def _room(self, form: str, scope: str) -> TeacherPool:
         if (form, scope) not in self.rooms:
             settings = self._settings(form, scope, form == "onnx-int8")
-            self.rooms[form, scope] = Room(self.material.described, settings, 0, self.material.device)
+            self.rooms[form, scope] = TeacherPool(self.material.described, settings, 0, self.material.device)
         return self.rooms[form, scope]
 
     def fixed(self, passes: int, form: str, scope: str) -> Run:

@@ -25,7 +25,7 @@ from muka_fast.bench.subprocesses import Finished, run
 from muka_fast.bench.timer import Run, synchronise
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.corpus import Corpus
-from muka_fast.scoring.teacher_pool import Room
+from muka_fast.scoring.teacher_pool import TeacherPool
 
 PASSES, LENGTHS, PROCESSES = (1, 2, 4, 8, 16), (8, 16, 32, 64, 128), (1, 2)
 TOKENS = 2048
@@ -136,7 +136,7 @@ def _texts(material: Material) -> dict[float, Run]:
 
 def _score(material: Material, corpus: Corpus, indices: range) -> Callable[[], None]:
     settings = UncertaintySpec(passes=material.passes, inject_dropout=material.inject_dropout)
-    room = Room(material.described, settings, 0, material.device)
+    room = TeacherPool(material.described, settings, 0, material.device)
 
     def one() -> None:
         for index in indices:

@@ -135,7 +135,7 @@ def measure(
     *,
     quick: bool = False,
     turns: int = TURNS,
-    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+    log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
 ) -> dict[str, Any]:
     """Time every way, each in a process of its own; the others sleep meanwhile.
 
@@ -145,7 +145,7 @@ def measure(
         sample: Texts the exported graphs are compared on.
         quick: Fewer ways.
         turns: How often each way has its turn.
-        say: Told when a way is ready.
+        log: Told when a way is ready.
     """
     requests = {count: number for count, number in REQUESTS.items() if count <= len(corpus)}
     rows: dict[str, dict[str, Any]] = {}
@@ -165,7 +165,7 @@ def measure(
             for count in (*requests, 0):
                 rows[row_name(name, count)] = {"bytes": plan[0], "accuracy": accuracy}
                 taken[name, count] = []
-            say(f"  {name}: ready")
+            log(f"  {name}: ready")
         random = np.random.default_rng(0)
         for _ in range(turns):
             picks = {c: random.integers(0, len(texts) - c + 1, number) for c, number in requests.items()}

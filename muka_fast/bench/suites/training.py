@@ -21,8 +21,8 @@ from muka_fast.bench.suites.scoring import flops, parameter_bytes
 from muka_fast.bench.timer import Row, Run, Suite, Work
 from muka_fast.config.recipe import TrainingSpec
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.data.tokenization import encode, padded
-from muka_fast.distillation.microbatching import backward_in_parts
+from muka_fast.data.tokenization import encode, pad_batch
+from muka_fast.distillation.microbatching import backward_microbatched
 from muka_fast.distillation.training_args import autocast_type
 from muka_fast.models.student import Student, load_student
 from muka_fast.models.teacher import load_teacher
@@ -98,11 +98,11 @@ class _Steps:
     def __call__(self) -> None:
         for pick in self.picks:
             target = self._ask(pick) if self.texts is not None else self._uniform(len(pick))
-            batch = padded(self.student.tokenizer, [self.rows[i] for i in pick], self.material.device)
+            batch = pad_batch(self.student.tokenizer, [self.rows[i] for i in pick], self.material.device)
             if self.pad:
                 batch = _to_length(batch, min(AUTHORS_LENGTH, self.student.max_length), self.student.tokenizer)
             with torch.autocast(self.material.device.type, self.half, enabled=self.half is not None):
-                backward_in_parts(self.model, batch, target, whole=self.pad)
+                backward_microbatched(self.model, batch, target, whole=self.pad)
             self.optimizer.step()
             self.optimizer.zero_grad()
 

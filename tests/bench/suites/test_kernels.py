@@ -3,7 +3,7 @@ import torch
 
 from muka_fast.bench import results
 from muka_fast.bench.suites import kernels
-from muka_fast.bench.timer import Ceilings, Row, Suite, measure
+from muka_fast.bench.timer import MachinePeaks, Row, Suite, measure
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -54,7 +54,7 @@ def test_calls_that_cannot_be_captured_are_made_one_by_one_and_the_row_says_so(c
         told.append("call")
 
     row = Row("one", lambda: kernels._repeated(call, 2, CUDA), 2)
-    found = measure(Suite("call", [row], ()), Ceilings({}, 1.0, (1, 2, 3)), CPU, repeats=1, say=lambda _: None)
+    found = measure(Suite("call", [row], ()), MachinePeaks({}, 1.0, (1, 2, 3)), CPU, repeats=1, log=lambda _: None)
     assert told[3:] == ["capture", "end", *["call"] * 4]
     assert found["one"]["launches"] == "one by one"
     assert results.suite_table("kernels", {"unit": "call", "against": [], "rows": found})[1][0][0] == (
