@@ -286,7 +286,7 @@ def _compose(label: str, random: np.random.Generator) -> str:
     unwanted = INTENTS[domain] if random.random() < _SAME_DOMAIN_SHARE else elsewhere
     template = _pick(frames, random).format(
         do=_pick(_TEMPLATES[label]["!"], random),
-        log=_pick(_TEMPLATES[label]["?"], random),
+        say=_pick(_TEMPLATES[label]["?"], random),
         other=_pick(_TEMPLATES[_pick([other for other in unwanted if other != label], random)]["!"], random),
         aside=_pick(_TEMPLATES[_pick(elsewhere, random)]["~"], random),
         end=_ENDS,
