@@ -1,4 +1,4 @@
-"""The Typer application: errors to lines and exit codes, results to stdout."""
+"""The Typer application: errors become lines and exit codes, results are printed to stdout."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ app = typer.Typer(
 
 SCHEMA_VERSION = 1
 RESUMABLE = ("amalgamate", "score")
-"""Commands that go on where they stopped."""
+"""Commands that resume after an interruption."""
 _state = {"verbose": False}
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command; turn its errors into lines of what, where and fix, and the right exit code."""
+    """Register a command. Its errors become lines of what, where and fix, and an exit code."""
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> None:
@@ -42,9 +42,9 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         except MukaError as error:
             _fail(error)
         except KeyboardInterrupt:
-            again = shlex.join(["muka-fast", *sys.argv[1:]])
-            kept = f" To go on, run the same command; finished parts are kept:\n  {again}"
-            print(f"interrupted.{kept if function.__name__ in RESUMABLE else ''}", file=sys.stderr)
+            same = shlex.join(["muka-fast", *sys.argv[1:]])
+            resume = f" Finished parts are kept; to resume, run the same command:\n  {same}"
+            print(f"interrupted.{resume if function.__name__ in RESUMABLE else ''}", file=sys.stderr)
             sys.exit(130)
         except Exception as error:
             known = machine_error(error)

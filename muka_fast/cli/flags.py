@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,31 @@ OverwriteOption = Annotated[
 ]
 PairOption = Annotated[str | None, typer.Option("--pair-column", help="Second text of a pair.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """What the commands that take a recipe have in common: the arguments of :func:`recipe_from_flags`."""
+
+    file: RecipeArgument = None
+    teacher: TeacherOption = None
+    student: StudentOption = None
+    data: DataOption = None
+    output: OutputOption = None
+    test: TestOption = None
+    passes: PassesOption = None
+    scope: ScopeOption = None
+    adaptive: AdaptiveOption = None
+    inject_dropout: InjectOption = None
+    method: MethodOption = None
+    trust: TrustOption = None
+    seed: SeedOption = None
+    device: DeviceOption = None
+    assignments: SetOption = None
+
+    def recipe(self) -> Recipe:
+        """Build the recipe."""
+        return recipe_from_flags(**vars(self))
 
 
 def absolute(value: str) -> str:
@@ -93,12 +119,6 @@ def recipe_from_flags(
     where = "command line" if file is None else str(file)
     base = Path.cwd() if file is None else file.resolve().parent
     return build_recipe(tree, where=where, base=base, overrides=[*given, *(assignments or [])])
-
-
-def recipe_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Return a command's recipe options as arguments of :func:`recipe_from_flags`."""
-    arguments = {key: value for key, value in given.items() if key not in ("as_json", "overwrite", "recipe")}
-    return arguments | {"file": given["recipe"]}
 
 
 def data_from_flags(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from muka_fast.cli.app import command, print_json, print_results, print_table
 from muka_fast.cli.flags import JsonOption, PairOption, data_from_flags
 from muka_fast.errors import ModelError, RecipeError
+
+if TYPE_CHECKING:
+    from muka_fast.data.corpus import Corpus
+    from muka_fast.export.exporter import Exported
 
 
 @command
@@ -25,7 +29,7 @@ def evaluate(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Accuracy, macro-F1 and a table by class; teachers, oracle and selection too if the recipe is at hand."""
+    """Accuracy, macro-F1 and a table by class; with the recipe also those of teachers, oracle and selection."""
     spec = data_from_flags(data, text_column, label_column, split, pair_column)
     from muka_fast.pipeline.amalgamate import evaluate as run
 
@@ -40,13 +44,11 @@ def evaluate(
 def predict(
     model: Annotated[str, typer.Argument(help="A classifier: folder or hub id, or what `export` wrote.")],
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to classify.")] = None,
-    data: Annotated[list[str] | None, typer.Option("--data", "-d", help="Files of texts, instead.")] = None,
+    data: Annotated[list[str] | None, typer.Option("--data", "-d", help="Files of texts to classify instead.")] = None,
     text_column: Annotated[str | None, typer.Option("--text-column")] = None,
     pair_column: PairOption = None,
-    precision: Annotated[str | None, typer.Option(help="Of an export: which of its graphs.")] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="What logits are divided by before the softmax; default: the model's.")
-    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Precision of an export's graph to use.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Temperature of the softmax; default: the model's.")] = None,
     abstain_below: Annotated[
         float | None, typer.Option(help="Probability below which no class is named; default: the model's.")
     ] = None,
@@ -54,7 +56,7 @@ def predict(
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Print label (– if it abstains), probability and text, one line a text, in the order given."""
+    """Print label (– if the classifier abstains), probability and text, one line per text, in the given order."""
     if bool(texts) == bool(data):
         raise RecipeError(
             "give texts or --data, one of them", where="command line", hint="muka-fast predict MODEL 'hi'"
@@ -102,47 +104,40 @@ def export(
     precision: Annotated[
         list[str] | None, typer.Option("--precision", help="fp32, fp16 or int8; several at once.  [default: fp32]")
     ] = None,
-    fuse: Annotated[str, typer.Option("--fuse", help="Join operators for none, cpu or cuda.")] = "cpu",
+    fuse: Annotated[str, typer.Option("--fuse", help="Fuse operators for none, cpu or cuda.")] = "cpu",
     opset: Annotated[int | None, typer.Option("--opset", help="Version of the ONNX operators.")] = None,
     data: Annotated[
-        list[str] | None, typer.Option("--data", "-d", help="Texts to compare on; default: made up.")
+        list[str] | None, typer.Option("--data", "-d", help="Texts to compare on; default: synthetic.")
     ] = None,
     test: Annotated[
-        list[str] | None, typer.Option("--test", help="Labelled texts: judge fp16, int8 by accuracy.")
+        list[str] | None, typer.Option("--test", help="Labelled texts: check fp16 and int8 by accuracy.")
     ] = None,
     text_column: Annotated[str | None, typer.Option("--text-column")] = None,
     label_column: Annotated[str | None, typer.Option("--label-column")] = None,
-    atol: Annotated[float, typer.Option(help="fp32: how far a logit may be off.")] = 1e-4,
+    atol: Annotated[float, typer.Option(help="fp32: largest allowed difference of a logit.")] = 1e-4,
     min_agreement: Annotated[
-        float, typer.Option(help="fp16, int8 without --test: share of texts that keep their class.")
+        float, typer.Option(help="fp16, int8 without --test: least share of texts with the same class.")
     ] = 0.99,
-    max_loss: Annotated[float, typer.Option(help="fp16, int8 with --test: accuracy that may be lost.")] = 0.005,
+    max_loss: Annotated[float, typer.Option(help="fp16, int8 with --test: largest allowed loss of accuracy.")] = 0.005,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a classifier as ONNX, checked against the model; what differs from it is refused with exit code 1."""
+    """Export a classifier to ONNX. A graph that differs from the model is refused with exit code 1."""
     for value in precision or []:
         one_of(value, ("fp32", "fp16", "int8"), "--precision")
     one_of(fuse, ("none", "cpu", "cuda"), "--fuse")
-    from muka_fast.data.corpus import read_corpus
     from muka_fast.export.exporter import export as run
     from muka_fast.export.graph import OPSET
     from muka_fast.export.parity import Tolerances
     from muka_fast.pipeline.run_artifacts import is_ensemble
-    from muka_fast.runtime.progress import Progress
 
     if is_ensemble(model):
         raise ModelError(
             "an ensemble is its teachers, not one model",
             where=model,
-            hint="amalgamate with method 'pool' to get a student, and export that",
+            hint="train a student with method 'pool', and export the student",
         )
-    log = Progress().log
-    texts = read_corpus(data_from_flags(data, text_column), log=log) if data else None
-    labelled = None
-    if test:
-        spec = data_from_flags(test, text_column, label_column, "test")
-        labelled = read_corpus(spec, with_labels=True, distinct=False, log=log)
+    texts, labelled = _read_export_texts(data, test, text_column, label_column)
     done = run(
         model,
         output,
@@ -157,6 +152,11 @@ def export(
     if as_json:
         print_json("export", output=str(output), **{k: v for k, v in done.record.items() if k != "schema_version"})
         return
+    _print_graphs(done)
+    print(output)
+
+
+def _print_graphs(done: Exported) -> None:
     rows = [
         [
             graph.file,
@@ -170,14 +170,28 @@ def export(
         for precision, graph in done.graphs.items()
     ]
     header = ["graph", "precision", "size", "largest difference", "mean", "same class", "accuracy (model's)"]
-    print_table("graphs, against the model's own logits", header, rows)
+    print_table("graphs, compared with the model's own logits", header, rows)
     fused = ", ".join(f"{count} {name}" for name, count in done.fused.items())
     print(f"fused: {fused or 'nothing'}")
-    print(output)
+
+
+def _read_export_texts(
+    data: list[str] | None, test: list[str] | None, text_column: str | None, label_column: str | None
+) -> tuple[Corpus | None, Corpus | None]:
+    """Return the unlabelled and the labelled texts that an export is compared on; None for those not given."""
+    from muka_fast.data.corpus import read_corpus
+    from muka_fast.runtime.progress import Progress
+
+    log = Progress().log
+    texts = read_corpus(data_from_flags(data, text_column), log=log) if data else None
+    if not test:
+        return texts, None
+    spec = data_from_flags(test, text_column, label_column, "test")
+    return texts, read_corpus(spec, with_labels=True, distinct=False, log=log)
 
 
 def one_of(value: str, allowed: tuple[str, ...], where: str) -> str:
-    """Return a value that is one of those allowed.
+    """Check that a value is one of those allowed, and return it.
 
     Raises:
         RecipeError: If it is not.
@@ -188,5 +202,5 @@ def one_of(value: str, allowed: tuple[str, ...], where: str) -> str:
 
 
 def device_name(name: str) -> Any:
-    """Return the device asked for, if there is such a one."""
+    """Check the name of a device, and return it."""
     return one_of(name, ("auto", "cpu", "cuda"), "--device")

@@ -6,33 +6,18 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from muka_fast.cli.app import command, print_json, print_results, print_table
-from muka_fast.cli.flags import (
-    AdaptiveOption,
-    DataOption,
-    DeviceOption,
-    InjectOption,
-    JsonOption,
-    MethodOption,
-    OutputOption,
-    OverwriteOption,
-    PassesOption,
-    RecipeArgument,
-    ScopeOption,
-    SeedOption,
-    SetOption,
-    StudentOption,
-    TeacherOption,
-    TestOption,
-    TrustOption,
-    recipe_from_flags,
-    recipe_options,
-)
+from muka_fast.cli.flags import JsonOption, OverwriteOption, RecipeOptions
+from muka_fast.cli.options import with_option_groups
 from muka_fast.errors import OutputError
+
+if TYPE_CHECKING:
+    from muka_fast.pipeline.estimate import CostEstimate
+    from muka_fast.pipeline.plan import Plan
 
 
 @command
@@ -50,31 +35,13 @@ def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("re
 
 
 @command
-def check(
-    recipe: RecipeArgument = None,
-    teacher: TeacherOption = None,
-    student: StudentOption = None,
-    data: DataOption = None,
-    output: OutputOption = None,
-    test: TestOption = None,
-    passes: PassesOption = None,
-    scope: ScopeOption = None,
-    adaptive: AdaptiveOption = None,
-    inject_dropout: InjectOption = None,
-    method: MethodOption = None,
-    trust: TrustOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    assignments: SetOption = None,
-    overwrite: OverwriteOption = False,
-    as_json: JsonOption = False,
-) -> None:
+@with_option_groups()
+def check(options: RecipeOptions, overwrite: OverwriteOption = False, as_json: JsonOption = False) -> None:
     """Resolve everything, train nothing: teachers, label union, texts, dropout sites, time and memory."""
-    built = recipe_from_flags(**recipe_options(locals()))
-    from muka_fast.evaluation.tables import duration
+    recipe = options.recipe()
     from muka_fast.pipeline.estimate import check as run
 
-    plan, estimate = run(built, overwrite=overwrite)
+    plan, estimate = run(recipe, overwrite=overwrite)
     if as_json:
         print_json(
             "check",
@@ -83,7 +50,13 @@ def check(
             device=str(plan.device),
             estimate=asdict(estimate),
         )
-        return
+    else:
+        _print_estimate(plan, estimate)
+
+
+def _print_estimate(plan: Plan, estimate: CostEstimate) -> None:
+    from muka_fast.evaluation.tables import duration
+
     print(f"label space: {len(plan.space)} classes\n{plan.space.table()}\n")
     rows = [
         [
@@ -99,44 +72,27 @@ def check(
         ]
         for t, e in zip(plan.teachers, estimate.teachers, strict=True)
     ]
-    header = ["teacher", "labels", "model", "weights", "tokens", "texts cut", "live sites", "run by", "scoring"]
+    header = ["teacher", "labels", "model", "weights", "max tokens", "texts cut", "live sites", "backend", "scoring"]
     print_table("teachers", header, rows)
-    total = sum(e.seconds for e in estimate.teachers) + estimate.training_seconds
-    corpus = plan.corpus
+    corpus, settings = plan.corpus, plan.recipe.uncertainty
     print(f"texts: {len(corpus)} ({corpus.empty} empty and {corpus.duplicate} repeated left out)")
-    settings = plan.recipe.uncertainty
-    few = f", about {estimate.passes:.1f} a text" if settings.runs_adaptively else ""
-    print(f"{settings.passes} passes{few}, on {plan.device}")
-    trained = duration(estimate.training_seconds) if estimate.training_seconds else ""
-    print(f"training the student: about {trained}; " if trained else "", f"in all about {duration(total)}", sep="")
+    mean = f", on average about {estimate.passes:.1f} per text" if settings.runs_adaptively else ""
+    print(f"{settings.passes} passes{mean}, on {plan.device}")
+    if estimate.training_seconds:
+        print(f"training the student: about {duration(estimate.training_seconds)}")
+    total = sum(e.seconds for e in estimate.teachers) + estimate.training_seconds
+    print(f"total: about {duration(total)}")
     print(f"memory for weights and signals: about {estimate.memory_bytes / 2**20:.0f} MiB")
 
 
 @command
-def amalgamate(
-    recipe: RecipeArgument = None,
-    teacher: TeacherOption = None,
-    student: StudentOption = None,
-    data: DataOption = None,
-    output: OutputOption = None,
-    test: TestOption = None,
-    passes: PassesOption = None,
-    scope: ScopeOption = None,
-    adaptive: AdaptiveOption = None,
-    inject_dropout: InjectOption = None,
-    method: MethodOption = None,
-    trust: TrustOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    assignments: SetOption = None,
-    overwrite: OverwriteOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Merge teachers into one student. Interrupted, the same command goes on where it stopped."""
-    built = recipe_from_flags(**recipe_options(locals()))
+@with_option_groups()
+def amalgamate(options: RecipeOptions, overwrite: OverwriteOption = False, as_json: JsonOption = False) -> None:
+    """Merge teachers into one student. After an interruption, the same command resumes."""
+    recipe = options.recipe()
     from muka_fast.pipeline.amalgamate import amalgamate as run
 
-    result = run(built, overwrite=overwrite)
+    result = run(recipe, overwrite=overwrite)
     if int(os.environ.get("RANK", "0")):
         return
     if as_json:
@@ -148,33 +104,25 @@ def amalgamate(
 
 
 @command
-def score(
-    recipe: RecipeArgument = None,
-    teacher: TeacherOption = None,
-    student: StudentOption = None,
-    data: DataOption = None,
-    output: OutputOption = None,
-    passes: PassesOption = None,
-    scope: ScopeOption = None,
-    adaptive: AdaptiveOption = None,
-    inject_dropout: InjectOption = None,
-    seed: SeedOption = None,
-    device: DeviceOption = None,
-    assignments: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
+@with_option_groups(omit=("test", "method", "trust"))
+def score(options: RecipeOptions, as_json: JsonOption = False) -> None:
     """Fill the score store only; `amalgamate` with the same recipe uses it."""
-    built = recipe_from_flags(**recipe_options(locals()))
+    recipe = options.recipe()
     from muka_fast.pipeline.amalgamate import score as run
 
     started = time.perf_counter()
-    folder, scores = run(built)
+    folder, scores = run(recipe)
     seconds = time.perf_counter() - started
     if int(os.environ.get("RANK", "0")):
         return
     if as_json:
         means = [float(signals.predictive_entropy.mean()) for signals in scores.signals]
-        told = {"scores": str(folder), "texts": len(scores.signals[0]), "seconds": round(seconds, 3)}
-        print_json("score", **told, mean_predictive_entropy=means)
+        print_json(
+            "score",
+            scores=str(folder),
+            texts=len(scores.signals[0]),
+            seconds=round(seconds, 3),
+            mean_predictive_entropy=means,
+        )
     else:
         print(folder)

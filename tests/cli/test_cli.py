@@ -42,7 +42,7 @@ def test_every_command_is_listed_and_described(run):
 
 
 @pytest.mark.parametrize(("command", "keeps"), [(("env",), False), (("score", "recipe.yaml"), True)])
-def test_interrupted_it_tells_how_to_go_on_where_parts_are_kept(run, monkeypatch, command, keeps):
+def test_an_interrupted_command_prints_how_to_resume_if_parts_are_kept(run, monkeypatch, command, keeps):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
@@ -51,7 +51,7 @@ def test_interrupted_it_tells_how_to_go_on_where_parts_are_kept(run, monkeypatch
     result = run(*command)
     assert result.exit_code == 130
     assert result.stderr.startswith("interrupted.")
-    assert ("run the same command" in result.stderr) is keeps
+    assert ("to resume, run the same command" in result.stderr) is keeps
 
 
 def test_init_writes_a_recipe_once(run, project):
