@@ -263,7 +263,7 @@ def answers(run: Run, name: str, students: bool) -> tuple[dict[str, float | None
     student = train(run, learn)
     model = student.model.to(run.device).eval()
     classifier = Classifier(model, student.tokenizer, run.plan.space.names, student.max_length)
-    return selection_shares(run, trust), classifier.probabilities(corpus.texts).argmax(1)
+    return selection_shares(run, trust), classifier.predict_proba(corpus.texts).argmax(1)
 
 
 def measure(run: Run, name: str, students: bool = True) -> dict[str, Any]:

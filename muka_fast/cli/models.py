@@ -68,7 +68,6 @@ def predict(
             f"not a probability: {abstain_below}", where="--abstain-below", hint="give a number from 0 to 1"
         )
     from muka_fast.data.corpus import build_corpus, read_corpus
-    from muka_fast.inference.predictions import decode
     from muka_fast.pipeline.load import open_classifier
     from muka_fast.runtime.progress import Progress
 
@@ -82,18 +81,19 @@ def predict(
         corpus = build_corpus(texts or [], distinct=False)
     classifier = open_classifier(model, device_name(device), precision, log)
     given = {"temperature": temperature, "abstain_below": abstain_below}
-    confidence = classifier.confidence._replace(**{key: value for key, value in given.items() if value is not None})
-    found = decode(classifier.logits(corpus.texts, corpus.pairs), classifier.names, confidence)
+    calibration = classifier.calibration._replace(**{key: value for key, value in given.items() if value is not None})
+    predictions = classifier.with_calibration(calibration).classify(corpus.texts, corpus.pairs)
     if as_json:
-        predictions = [
+        records = [
             {"text": text}
             | {key: round(value, 6) if isinstance(value, float) else value for key, value in one._asdict().items()}
-            for text, one in zip(corpus.texts, found, strict=True)
+            for text, one in zip(corpus.texts, predictions, strict=True)
         ]
-        print_json("predict", model=model, predictions=predictions)
+        print_json("predict", model=model, predictions=records)
         return
-    for text, one in zip(corpus.texts, found, strict=True):
-        more = [f"{one.entropy:.4f}", f"{one.energy:.4f}"] if uncertainty else []
+    for text, one in zip(corpus.texts, predictions, strict=True):
+        energy = "–" if one.energy is None else f"{one.energy:.4f}"  # an ensemble has none
+        more = [f"{one.entropy:.4f}", energy] if uncertainty else []
         print(one.label or "–", f"{one.probability:.4f}", *more, " ".join(text.split()), sep="\t")
 
 

@@ -31,12 +31,12 @@ class Session:
     Attributes:
         run: The ONNX Runtime session.
         provider: The execution provider that computes.
-        remark: Why it is not CUDA although that was possible; empty otherwise.
+        warning: Why the provider is not CUDA although onnxruntime-gpu is installed; empty otherwise.
     """
 
     run: Any
     provider: str
-    remark: str = ""
+    warning: str = ""
 
 
 def runtime() -> Any:
@@ -123,7 +123,7 @@ def open_session(graph: Path, device: str = "auto", threads: int | None = None, 
 
     Args:
         graph: The ONNX file.
-        device: ``cuda``: CUDA or an error. ``auto``: CUDA if it loads, else the CPU, with a remark.
+        device: ``cuda``: CUDA or an error. ``auto``: CUDA if it loads, else the CPU, with a warning.
         threads: Threads of one operator; default: all cores.
         index: Number of the CUDA device.
 

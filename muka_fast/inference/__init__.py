@@ -1,1 +1,1 @@
-"""Logits to predictions: a classifier, and what its logits mean."""
+"""Trained classifiers on texts: the protocol, predictions from logits, and the PyTorch classifier."""

@@ -1,4 +1,4 @@
-"""What logits say: the most likely class, its probability, entropy and energy; needs numpy alone."""
+"""Logits to predictions: the most likely class, its probability, entropy and energy. Needs numpy alone."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ import numpy as np
 from muka_fast.runtime.numerics import softmax
 
 CALIBRATION_KEY = "muka_fast_confidence"
-"""Key of a configuration under which a student's :class:`Calibration` is saved."""
+"""Key of the :class:`Calibration` in a student's configuration."""
 
 
 class Prediction(NamedTuple):
-    """A text's most likely class.
+    """The most likely class of a text.
 
     Attributes:
-        label: Its name; None if its probability is below the classifier's threshold.
-        probability: Of that class.
-        entropy: Of the class distribution, in nats; near 0 is sure, ln(classes) knows nothing.
-        energy: logsumexp of the logits, in nats; lower for texts unlike those trained on (Liu et al. 2020).
+        label: Class name; None if its probability is below the threshold of the calibration.
+        probability: Probability of that class.
+        entropy: Entropy of the class distribution, in nats: 0 for a certain class, ln(C) for a uniform distribution.
+        energy: logsumexp of the logits, in nats; lower for out-of-domain texts (Liu et al. 2020, arXiv:2010.03759).
+            None where there are no logits of one model.
     """
 
     label: str | None
     probability: float
     entropy: float
-    energy: float
+    energy: float | None
 
 
 class Calibration(NamedTuple):
-    """How a classifier's logits become probabilities, and when it says nothing; saved with it.
+    """How logits become probabilities, and when the classifier abstains; saved with the classifier.
 
     Attributes:
-        temperature: What logits are divided by before the softmax.
-        abstain_below: Probability below which it names no class.
+        temperature: Divisor of the logits before the softmax.
+        abstain_below: Probability below which no class is named.
     """
 
     temperature: float = 1.0
@@ -42,36 +43,52 @@ class Calibration(NamedTuple):
 
     @classmethod
     def read(cls, saved: Mapping[str, float] | None) -> Calibration:
-        """Return what a configuration holds, the default where it holds nothing."""
+        """Return the calibration saved in a configuration, or the default where none is saved."""
         return cls(**(saved or {}))
 
 
 UNCALIBRATED = Calibration()
-"""Probabilities as the logits give them, and always a class."""
+"""Temperature 1, no threshold."""
 
 
-def decode(logits: np.ndarray, names: Sequence[str], confidence: Calibration = UNCALIBRATED) -> list[Prediction]:
+def decode(logits: np.ndarray, labels: Sequence[str], calibration: Calibration = UNCALIBRATED) -> list[Prediction]:
     """Turn logits into predictions.
 
     Args:
-        logits: (N, classes).
-        names: Class names in column order.
-        confidence: Its temperature and threshold; energies are of the logits as they are.
+        logits: (N, C).
+        labels: Class names in column order.
+        calibration: Temperature and threshold. The temperature does not change the energies.
     """
     if not len(logits):
         return []
-    probabilities = softmax(logits / confidence.temperature).astype(np.float64)
-    logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
-    entropies = np.maximum(-(probabilities * logs).sum(-1), 0)
     highest = logits.max(-1).astype(np.float64)
     energies = highest + np.log(np.exp(logits - highest[:, None]).sum(-1))
+    return _predictions(softmax(logits / calibration.temperature), labels, calibration, energies.tolist())
+
+
+def decode_probabilities(
+    probabilities: np.ndarray, labels: Sequence[str], calibration: Calibration = UNCALIBRATED
+) -> list[Prediction]:
+    """Turn class distributions, (N, C), into predictions without energies; a temperature divides their logarithms."""
+    if not len(probabilities):
+        return []
+    logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    return _predictions(softmax(logs / calibration.temperature), labels, calibration, [None] * len(logs))
+
+
+def _predictions(
+    probabilities: np.ndarray, labels: Sequence[str], calibration: Calibration, energies: Sequence[float | None]
+) -> list[Prediction]:
+    probabilities = probabilities.astype(np.float64)
+    logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
+    entropies = np.maximum(-(probabilities * logs).sum(-1), 0)
     best = probabilities.argmax(-1)
     return [
         Prediction(
-            names[column] if probabilities[row, column] >= confidence.abstain_below else None,
+            labels[column] if probabilities[row, column] >= calibration.abstain_below else None,
             float(probabilities[row, column]),
             float(entropies[row]),
-            float(energies[row]),
+            energies[row],
         )
         for row, column in enumerate(best)
     ]

@@ -29,7 +29,7 @@ from muka_fast.evaluation.metrics import (
 )
 from muka_fast.evaluation.selection_stats import block_confusion, risk_coverage, summarise_selection
 from muka_fast.evaluation.tables import agreement_line, model_card
-from muka_fast.export.onnx_classifier import OnnxClassifier
+from muka_fast.inference.base import TextClassifier
 from muka_fast.inference.classifier import Classifier
 from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
 from muka_fast.models.student import encoder_fingerprint, load_student
@@ -150,15 +150,17 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
         if trust.ownership is not None and trust.ownership.views_disagree:
             progress.log("whose text is whose is unsure (two views hardly agree, or few texts): judged text by text")
 
-    classifier: Classifier | Ensemble
+    classifier: TextClassifier
+    student: Classifier | None = None
+    training: TrainingResult | None = None
     if recipe.selection.method == "ensemble" and trust.model is not None:
-        confidence = Calibration(abstain_below=recipe.student.abstain_below)
-        classifier = Ensemble(recipe, plan.teachers, plan.space, trust.model, plan.device, confidence)
-        training = None
+        calibration = Calibration(abstain_below=recipe.student.abstain_below)
+        classifier = Ensemble(recipe, plan.teachers, plan.space, trust.model, plan.device, calibration)
     else:
         free_memory()
         with progress.stage("training"):
-            classifier, training = _train(plan, pool, trust, run, progress)
+            student, training = _train(plan, pool, trust, run, progress)
+            classifier = student
             group.barrier()  # until all have read the best checkpoint
         free_memory()
     record = _record(plan, scores, trust, training, group)
@@ -166,13 +168,13 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     if plan.test is not None:
         with progress.stage("evaluation"):
             record["test"] = asdict(_evaluate(plan, plan.test, classifier, run.path, group, progress, trust.model))
-    record["confidence"] = classifier.confidence._asdict()
+    record["confidence"] = classifier.calibration._asdict()
     record["seconds"] = {stage: round(value, 2) for stage, value in progress.seconds.items()}
     if group.is_main_process:
         if trust.model is not None:
             trust.model.save(run.path / MIXTURE_FILE)
-        if isinstance(classifier, Classifier):
-            run.save_student(classifier.model, classifier.tokenizer)
+        if student is not None:
+            run.save_student(student.model, student.tokenizer)
         run.finalize(model_card(recipe, plan.space, record), report_page(record, recipe.dump()), record)
     group.barrier()
     return Result(run.path, record)
@@ -223,9 +225,9 @@ def _train(
         agreement = Fidelity(float((logits.argmax(1) == goal.argmax(1)).mean()), len(pick), held_out)
         progress.log(agreement_line(asdict(agreement)))
         training = replace(training, agreement=agreement)
-    confidence = Calibration(temperature, recipe.student.abstain_below)
-    setattr(student.model.config, CALIBRATION_KEY, confidence._asdict())
-    return replace(classifier, confidence=confidence), training
+    calibration = Calibration(temperature, recipe.student.abstain_below)
+    setattr(student.model.config, CALIBRATION_KEY, calibration._asdict())
+    return classifier.with_calibration(calibration), training
 
 
 def _record(
@@ -294,13 +296,13 @@ class Evaluation:
 def _evaluate(
     plan: Plan | None,
     test: Corpus,
-    classifier: Classifier | OnnxClassifier | Ensemble,
+    classifier: TextClassifier,
     folder: Path,
     group: DistributedContext,
     progress: Progress,
     model: TeacherMixture | None,
 ) -> Evaluation:
-    truth, foreign = match_labels(classifier.names, test.labels or (), where="the labelled texts")
+    truth, foreign = match_labels(classifier.labels, test.labels or (), where="the labelled texts")
     known = np.flatnonzero(truth >= 0)
     test, truth = test.take(known), truth[known]
     judged, probabilities = None, None
@@ -311,19 +313,17 @@ def _evaluate(
         pool = _pool(plan, test, _fill(plan, test, store, group, progress))
         trust = select_teachers(pool, plan.recipe.selection, model)
         judged = selection_metrics(pool, trust, truth)
-        if isinstance(classifier, Ensemble):  # this is what it would say
+        if classifier.kind == "ensemble":  # its own distributions, without a second pass of the teachers
             probabilities = targets(pool, trust)
     if probabilities is None:
         with progress.task("predicting", len(test), "texts") as advance:
-            probabilities = classifier.probabilities(test.texts, test.pairs, advance)
+            probabilities = classifier.predict_proba(test.texts, test.pairs, advance)
     predicted = probabilities.argmax(1)
     blocks = None if plan is None else block_confusion(plan.space, truth, predicted)
     confidence, correct = probabilities.max(1), predicted == truth
     error, curve = expected_calibration_error(confidence, correct), risk_coverage(confidence, correct)
-    kind = "ensemble" if isinstance(classifier, Ensemble) else "student"
-    return Evaluation(
-        kind, classification_metrics(truth, predicted, classifier.names), judged, foreign, error, curve, blocks
-    )
+    metrics = classification_metrics(truth, predicted, classifier.labels)
+    return Evaluation(classifier.kind, metrics, judged, foreign, error, curve, blocks)
 
 
 def _finished(model: str, progress: Progress) -> RunArtifacts | None:
@@ -353,9 +353,8 @@ def evaluate(
     data = data.model_copy(update={"pair_column": data.pair_column or pair_column_of(model)})
     test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
     classifier = open_classifier(model, device, log=progress.log)
-    exported = isinstance(classifier, OnnxClassifier)
-    plan, taught, chosen = None, None, torch.device("cpu") if exported else choose_device(device)
     run = _finished(model, progress) if teachers and method_of(model) is not None else None
+    plan, taught, chosen = None, None, torch.device("cpu") if run is None else choose_device(device)
     if run is not None:
         plan, taught = Plan(run.recipe, run.teachers, run.space, test, test, chosen), run.model
         if run.changed:

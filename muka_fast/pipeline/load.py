@@ -1,4 +1,4 @@
-"""Whatever can classify, opened by its folder or hub id: an export, an ensemble, any other classifier."""
+"""Load any classifier by folder or hub id: an ONNX export, an ensemble, or a transformers checkpoint."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import TYPE_CHECKING
 
 from muka_fast.errors import ModelError, RecipeError
 from muka_fast.export.onnx_classifier import OnnxClassifier, is_exported
+from muka_fast.inference.base import TextClassifier
 from muka_fast.inference.predictions import Calibration
 
 if TYPE_CHECKING:
     import torch
 
-    from muka_fast.inference.classifier import Classifier
     from muka_fast.runtime.device import Device
     from muka_fast.selection.ensemble import Ensemble
 
 
 def open_classifier(
     model: str, device: Device = "auto", precision: str | None = None, log: Callable[[str], None] = lambda _: None
-) -> OnnxClassifier | Ensemble | Classifier:
-    """Load an export without torch, or anything else with it.
+) -> TextClassifier:
+    """Load a classifier; an export is loaded without torch.
 
     Args:
         model: Folder or hub id.
         device: Where to compute.
-        precision: Of an export: which of its graphs.
-        log: Receives what there is to remark about an export.
+        precision: Precision of the graph of an export.
+        log: Receives a warning if an export cannot use CUDA.
 
     Raises:
-        RecipeError: If a precision is asked for and it is no export.
-        MukaError: Whatever is wrong with the model.
+        RecipeError: If a precision is given and the model is not an export.
+        MukaError: If the model cannot be loaded.
     """
     if is_exported(model):
         exported = OnnxClassifier(model, precision=precision, device=device)
-        if exported.remark:
-            log(exported.remark)
+        if exported.warning:
+            log(exported.warning)
         return exported
     if precision is not None:
         raise RecipeError(
-            "--precision is for what 'muka-fast export' wrote", where=model, hint="leave it out, or export the model"
+            "--precision applies to exports only", where=model, hint="leave --precision out, or export the model"
         )
     from muka_fast.inference.classifier import Classifier
     from muka_fast.pipeline.run_artifacts import is_ensemble
@@ -51,10 +51,10 @@ def open_classifier(
 
 
 def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:
-    """Load what ``amalgamate`` wrote for the method ``ensemble``.
+    """Load an output folder of ``amalgamate`` with the method ``ensemble``.
 
     Raises:
-        ModelError: If a teacher or the encoder is gone or is another one now, or the folder is damaged.
+        ModelError: If a teacher or the encoder is missing or has changed, or the folder is damaged.
     """
     from muka_fast.pipeline.run_artifacts import RunArtifacts
     from muka_fast.selection.ensemble import Ensemble
@@ -62,9 +62,9 @@ def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:
     run = RunArtifacts.read(folder)
     if run.changed or run.model is None:
         raise ModelError(
-            f"{run.changed or 'what the pool taught'} is not what this ensemble was made of",
+            f"{run.changed or 'the mixture model'} has changed or is missing since the ensemble was made",
             where=str(folder),
-            hint="put the old one back, or amalgamate again",
+            hint="restore the former version, or amalgamate again",
         )
-    confidence = Calibration(abstain_below=run.recipe.student.abstain_below)
-    return Ensemble(run.recipe, run.teachers, run.space, run.model, device, confidence)
+    calibration = Calibration(abstain_below=run.recipe.student.abstain_below)
+    return Ensemble(run.recipe, run.teachers, run.space, run.model, device, calibration)

@@ -35,12 +35,12 @@ def bert(tmp_path):
 def assert_equal_outputs(folder, model):
     """What the exported classifier says is what the model says, padding, cuts and empty texts included."""
     exported, original = OnnxClassifier(folder, device="cpu"), Classifier.load(str(model), torch.device("cpu"))
-    assert exported.names == original.names
+    assert exported.labels == original.labels
     assert exported.max_length == original.max_length
     expected = original.logits(SAMPLE)
     assert expected.std(0).min() > 0.01, "the texts hardly differ: nothing is compared"
     np.testing.assert_allclose(exported.logits(SAMPLE), expected, atol=1e-4)
-    np.testing.assert_allclose(exported.probabilities(SAMPLE).sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(exported.predict_proba(SAMPLE).sum(1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -23,7 +23,7 @@ def test_order_and_batches_do_not_matter(folder):
     whole = OnnxClassifier(folder, device="cpu").logits(sample)
     parts = OnnxClassifier(folder, device="cpu", token_budget=24)
     counted = []
-    np.testing.assert_allclose(parts.logits(sample, advance=counted.append), whole, atol=1e-5)
+    np.testing.assert_allclose(parts.logits(sample, progress=counted.append), whole, atol=1e-5)
     assert (sum(counted), len(counted) > 5) == (40, True)
     np.testing.assert_allclose(parts.logits(sample[::-1])[::-1], whole, atol=1e-5)
     assert parts.logits([]).shape == (0, 2)
@@ -47,7 +47,7 @@ def test_predictions_carry_what_a_service_abstains_by(folder):
     onnx_classifier = OnnxClassifier(folder, temperature=3.0)
     (one,) = onnx_classifier.classify(["play some jazz"])
     assert one.label in ("music", "weather")
-    probabilities = onnx_classifier.probabilities(["play some jazz"])[0].astype(np.float64)
+    probabilities = onnx_classifier.predict_proba(["play some jazz"])[0].astype(np.float64)
     assert one.probability == pytest.approx(probabilities.max())
     assert one.entropy == pytest.approx(-(probabilities * np.log(probabilities)).sum(), abs=1e-6)
     assert one.energy == pytest.approx(np.logaddexp.reduce(onnx_classifier.logits(["play some jazz"])[0]), abs=1e-5)
@@ -81,13 +81,13 @@ def test_wrong_uses_are_named(folder, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match=r"no tokenizer\.json"):
         OnnxClassifier(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ModelError, match="cannot load its tokenizer"):
+    with pytest.raises(ModelError, match="cannot load the tokenizer"):
         OnnxClassifier(tmp_path)
     (tmp_path / "export.json").write_text(json.dumps({key: record[key] for key in record if key != "inputs"}))
     with pytest.raises(ModelError, match="it is incomplete"):
         OnnxClassifier(tmp_path)
     (tmp_path / "export.json").write_text("{")
-    with pytest.raises(ModelError, match="cannot read it"):
+    with pytest.raises(ModelError, match="cannot read the export's record"):
         OnnxClassifier(tmp_path)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MachineError, match="tokenizers is not installed"):

@@ -71,9 +71,9 @@ def test_cuda_is_cuda_or_an_error(graph, gpu_package):
 def test_auto_runs_on_the_cpu_and_says_so(graph, gpu_package):
     gpu_package(loads=False)
     session = open_session(graph, "auto")
-    assert (session.provider, session.remark) == (CPU, "on the CPU: its CUDA or cuDNN libraries do not load")
+    assert (session.provider, session.warning) == (CPU, "on the CPU: its CUDA or cuDNN libraries do not load")
     gpu_package(loads=True)
-    assert (open_session(graph, "auto").provider, open_session(graph, "auto").remark) == (CUDA, "")
+    assert (open_session(graph, "auto").provider, open_session(graph, "auto").warning) == (CUDA, "")
     assert open_session(graph, "cpu").provider == CPU
 
 

@@ -3,14 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from muka_fast.inference.predictions import (
-    Calibration,
-    decode,
-)
+from muka_fast.inference.predictions import Calibration, decode, decode_probabilities
 from muka_fast.runtime.numerics import softmax
 
 
-def test_by_hand():
+def test_decode_equals_hand_computed_figures():
     logits = np.log(np.array([[1.0, 3.0], [1.0, 1.0]], dtype=np.float32))
     first, second = decode(logits, ("a", "b"))
     assert (first.label, first.probability) == ("b", pytest.approx(0.75))
@@ -41,3 +38,14 @@ def test_below_its_threshold_no_class_is_named():
     assert [one.probability for one in found] == pytest.approx([0.75, 0.5])
     assert [one.label for one in decode(logits, ("a", "b"), Calibration(2.0, 0.64))] == [None, None]  # √3 : 1 is .634
     assert Calibration.read(None) == (1.0, 0.0)
+
+
+def test_decode_probabilities_has_no_energy():
+    probabilities = np.array([[0.25, 0.75, 0.0], [0.4, 0.2, 0.4]], dtype=np.float32)
+    first, second = decode_probabilities(probabilities, ("a", "b", "c"), Calibration(abstain_below=0.5))
+    assert (first.label, first.probability, first.energy) == ("b", pytest.approx(0.75), None)
+    assert first.entropy == pytest.approx(-0.25 * math.log(0.25) - 0.75 * math.log(0.75), abs=1e-6)
+    assert (second.label, second.probability) == (None, pytest.approx(0.4))
+    (flat, _) = decode_probabilities(probabilities, ("a", "b", "c"), Calibration(2.0))
+    assert flat.probability == pytest.approx(math.sqrt(3) / (1 + math.sqrt(3)))  # √3 : 1
+    assert decode_probabilities(np.zeros((0, 2), dtype=np.float32), ("a", "b")) == []

@@ -108,7 +108,7 @@ def test_methods_that_train_on_all_teachers_leave_an_ordinary_student(method, pr
 def check_confidence_figures(project, found):
     """Compare the calibration error and the curve of a run with those of what the student says."""
     frame = pd.read_csv(project / "test.csv")
-    probabilities = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).probabilities(
+    probabilities = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).predict_proba(
         list(frame["text"])
     )
     names = json.loads((project / "out" / "run.json").read_text())["labels"]
@@ -132,7 +132,7 @@ def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatc
     result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", *settings])
     assert result.exit_code == 0, result.stderr
     record = json.loads((project / "out" / "run.json").read_text())
-    confidence = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).confidence
+    confidence = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).calibration
     assert confidence._asdict() == record["confidence"]
     assert confidence.temperature != 1
     agreement = record["training"]["agreement"]
@@ -151,7 +151,7 @@ def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatc
     exported = CliRunner().invoke(app, ["export", "out", "onnx", "--atol", "1e-3"])
     assert exported.exit_code == 0, exported.stderr
     assert CliRunner().invoke(app, ["predict", "onnx", "play some jazz"]).stdout.split("\t")[0] == "–"
-    assert OnnxClassifier("onnx").confidence == confidence
+    assert OnnxClassifier("onnx").calibration == confidence
 
 
 def test_scores_are_reused_by_other_selections_and_refused_for_other_texts(project, monkeypatch):

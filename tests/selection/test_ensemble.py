@@ -12,11 +12,11 @@ from muka_fast.config.recipe import SelectionSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import CorpusError, ModelError
 from muka_fast.pipeline.load import load_ensemble, open_classifier
-from muka_fast.pipeline.run_artifacts import is_ensemble
-from muka_fast.selection.base import judge, targets
+from muka_fast.pipeline.run_artifacts import is_ensemble, method_of
+from muka_fast.selection.base import select_teachers, targets
 from muka_fast.selection.base import views as selection_views
-from muka_fast.selection.ensemble import Ensemble, method_of
-from muka_fast.selection.mixture import KappaEstimate
+from muka_fast.selection.ensemble import Ensemble
+from muka_fast.selection.mixture import MIXTURE_FILE, KappaEstimate
 from tests.helpers.models import make_tokenizer, texts
 
 
@@ -54,37 +54,47 @@ def test_an_unsure_pool_taught_the_papers_rule(agreement, ensemble):
     pool = found._pool(build_corpus(some), lambda _: None)
     owners = found.model.judge(selection_views(pool), pool.embeddings)
     assert owners.views_disagree == (agreement == 0)
-    trust = judge(pool, SelectionSpec(method="muka")) if owners.views_disagree else None
+    trust = select_teachers(pool, SelectionSpec(method="muka")) if owners.views_disagree else None
     weights = trust.weights if trust is not None else owners.posterior
     by_hand = np.zeros((9, 5))
     for teacher, signals in enumerate(pool.signals):
         softmax = torch.from_numpy(signals.logits).softmax(-1).numpy()
         by_hand[:, list(pool.space.columns[teacher])] += weights[:, [teacher]] * softmax
-    assert found.probabilities(some) == pytest.approx(by_hand, abs=1e-5)
+    assert found.predict_proba(some) == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_its_answers_are_the_mixture_by_what_the_pool_taught(ensemble):
     found = open_classifier(str(ensemble), "cpu")
     assert isinstance(found, Ensemble)
-    assert found.names == ("music", "weather", "Travel", "bank", "lights")
+    assert found.labels == ("music", "weather", "Travel", "bank", "lights")
     some = texts(7, 200)
-    probabilities = found.probabilities(some)
+    probabilities = found.predict_proba(some)
     recipe = muka_fast.read_recipe(ensemble / "recipe.yaml")
     pool = found._pool(build_corpus(some), lambda _: None)
-    by_hand = targets(pool, judge(pool, SelectionSpec(method="pool"), found.model))
+    by_hand = targets(pool, select_teachers(pool, SelectionSpec(method="pool"), found.model))
     assert probabilities == pytest.approx(by_hand, abs=1e-6)
     assert recipe.selection.method == "ensemble"
     assert probabilities.sum(1) == pytest.approx(np.ones(7), abs=1e-5)
     # One text by itself is judged as in company: the pool has taught all there is to know.
-    assert found.probabilities(some[3:4])[0] == pytest.approx(probabilities[3], abs=1e-3)
-    assert found.probabilities([]).shape == (0, 5)
-    told: list[float] = []
-    found.probabilities(some, advance=told.append)
-    assert sum(told) == pytest.approx(7)
+    assert found.predict_proba(some[3:4])[0] == pytest.approx(probabilities[3], abs=1e-3)
+    assert found.predict_proba([]).shape == (0, 5)
+    counts: list[float] = []
+    found.predict_proba(some, progress=counts.append)
+    assert sum(counts) == pytest.approx(7)
     label, probability, *_ = found.classify(some)[0]
     line = CliRunner().invoke(app, ["predict", "out", some[0]]).stdout.split("\t")
     assert line[0] == label
     assert float(line[1]) == pytest.approx(probability, abs=1e-3)
+
+
+def test_predict_leaves_out_the_energy_that_an_ensemble_lacks(ensemble):
+    assert [one.energy for one in load_ensemble(ensemble, torch.device("cpu")).classify(["play some jazz"])] == [None]
+    _, probability, entropy, energy, _ = (
+        CliRunner().invoke(app, ["predict", "out", "play some jazz", "--uncertainty"]).stdout.split("\t")
+    )
+    assert (float(probability) > 0, float(entropy) > 0, energy) == (True, True, "–")
+    (one,) = json.loads(CliRunner().invoke(app, ["predict", "out", "play some jazz", "--json"]).stdout)["predictions"]
+    assert (one["energy"], one["entropy"]) == (None, pytest.approx(float(entropy), abs=1e-3))
 
 
 @pytest.mark.parametrize("what", ["teacher", "tokenizer", "encoder", "record", "model"])
@@ -98,17 +108,17 @@ def test_what_changed_is_refused(what, ensemble, project, model_folder):
     elif what == "record":
         (ensemble / "run.json").write_text("{")
     else:
-        (ensemble / "ownership.npz").unlink()
+        (ensemble / MIXTURE_FILE).unlink()
     with pytest.raises(ModelError) as refused:
         load_ensemble(ensemble, torch.device("cpu"))
-    told = {
+    named = {
         "teacher": "teacher two",
         "tokenizer": "teacher two",
         "encoder": "base",
         "record": "record",
-        "model": "pool",
+        "model": "mixture model",
     }
-    assert told[what] in str(refused.value)
+    assert named[what] in str(refused.value)
     result = CliRunner().invoke(app, ["predict", "out", "play some jazz"])
     assert (result.exit_code, "amalgamate again" in result.stderr) == (2, True)
 
@@ -128,10 +138,10 @@ def test_a_student_whose_teacher_changed_is_judged_by_a_pool_of_its_own(project,
 def test_pairs_are_not_read_as_single_texts(ensemble):
     found = load_ensemble(ensemble, torch.device("cpu"))
     with pytest.raises(CorpusError, match="read single texts"):
-        found.probabilities(["a"], ["b"])
+        found.predict_proba(["a"], ["b"])
     data = found.recipe.data.model_copy(update={"pair_column": "second"})
     with pytest.raises(CorpusError, match="read pairs"):
-        replace(found, recipe=found.recipe.model_copy(update={"data": data})).probabilities(["a"])
+        replace(found, recipe=found.recipe.model_copy(update={"data": data})).predict_proba(["a"])
 
 
 def test_a_student_becomes_an_ensemble_and_leaves_nothing_behind(project, monkeypatch):

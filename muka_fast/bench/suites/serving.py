@@ -87,7 +87,7 @@ def _by_32(
 def ours(folder: Path, precision: str) -> Serve:
     """The exported classifier."""
     classifier = OnnxClassifier(folder, precision=precision, device="cpu")
-    return lambda texts: [classifier.names[column] for column in classifier.probabilities(texts).argmax(1)]
+    return lambda texts: [classifier.labels[column] for column in classifier.predict_proba(texts).argmax(1)]
 
 
 def ways(folder: Path, work: Path, sample: Corpus, *, quick: bool = False) -> dict[str, tuple[int, SetUp] | str]:
