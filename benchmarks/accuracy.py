@@ -42,7 +42,7 @@ from muka_fast.config.loading import build_recipe
 from muka_fast.config.recipe import DataSpec, Recipe, SelectionSpec
 from muka_fast.data.corpus import Corpus, read_corpus, text_id
 from muka_fast.data.label_space import match_labels
-from muka_fast.data.tokenization import encode
+from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.dataset import DistillationSet
 from muka_fast.distillation.losses import KLDistillationLoss
 from muka_fast.distillation.targets import DistillationTargets, build_targets
@@ -236,7 +236,7 @@ def train(run: Run, learn: DistillationTargets) -> Any:
     """Train a student on a lesson."""
     plan, training = run.plan, run.recipe("pool.parquet", 0).training
     student = load_student(plan.recipe.student, plan.space.names, run.seed)
-    rows = encode(student.tokenizer, plan.corpus, student.max_length).rows
+    rows = tokenize(student.tokenizer, plan.corpus, student.max_length).encodings
     pick = np.flatnonzero(learn.sample_weight > 0)
     data = DistillationSet(rows, learn.targets, learn.sample_weight, pick)
     with tempfile.TemporaryDirectory() as folder:

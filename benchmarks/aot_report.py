@@ -39,13 +39,13 @@ from muka_fast.kernels import launch_configs
 from muka_fast.kernels.attention import attention
 from muka_fast.kernels.bias_gelu import bias_gelu
 from muka_fast.kernels.classifier_head import head
-from muka_fast.kernels.cls_attention import first_row_attention
+from muka_fast.kernels.cls_attention import cls_attention
 from muka_fast.kernels.dropout_mask import keep_tile
 from muka_fast.kernels.embedding_norm import embedding_norm
 from muka_fast.kernels.layout import DropoutSpec, PackedLayout
 from muka_fast.kernels.residual_norm import residual_norm
 
-DROP = DropoutSpec(site=3, p=0.1)
+DROP = DropoutSpec(site_id=3, p=0.1)
 PASSES = 16
 TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTC\w*MMA|BMMA|IMMA|QGMMA)\b")
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", re.MULTILINE)
@@ -159,8 +159,8 @@ def short_cases(label: str, size: int, longest: int, dtype: torch.dtype) -> Iter
     shared = q[: layout.texts], kv[: layout.rows]
     yield f"{label} full", lambda: attention(qkv, *shape, DROP)
     yield f"{label} full, bias", lambda: attention(qkv, *shape, DROP, bias)
-    yield f"{label} first row, shared", lambda: first_row_attention(*shared, *shape, DROP)
-    yield f"{label} first row, separate", lambda: first_row_attention(q, kv, *shape, DROP)
+    yield f"{label} first row, shared", lambda: cls_attention(*shared, *shape, DROP)
+    yield f"{label} first row, separate", lambda: cls_attention(q, kv, *shape, DROP)
 
 
 def model_cases(
@@ -185,8 +185,8 @@ def model_cases(
     yield f"{label} full, no dropout", lambda: attention(qkv, *shape, None)
     yield f"{label} full, bias", lambda: attention(qkv, *shape, DROP, bias)
     yield f"{label} full, window", lambda: attention(qkv, *shape, DROP, None, 64)
-    yield f"{label} first row, shared", lambda: first_row_attention(*shared, *shape, DROP)
-    yield f"{label} first row, separate", lambda: first_row_attention(*separate, *shape, DROP)
+    yield f"{label} first row, shared", lambda: cls_attention(*shared, *shape, DROP)
+    yield f"{label} first row, separate", lambda: cls_attention(*separate, *shape, DROP)
     yield f"{label} gelu", lambda: bias_gelu(x, vector)
     for classes in label_spaces:
         dense, classifier = (new(width, width), vector), (new(classes, width), new(classes))

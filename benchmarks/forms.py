@@ -43,7 +43,7 @@ def measure(folder: Path, count: int, repeats: int) -> dict[str, Any]:
     for form in FORMS:
         settings = UncertaintySpec(passes=16, adaptive=True, audit=0.0, teacher_form=form)
         rooms[form], rules[form] = TeacherPool(teachers, settings, 0, torch.device("cpu")), stopping_rule(settings)
-    encoded = [rooms["torch"].teacher(index).encode(corpus) for index in range(len(teachers))]
+    encoded = [rooms["torch"].teacher(index).tokenize(corpus) for index in range(len(teachers))]
     looks: dict[str, list[Signals]] = {}
     chosen: dict[str, np.ndarray] = {}
     seconds: dict[str, dict[str, list[float]]] = {form: {"first look": [], "adaptive": []} for form in FORMS}

@@ -102,7 +102,7 @@ def audit_alone(folder: Path, count: int, budget: int) -> dict[str, Any]:
     teachers = teachers_of(folder)
     room = TeacherPool(teachers, UncertaintySpec(passes=16, token_budget=budget), 0, torch.device("cpu"))
     loaded = [room.teacher(index) for index in range(len(teachers))]
-    sixteen = np.stack([trust_of(one.sample(corpus, one.encode(corpus), range(16))) for one in loaded]).argmax(0)
+    sixteen = np.stack([trust_of(one.sample(corpus, one.tokenize(corpus), range(16))) for one in loaded]).argmax(0)
     _, adaptive = run_adaptively(room, len(teachers), corpus, DEFAULT)
     return audited(room, len(teachers), corpus, sixteen, adaptive)
 
@@ -133,7 +133,7 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
         model, tokenizer = load_teacher(teacher, device)
         engines = {scope: rooms[scope].teacher(index).engine for scope in scopes}
         loaded = rooms["full"].teacher(index)
-        encoded = clock("to tokens", lambda t=loaded: t.encode(corpus))
+        encoded = clock("to tokens", lambda t=loaded: t.tokenize(corpus))
         encodings.append(encoded)
         found: dict[str, list[torch.Tensor]] = {scope: [] for scope in scopes}
         look, picks = [], token_batches(encoded.lengths, corpus.ids, budget)
@@ -143,14 +143,14 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
                 return model(**inputs).logits
 
         for number, pick in enumerate([picks[len(picks) // 2], *picks]):
-            batch = pack([encoded.rows[i] for i in pick], corpus.ids[pick], device)
+            batch = pack([encoded.encodings[i] for i in pick], corpus.ids[pick], device)
             timer = clock if number else Clock()  # the first round warms up
-            rows_of = [encoded.rows[i] for i in pick]
+            rows_of = [encoded.encodings[i] for i in pick]
             inputs = timer("to batches", lambda r=rows_of, t=tokenizer: pad_batch(t, r, device))
             timer("hugging face", lambda inputs=inputs: plain(inputs))
             first = timer("look", lambda b=batch, e=engines: e["full"].deterministic_pass(b))
-            passes = {s: e.sample(batch, range(16)) for s, e in engines.items() if s != "full"}
-            passes["full"] = timer("full", lambda b=batch, e=engines: e["full"].sample(b, range(16)))
+            passes = {s: e.stochastic_passes(batch, range(16)) for s, e in engines.items() if s != "full"}
+            passes["full"] = timer("full", lambda b=batch, e=engines: e["full"].stochastic_passes(b, range(16)))
             for scope in scopes[1:]:
                 for count in FEW_AND_ALL:
                     timer(f"{scope} {count}", lambda b=batch, e=engines[scope], k=count: e.score(b, k))

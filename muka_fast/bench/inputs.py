@@ -19,7 +19,7 @@ from muka_fast.config.recipe import DataSpec, StudentSpec, TeacherSpec
 from muka_fast.data.batching import TOKEN_BUDGET
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import SameName
-from muka_fast.data.tokenization import encode
+from muka_fast.data.tokenization import tokenize
 from muka_fast.errors import RecipeError
 from muka_fast.models.teacher import Teacher, describe_teachers, load_teacher
 from muka_fast.pipeline.run_directory import RunDirectory
@@ -94,7 +94,7 @@ class Material:
         else:
             tokenizer = load_teacher(self.described[0], torch.device("cpu"))[1]
             limit = min(longest, getattr(self.model.config, "max_position_embeddings", longest))
-            rows = [row["input_ids"] for row in encode(tokenizer, self.corpus, limit).rows]
+            rows = [row["input_ids"] for row in tokenize(tokenizer, self.corpus, limit).encodings]
         return Workload(rows, budget, self.device, self.passes)
 
     def write_recipe(self, work: Path, texts: Sequence[str], **sections: Any) -> Path:

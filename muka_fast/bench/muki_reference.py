@@ -42,7 +42,7 @@ def ask(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mixed targets (B, classes) and the margins (B,)."""
     trusts, pad_batch = [], []
-    for (model, tokenizer, longest), columns in zip(teachers, space.columns, strict=True):
+    for (model, tokenizer, longest), columns in zip(teachers, space.union_index, strict=True):
         batch = batch_of(tokenizer, texts, longest, device)
         model.train()
         mean = torch.stack([model(**batch).logits.softmax(-1) for _ in range(passes)]).mean(0)

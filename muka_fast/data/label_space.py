@@ -63,12 +63,12 @@ class LabelSpace:
     Attributes:
         names: Class names of the union, in order of first appearance.
         teachers: Teacher names.
-        columns: For each teacher, the union column of each of its own columns.
+        union_index: For each teacher, the union index of each of its own labels, in the order of its columns.
     """
 
     names: tuple[str, ...]
     teachers: tuple[str, ...]
-    columns: tuple[tuple[int, ...], ...]
+    union_index: tuple[tuple[int, ...], ...]
 
     @classmethod
     def union(cls, labels: Mapping[str, Sequence[str]], same_name: SameName = "merge") -> LabelSpace:
@@ -96,27 +96,27 @@ class LabelSpace:
                 where=" and ".join(f"teacher {teacher}" for teacher in membership[key]),
                 hint="set labels.same_name to 'merge' (one class) or 'prefix' (separate classes)",
             )
-        union: dict[str, int] = {}
+        index_of: dict[str, int] = {}
         spelled: list[str] = []
-        columns: list[tuple[int, ...]] = []
+        union_index: list[tuple[int, ...]] = []
         for teacher, names in labels.items():
             own = []
             for name in names:
                 if same_name == "prefix" and normalize_label(name) in shared:
                     name = f"{teacher}/{name}"
                 key = normalize_label(name)
-                if same_name == "prefix" and key in union:
+                if same_name == "prefix" and key in index_of:
                     raise LabelError(
-                        f"two labels would be named {spelled[union[key]]!r} once teachers' names stand before labels",
+                        f"two labels would be named {spelled[index_of[key]]!r} once prefixed with the teacher's name",
                         where=f"teacher {teacher}",
                         hint="give the teacher another 'name:', or the label another name under 'labels:'",
                     )
-                if key not in union:
-                    union[key] = len(spelled)
+                if key not in index_of:
+                    index_of[key] = len(spelled)
                     spelled.append(name)
-                own.append(union[key])
-            columns.append(tuple(own))
-        return cls(tuple(spelled), tuple(labels), tuple(columns))
+                own.append(index_of[key])
+            union_index.append(tuple(own))
+        return cls(tuple(spelled), tuple(labels), tuple(union_index))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -125,8 +125,8 @@ class LabelSpace:
     def membership(self) -> np.ndarray:
         """Which teacher knows which class: bool, teachers × classes."""
         known = np.zeros((len(self.teachers), len(self.names)), dtype=bool)
-        for teacher, columns in enumerate(self.columns):
-            known[teacher, list(columns)] = True
+        for teacher, indices in enumerate(self.union_index):
+            known[teacher, list(indices)] = True
         return known
 
     def known_to(self) -> list[str]:

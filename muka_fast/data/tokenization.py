@@ -1,4 +1,4 @@
-"""Texts to token ids and padded tensors, as every model of a run reads them."""
+"""Tokenization: texts to token ids, and token ids to padded tensors, the same for every model of a run."""
 
 from __future__ import annotations
 
@@ -13,34 +13,46 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.errors import CorpusError
 
 CHUNK = 8192
+"""Texts per call of the tokenizer."""
 
 TokenizedText = dict[str, np.ndarray]
 """One text's tokenizer outputs, such as ``input_ids``, without padding."""
 
 
 @dataclass(frozen=True)
-class Encoded:
+class TokenizedTexts:
     """Token ids of N texts, without padding.
 
     Attributes:
-        rows: One a text.
-        lengths: Tokens of each text, (N,).
-        tokens: The same before any cut, (N,).
+        encodings: One entry per text.
+        lengths: Tokens of each text, int64, (N,).
+        untruncated_lengths: Tokens of each text before truncation, int64, (N,).
     """
 
-    rows: list[TokenizedText]
+    encodings: list[TokenizedText]
     lengths: np.ndarray
-    tokens: np.ndarray
+    untruncated_lengths: np.ndarray
 
-    def take(self, indices: np.ndarray) -> Encoded:
-        """Return the rows at ``indices``."""
-        return Encoded([self.rows[i] for i in indices], self.lengths[indices], self.tokens[indices])
+    def take(self, indices: np.ndarray) -> TokenizedTexts:
+        """Return the texts at ``indices``."""
+        return TokenizedTexts(
+            [self.encodings[i] for i in indices], self.lengths[indices], self.untruncated_lengths[indices]
+        )
 
 
-def encode(tokenizer: Any, corpus: Corpus, max_length: int) -> Encoded:
-    """Tokenize texts (and their pairs), cutting those above ``max_length`` tokens."""
-    rows: list[TokenizedText] = []
-    tokens: list[int] = []
+def tokenize(tokenizer: Any, corpus: Corpus, max_length: int) -> TokenizedTexts:
+    """Tokenize texts (and their pairs) and truncate each one to ``max_length`` tokens.
+
+    Args:
+        tokenizer: A transformers tokenizer, fast or slow.
+        corpus: N texts.
+        max_length: Tokens of a text at most, special tokens included.
+
+    Raises:
+        CorpusError: If a text has no tokens.
+    """
+    encodings: list[TokenizedText] = []
+    untruncated_lengths: list[int] = []
 
     def arguments(indices: Sequence[int]) -> tuple[list[str], ...]:
         texts = [corpus.texts[i] for i in indices]
@@ -50,42 +62,51 @@ def encode(tokenizer: Any, corpus: Corpus, max_length: int) -> Encoded:
         indices = range(start, min(start + CHUNK, len(corpus)))
         whole = tokenizer(*arguments(indices), truncation=False, verbose=False)
         for offset, index in enumerate(indices):
-            row = {key: whole[key][offset] for key in whole}
-            tokens.append(len(row["input_ids"]))
-            if not tokens[-1]:
+            encoding = {key: whole[key][offset] for key in whole}
+            length = len(encoding["input_ids"])
+            if not length:
                 raise CorpusError(
                     "a text has no tokens", where=f"text {corpus.texts[index][:40]!r}", hint="leave it out"
                 )
-            if tokens[-1] > max_length:
-                gone = _surplus(whole, offset, max_length, tokenizer.truncation_side)
-                if gone is None:
-                    cut = tokenizer(*arguments([index]), truncation=True, max_length=max_length)
-                    row = {key: cut[key][0] for key in cut}
+            if length > max_length:
+                dropped = _overflow(whole, offset, max_length, tokenizer.truncation_side)
+                if dropped is None:
+                    truncated = tokenizer(*arguments([index]), truncation=True, max_length=max_length)
+                    encoding = {key: truncated[key][0] for key in truncated}
                 else:
-                    row = {key: values[: gone.start] + values[gone.stop :] for key, values in row.items()}
-            rows.append({key: np.array(values, dtype=np.int32) for key, values in row.items()})
-    lengths = np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)
-    return Encoded(rows, lengths, np.array(tokens, dtype=np.int64))
+                    encoding = {
+                        key: values[: dropped.start] + values[dropped.stop :] for key, values in encoding.items()
+                    }
+            untruncated_lengths.append(length)
+            encodings.append({key: np.array(values, dtype=np.int32) for key, values in encoding.items()})
+    return TokenizedTexts(
+        encodings,
+        np.array([len(encoding["input_ids"]) for encoding in encodings], dtype=np.int64),
+        np.array(untruncated_lengths, dtype=np.int64),
+    )
 
 
-def _surplus(whole: Any, index: int, max_length: int, side: str) -> slice | None:
-    """Return which tokens of a text its tokenizer would cut off, or None where only the tokenizer knows.
+def _overflow(whole: Any, index: int, max_length: int, side: str) -> slice | None:
+    """Return the tokens that truncation removes from a text, or None if only its tokenizer can truncate it.
 
-    Special tokens around the text stay. How pairs are cut, and by tokenizers in Python, is the tokenizer's own matter.
+    Special tokens around the text stay. Pairs, and texts of tokenizers written in Python, are left to the tokenizer:
+    its rules for them differ.
     """
-    numbers = whole.sequence_ids(index) if whole.is_fast else []
-    if set(numbers) - {None} != {0}:
+    sequence_ids = whole.sequence_ids(index) if whole.is_fast else []
+    if set(sequence_ids) - {None} != {0}:
         return None
-    own, surplus = numbers.count(0), len(numbers) - max_length
-    first = numbers.index(0)
+    own, surplus = sequence_ids.count(0), len(sequence_ids) - max_length
+    first = sequence_ids.index(0)
     if surplus >= own:
         return None
     start = first if side == "left" else first + own - surplus
     return slice(start, start + surplus)
 
 
-def pad_batch(tokenizer: Any, rows: Sequence[TokenizedText], device: torch.device) -> dict[str, torch.Tensor]:
-    """Pad encoded texts to the longest of them."""
+def pad_batch(tokenizer: Any, encodings: Sequence[TokenizedText], device: torch.device) -> dict[str, torch.Tensor]:
+    """Pad tokenized texts to the longest of them: tensors of shape (B, longest), ``attention_mask`` included."""
     tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
-    batch = tokenizer.pad({key: [row[key].tolist() for row in rows] for key in rows[0]}, return_tensors="pt")
+    batch = tokenizer.pad(
+        {key: [encoding[key].tolist() for encoding in encodings] for key in encodings[0]}, return_tensors="pt"
+    )
     return {key: value.to(device) for key, value in batch.items()}

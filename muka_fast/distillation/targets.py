@@ -72,7 +72,7 @@ def build_targets(pool: Pool, trust: Selection, settings: SelectionSpec, student
     everyone = np.ones(len(pool))
     if settings.method == "uhc":
         own = [softmax(signals.logits / temperature) for signals in pool.signals]
-        return DistillationTargets(np.concatenate(own, axis=1), everyone, UHCLoss(pool.space.columns, temperature))
+        return DistillationTargets(np.concatenate(own, axis=1), everyone, UHCLoss(pool.space.union_index, temperature))
     together = concatenated(pool, temperature)
     if settings.method == "vkd":
         return DistillationTargets(together, everyone, KLDistillationLoss(temperature))
@@ -96,6 +96,6 @@ def build_targets(pool: Pool, trust: Selection, settings: SelectionSpec, student
 def concatenated(pool: Pool, temperature: float) -> np.ndarray:
     """Softmax of all teachers' logits side by side, over T; a class that several know gets the sum, (N, classes)."""
     result = np.zeros((len(pool), len(pool.space)), dtype=np.float32)
-    for own, columns in zip(shares(pool, temperature), pool.space.columns, strict=True):
+    for own, columns in zip(shares(pool, temperature), pool.space.union_index, strict=True):
         result[:, list(columns)] += own
     return result

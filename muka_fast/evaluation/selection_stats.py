@@ -46,7 +46,7 @@ def _least_certain(pool: Pool, trust: Selection, corpus: Corpus, margin: np.ndar
             teachers.append(
                 {
                     "weight": float(trust.belief[index, teacher]),
-                    "class": pool.space.names[pool.space.columns[teacher][best]],
+                    "class": pool.space.names[pool.space.union_index[teacher][best]],
                     "probability": float(probabilities[best]),
                 }
             )

@@ -11,7 +11,7 @@ import torch
 
 from muka_fast.data.batching import token_batches
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import TokenizedText, encode, pad_batch
+from muka_fast.data.tokenization import TokenizedText, pad_batch, tokenize
 from muka_fast.errors import CheckFailed, ModelError, first_line
 
 SAMPLE = 256
@@ -103,9 +103,9 @@ class ParityChecker:
     ) -> None:
         self._model, self._tokenizer = model, tokenizer
         sample = texts.take(np.arange(min(SAMPLE, len(texts))))
-        rows = encode(tokenizer, sample, max_length).rows
+        rows = tokenize(tokenizer, sample, max_length).encodings
         self._strings = _with_a_long_one(sample, max_length)
-        self._rows = encode(tokenizer, self._strings, max_length).rows
+        self._rows = tokenize(tokenizer, self._strings, max_length).encodings
         longest = min(max_length, _LONGEST)
         self._shapes = [self._probe(name, batch) for name, batch in _shapes(rows, longest).items()]
         self._texts = [probe for _, probe in self._batches(sample, max_length)]
@@ -120,9 +120,9 @@ class ParityChecker:
         return frozenset(self._shapes[0].inputs)
 
     def _batches(self, corpus: Corpus, max_length: int) -> list[tuple[np.ndarray, Probe]]:
-        encoded = encode(self._tokenizer, corpus, max_length)
+        encoded = tokenize(self._tokenizer, corpus, max_length)
         picks = token_batches(encoded.lengths, corpus.ids, _BUDGET)
-        return [(pick, self._probe(f"{len(pick)} texts", [encoded.rows[i] for i in pick])) for pick in picks]
+        return [(pick, self._probe(f"{len(pick)} texts", [encoded.encodings[i] for i in pick])) for pick in picks]
 
     @torch.inference_mode()
     def _probe(self, name: str, rows: Sequence[TokenizedText]) -> Probe:

@@ -11,7 +11,7 @@ import torch
 
 from muka_fast.data.batching import TOKEN_BUDGET, token_batches
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import encode, pad_batch
+from muka_fast.data.tokenization import pad_batch, tokenize
 from muka_fast.inference.base import Advance, LogitClassifier, no_progress, require_list
 from muka_fast.inference.predictions import CALIBRATION_KEY, UNCALIBRATED, Calibration
 from muka_fast.models.checkpoint import (
@@ -76,10 +76,10 @@ class Classifier(LogitClassifier):
         require_list(texts)
         ids = np.arange(len(texts), dtype=np.uint64)
         corpus = Corpus(tuple(texts), None if pairs is None else tuple(pairs), ids)
-        encoded = encode(self.tokenizer, corpus, self.max_length)
+        encoded = tokenize(self.tokenizer, corpus, self.max_length)
         logits = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         for indices in token_batches(encoded.lengths, ids, TOKEN_BUDGET[self.model.device.type]):
-            batch = pad_batch(self.tokenizer, [encoded.rows[i] for i in indices], self.model.device)
+            batch = pad_batch(self.tokenizer, [encoded.encodings[i] for i in indices], self.model.device)
             logits[indices] = self.model(**batch).logits.float().cpu().numpy()
             progress(len(indices))
         return logits

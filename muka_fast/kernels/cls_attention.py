@@ -17,7 +17,7 @@ from muka_fast.kernels.dropout_mask import keep_tile
 from muka_fast.kernels.layout import DropoutSpec, PackedLayout, drop_arguments
 
 
-def first_row_attention_reference(
+def cls_attention_reference(
     q: Tensor,
     kv: Tensor,
     heads: int,
@@ -141,7 +141,7 @@ def _separate_kernel(
     tl.store(y_ptr + y_at + feature, y * (drop_scale / total))
 
 
-def first_row_attention(
+def cls_attention(
     q: Tensor,
     kv: Tensor,
     heads: int,
@@ -185,7 +185,7 @@ def first_row_attention(
     if not (q.is_contiguous() and kv.is_contiguous()):
         raise ValueError("q and kv must be contiguous")
     check_bias(bias, heads, layout)
-    options = launch_configs.first_row_attention(launch_configs.architecture(q), size, layout.longest)
+    options = launch_configs.cls_attention(launch_configs.architecture(q), size, layout.longest)
     y = q.new_empty(passes * layout.texts, heads * size)
     tensors = (q, kv, bias, y, layout.key, layout.text_ids, layout.starts)
     numbers = (

@@ -107,7 +107,7 @@ def attention(architecture: int, x: Tensor, size: int, longest: int) -> dict[str
     return OPTIONS | {"QUERIES": queries, "KEYS": keys, "num_warps": warps, "num_stages": stages}
 
 
-def first_row_attention(architecture: int, size: int, longest: int) -> dict[str, Any]:
+def cls_attention(architecture: int, size: int, longest: int) -> dict[str, Any]:
     """Return block sizes and options of attention with one query a text."""
     keys = min(64 if size < 128 else 32, max(16, triton.next_power_of_2(longest)))
     return OPTIONS | {"KEYS": keys, "num_warps": 1 if keys == 16 and size <= 64 else 4, "num_stages": 2}

@@ -26,11 +26,11 @@ class DropoutSpec:
     """A live dropout site.
 
     Attributes:
-        site: Number of the site in its model, below 2³².
-        p: DropoutSpec probability, below 1 − 2⁻¹⁷.
+        site_id: Number of the site in its model, below 2³².
+        p: Dropout probability, below 1 − 2⁻¹⁷.
     """
 
-    site: int
+    site_id: int
     p: float
 
     @property
@@ -46,7 +46,7 @@ class DropoutSpec:
 
 def drop_arguments(drop: DropoutSpec | None) -> tuple[int, int, float]:
     """Return site, threshold and scale as kernels take them; without dropout they say so too."""
-    return (drop.site, drop.threshold, drop.scale) if drop else (0, 0, 1.0)
+    return (drop.site_id, drop.threshold, drop.scale) if drop else (0, 0, 1.0)
 
 
 @dataclass(frozen=True)

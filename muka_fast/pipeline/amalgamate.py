@@ -14,7 +14,7 @@ import torch
 from muka_fast.config.recipe import DataSpec, Recipe
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import match_labels
-from muka_fast.data.tokenization import encode
+from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.dataset import DistillationSet, split_validation
 from muka_fast.distillation.targets import build_targets, require_single_process
 from muka_fast.distillation.trainer import Fidelity, TrainingResult, train_student
@@ -191,7 +191,7 @@ def _train(
 ) -> tuple[Classifier, TrainingResult]:
     recipe = plan.recipe
     student = load_student(recipe.student, plan.space.names, recipe.seed)
-    rows = encode(student.tokenizer, plan.corpus, student.max_length).rows
+    rows = tokenize(student.tokenizer, plan.corpus, student.max_length).encodings
     learn = build_targets(pool, trust, recipe.selection, student.width)
 
     def part(pick: np.ndarray) -> DistillationSet:

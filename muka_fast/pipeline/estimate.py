@@ -11,7 +11,7 @@ import torch
 
 from muka_fast.config.recipe import Recipe
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import encode, pad_batch
+from muka_fast.data.tokenization import pad_batch, tokenize
 from muka_fast.distillation.microbatching import backward_microbatched
 from muka_fast.distillation.training_args import num_training_steps
 from muka_fast.models.student import load_student
@@ -94,10 +94,10 @@ def _mean_passes(plan: Plan, room: TeacherPool) -> float:
 
 def _probe_teacher(loaded: TeacherRunner, plan: Plan, passes: float) -> TeacherEstimate:
     sample = _sample(plan.corpus, SAMPLE)
-    encoded = loaded.encode(sample)
+    encoded = loaded.tokenize(sample)
     order = np.argsort(-encoded.lengths, kind="stable")
     middle = order[max(0, len(order) // 2 - PROBE_TEXTS // 2) :][:PROBE_TEXTS]
-    batch = pack([encoded.rows[i] for i in middle], sample.ids[middle], plan.device)
+    batch = pack([encoded.encodings[i] for i in middle], sample.ids[middle], plan.device)
     few, more = (1, 5) if passes else (0, 0)
     least = _timed(lambda: loaded.engine.score(batch, few), plan.device)
     slope = (_timed(lambda: loaded.engine.score(batch, more), plan.device) - least) / (more - few) if passes else 0.0
@@ -105,7 +105,7 @@ def _probe_teacher(loaded: TeacherRunner, plan: Plan, passes: float) -> TeacherE
     return TeacherEstimate(
         loaded.teacher.name,
         (least + max(0.0, slope) * max(0.0, passes - few)) / batch.rows * tokens,
-        float((encoded.tokens > loaded.teacher.max_length).mean()),
+        float((encoded.untruncated_lengths > loaded.teacher.max_length).mean()),
         loaded.weight_bytes,
         loaded.engine.scope,
         loaded.engine.sites,
@@ -117,9 +117,9 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
     settings = plan.recipe.training
     student = load_student(plan.recipe.student, plan.space.names, plan.recipe.seed)
     model = student.model.to(plan.device).train()
-    encoded = encode(student.tokenizer, _sample(plan.corpus, settings.batch_size), student.max_length)
-    batch = pad_batch(student.tokenizer, encoded.rows, plan.device)
-    target = torch.full((len(encoded.rows), len(plan.space)), 1 / len(plan.space), device=plan.device)
+    encoded = tokenize(student.tokenizer, _sample(plan.corpus, settings.batch_size), student.max_length)
+    batch = pad_batch(student.tokenizer, encoded.encodings, plan.device)
+    target = torch.full((len(encoded.encodings), len(plan.space)), 1 / len(plan.space), device=plan.device)
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)

@@ -12,7 +12,7 @@ from muka_fast.config.loading import anchor
 from muka_fast.config.recipe import Recipe
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import LabelSpace, match_labels
-from muka_fast.data.tokenization import encode
+from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.training_args import check_settings
 from muka_fast.errors import CorpusError, OutputError, ScoreStoreError
 from muka_fast.models.checkpoint import read_tokenizer
@@ -110,7 +110,7 @@ def _require_folders(recipe: Recipe) -> None:
 
 
 def _refuse_long(corpus: Corpus, tokenizer: Any, max_length: int, reader: str) -> None:
-    tokens = encode(tokenizer, corpus, max_length).tokens
+    tokens = tokenize(tokenizer, corpus, max_length).untruncated_lengths
     if (tokens > max_length).any():
         longest = int(tokens.argmax())
         raise CorpusError(

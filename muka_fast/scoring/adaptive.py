@@ -12,7 +12,7 @@ from torch import Tensor
 
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import Encoded
+from muka_fast.data.tokenization import TokenizedTexts
 from muka_fast.scoring.teacher_pool import TeacherPool, TeacherRunner
 from muka_fast.uncertainty.signals import (
     DeterministicOutput,
@@ -39,7 +39,7 @@ class _Shard:
 
     def __init__(self, part: Corpus, rule: StoppingRule, seed: int, teachers: int) -> None:
         self.part, self.rule = part, rule
-        self._encoded: list[Encoded] = []
+        self._encoded: list[TokenizedTexts] = []
         self._looks: list[DeterministicOutput] = []
         self._audited = rule.audited(part.ids, seed)
         self._running = np.arange(len(part))
@@ -56,7 +56,7 @@ class _Shard:
 
     def look(self, loaded: TeacherRunner, advance: Callable[[float], None]) -> None:
         """Run one teacher's deterministic pass."""
-        encoded = loaded.encode(self.part)
+        encoded = loaded.tokenize(self.part)
         self._encoded.append(encoded)
         self._looks.append(loaded.look(self.part, encoded, advance))
 
@@ -121,7 +121,7 @@ class _Shard:
             signals.append(Signals.concatenate([part for _, part in done]).take(inverse))
         changed = int((self._choice != self._final)[self._audited].sum())
         audit = Audit(int(self._audited.sum()), changed, len(self.part), int(self._stopped.sum()))
-        return Scored(signals, [encoded.tokens for encoded in self._encoded], audit)
+        return Scored(signals, [encoded.untruncated_lengths for encoded in self._encoded], audit)
 
 
 def stopping_rule(settings: UncertaintySpec) -> StoppingRule:

@@ -187,13 +187,13 @@ def export_teacher(
     if model.dtype != torch.float32:
         raise ModelError("the exported form is for float32", where=where, hint="dtype: float32, or teacher_form: torch")
     try:
-        path = _graph(model, name, engine.depth, inputs, where, int8=int8)
+        path = _graph(model, name, engine.prefix_depth, inputs, where, int8=int8)
         device = model.device
         try:
             session = open_session(path, device.type, index=device.index or 0)
         except ModelError:  # damaged on disk: once more
             shutil.rmtree(path.parent)
-            path = _graph(model, name, engine.depth, inputs, where, int8=int8)
+            path = _graph(model, name, engine.prefix_depth, inputs, where, int8=int8)
             session = open_session(path, device.type, index=device.index or 0)
         exported = ExportedTeacher(session, padding)
         batch = probe_batch(model)

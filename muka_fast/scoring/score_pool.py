@@ -123,9 +123,9 @@ def _fill_fixed(
         with progress.task(f"scoring with {teacher.name}", sum(len(pick) for _, pick in mine), "texts") as advance:
             for number, pick in mine:
                 part = corpus.take(pick)
-                encoded = loaded.encode(part)
+                encoded = loaded.tokenize(part)
                 signals = loaded.score(part, encoded, settings.passes, advance)
-                store.write(index, number, part.ids, encoded.tokens, signals)
+                store.write(index, number, part.ids, encoded.untruncated_lengths, signals)
         del loaded  # so that the room can let go of it before it loads the next
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.batching import TOKEN_BUDGET, token_batches
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import Encoded, encode
+from muka_fast.data.tokenization import TokenizedTexts, tokenize
 from muka_fast.errors import ModelError, MukaError
 from muka_fast.models.teacher import Teacher, load_teacher
 from muka_fast.uncertainty.dropout_masks import mask_key
@@ -46,11 +46,11 @@ class TeacherRunner:
     budget: int
     weight_bytes: int
 
-    def encode(self, part: Corpus) -> Encoded:
+    def tokenize(self, part: Corpus) -> TokenizedTexts:
         """Tokenize texts as this teacher reads them."""
-        return encode(self.tokenizer, part, self.teacher.max_length)
+        return tokenize(self.tokenizer, part, self.teacher.max_length)
 
-    def score(self, part: Corpus, encoded: Encoded, passes: int, advance: Callable[[float], None]) -> Signals:
+    def score(self, part: Corpus, encoded: TokenizedTexts, passes: int, advance: Callable[[float], None]) -> Signals:
         """Score texts with a fixed number of passes; rows in the texts' order."""
 
         def one(batch: PackedBatch) -> Signals:
@@ -62,7 +62,7 @@ class TeacherRunner:
         pieces, inverse = self._batches(part, encoded, one, passes)
         return Signals.concatenate(pieces).take(inverse)
 
-    def look(self, part: Corpus, encoded: Encoded, advance: Callable[[float], None]) -> DeterministicOutput:
+    def look(self, part: Corpus, encoded: TokenizedTexts, advance: Callable[[float], None]) -> DeterministicOutput:
         """Run the deterministic pass over texts; rows in their order."""
 
         def one(batch: PackedBatch) -> DeterministicOutput:
@@ -75,11 +75,11 @@ class TeacherRunner:
         logits, features = torch.cat([p.logits for p in pieces]), np.concatenate([p.features for p in pieces])
         return DeterministicOutput(logits[torch.from_numpy(inverse).to(logits.device)].float(), features[inverse])
 
-    def sample(self, part: Corpus, encoded: Encoded, numbers: range) -> Tensor:
+    def sample(self, part: Corpus, encoded: TokenizedTexts, numbers: range) -> Tensor:
         """Run passes over texts; logits (passes, N, C), fp32, texts in their order."""
 
         def one(batch: PackedBatch) -> Tensor:
-            logits = self.engine.sample(batch, numbers)
+            logits = self.engine.stochastic_passes(batch, numbers)
             self._require_finite(batch, logits.movedim(1, 0).flatten(1))
             return logits
 
@@ -88,14 +88,14 @@ class TeacherRunner:
         return logits[:, torch.from_numpy(inverse).to(logits.device)].float()
 
     def _batches(
-        self, part: Corpus, encoded: Encoded, run: Callable[[PackedBatch], Result], passes: int = 0
+        self, part: Corpus, encoded: TokenizedTexts, run: Callable[[PackedBatch], Result], passes: int = 0
     ) -> tuple[list[Result], np.ndarray]:
         """Run batches; also return where each text's row is in the results put together."""
         picks = token_batches(encoded.lengths, part.ids, self.budget)
         # What the head reads is kept for every pass of every text: bound that too, whatever K is.
         most = max(1, READ_ROWS * self.budget // max(1, passes))
         picks = [pick[start : start + most] for pick in picks for start in range(0, len(pick), most)]
-        pieces = [run(pack([encoded.rows[i] for i in pick], part.ids[pick], self.device)) for pick in picks]
+        pieces = [run(pack([encoded.encodings[i] for i in pick], part.ids[pick], self.device)) for pick in picks]
         return pieces, np.argsort(np.concatenate(picks), kind="stable")
 
     def _require_finite(self, batch: PackedBatch, *values: Tensor) -> None:
@@ -190,4 +190,4 @@ class TeacherPool:
         if form == "auto" and index not in self._reported:
             self._say(f"{where}: deterministic part by {'ONNX Runtime' if wins else 'PyTorch'} ({figures})")
         if wins:
-            engine.prefix, engine.backend = exported, f"{form if form != 'auto' else 'onnx'} + {engine.backend}"
+            engine.frozen_prefix, engine.backend = exported, f"{form if form != 'auto' else 'onnx'} + {engine.backend}"

@@ -194,7 +194,7 @@ def views(pool: Pool) -> list[TeacherOutputs]:
             features=signals.features if signals.features.shape[1] else None,
             owners=membership[list(columns)],
         )
-        for signals, columns in zip(pool.signals, pool.space.columns, strict=True)
+        for signals, columns in zip(pool.signals, pool.space.union_index, strict=True)
     ]
 
 
@@ -261,14 +261,14 @@ def targets(pool: Pool, trust: Selection) -> np.ndarray:
     mixed = np.zeros((len(pool), len(pool.space)), dtype=np.float32)
     for teacher, signals in enumerate(pool.signals):
         weighted = trust.weights[:, teacher, None] * _probabilities(signals).double().numpy()
-        mixed[:, list(pool.space.columns[teacher])] += weighted.astype(np.float32)
+        mixed[:, list(pool.space.union_index[teacher])] += weighted.astype(np.float32)
     return mixed
 
 
 def teacher_predictions(pool: Pool) -> np.ndarray:
     """Return each teacher's own most likely class as a union column, (N, T)."""
     columns: Sequence[np.ndarray] = [
-        np.asarray(pool.space.columns[teacher])[signals.logits.argmax(1)]
+        np.asarray(pool.space.union_index[teacher])[signals.logits.argmax(1)]
         for teacher, signals in enumerate(pool.signals)
     ]
     return np.stack(columns, axis=1)

@@ -85,7 +85,7 @@ class Ensemble:
         room, signals = TeacherPool(self.teachers, settings, self.recipe.seed, self.device), []
         for index in range(len(self.teachers)):
             loaded = room.teacher(index)
-            signals.append(loaded.score(corpus, loaded.encode(corpus), settings.passes, progress))
+            signals.append(loaded.score(corpus, loaded.tokenize(corpus), settings.passes, progress))
             del loaded  # so that the room can let go of it before it loads the next
         embeddings = embed(self.recipe.student, corpus)
         return Pool(tuple(signals), self.space, corpus.ids, embeddings)

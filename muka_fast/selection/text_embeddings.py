@@ -12,7 +12,7 @@ from transformers import AutoModel
 
 from muka_fast.config.recipe import StudentSpec
 from muka_fast.data.corpus import Corpus, text_id
-from muka_fast.data.tokenization import encode
+from muka_fast.data.tokenization import tokenize
 from muka_fast.models.checkpoint import match_inputs, read_tokenizer, token_limit
 from muka_fast.models.student import tokenizer_home, weights_home
 from muka_fast.runtime.numerics import row_chunks
@@ -65,7 +65,7 @@ def token_means(spec: StudentSpec, corpus: Corpus) -> np.ndarray:
     )
     match_inputs(model, tokenizer)
     weight = model.get_input_embeddings().weight.detach()
-    rows = encode(tokenizer, corpus, token_limit(model, tokenizer, spec.max_length)).rows
+    rows = tokenize(tokenizer, corpus, token_limit(model, tokenizer, spec.max_length)).encodings
     result = np.zeros((len(rows), weight.shape[1]), dtype=np.float32)
     for part in row_chunks(len(rows)):
         ids = [np.asarray(row["input_ids"], dtype=np.int64) for row in rows[part]]

@@ -19,30 +19,30 @@ from muka_fast.uncertainty.packing import PackedBatch
 
 @dataclass(frozen=True)
 class PassContext:
-    """The passes a packed batch is run through: ``numbers`` with dropout, or one deterministic pass if it is None."""
+    """The passes a packed batch is run through: ``pass_ids`` with dropout, or one deterministic pass if it is None."""
 
     batch: PackedBatch
-    numbers: range | None
+    pass_ids: range | None
     key: int
 
     @property
-    def count(self) -> int:
+    def passes(self) -> int:
         """Number of passes."""
-        return 1 if self.numbers is None else len(self.numbers)
+        return 1 if self.pass_ids is None else len(self.pass_ids)
 
     @property
-    def first(self) -> int:
+    def first_pass(self) -> int:
         """Number of the first pass."""
-        return 0 if self.numbers is None else self.numbers.start
+        return 0 if self.pass_ids is None else self.pass_ids.start
 
     @property
     def layout(self) -> PackedLayout:
         """The batch as kernels take it."""
         return self.batch.layout(self.key)
 
-    def live(self, site: DropoutSpec | None) -> bool:
+    def is_live(self, site: DropoutSpec | None) -> bool:
         """Whether a site drops anything in these passes."""
-        return self.numbers is not None and site is not None and site.threshold > 0
+        return self.pass_ids is not None and site is not None and site.threshold > 0
 
 
 def mask_key(seed: int, fingerprint: str) -> int:
@@ -57,40 +57,40 @@ def _lanes(key: int, thread: int) -> PhiloxLanes:
     return PhiloxLanes(key)
 
 
-def _keep(draw: PassContext, site: DropoutSpec, blocks: Sequence[int]) -> np.ndarray:
+def _keep(ctx: PassContext, site: DropoutSpec, blocks: Sequence[int]) -> np.ndarray:
     """Return the decisions of every pass and text, (passes, sum of ``blocks`` · 16), 1 for keep, uint8."""
-    assert draw.numbers is not None
-    ids, limit = draw.batch.ids.tolist(), np.uint16(site.threshold)
-    keep = np.empty((len(draw.numbers), sum(blocks) * LANES), dtype=np.bool_)
+    assert ctx.pass_ids is not None
+    ids, limit = ctx.batch.ids.tolist(), np.uint16(site.threshold)
+    keep = np.empty((len(ctx.pass_ids), sum(blocks) * LANES), dtype=np.bool_)
     # One thread: a draw takes microseconds, and handing the interpreter's lock over between threads takes as long.
-    philox = _lanes(draw.key, get_ident())
-    for number, row in zip(draw.numbers, keep, strict=True):
-        philox.keep(number, site.site, limit, ids, blocks, row)
+    philox = _lanes(ctx.key, get_ident())
+    for number, row in zip(ctx.pass_ids, keep, strict=True):
+        philox.keep(number, site.site_id, limit, ids, blocks, row)
     return keep.view(np.uint8)
 
 
-def keep_rows(draw: PassContext, site: DropoutSpec, width: int, *, cls_rows: bool = False) -> Tensor:
+def keep_rows(ctx: PassContext, site: DropoutSpec, width: int, *, cls_rows: bool = False) -> Tensor:
     """Return the decisions on hidden states, (passes · rows, width), uint8; rows of first tokens only if ``firsts``."""
     blocks = row_blocks(width)
-    lengths = [1] * len(draw.batch) if cls_rows else draw.batch.lengths
-    keep = _keep(draw, site, [length * blocks for length in lengths])
+    lengths = [1] * len(ctx.batch) if cls_rows else ctx.batch.lengths
+    keep = _keep(ctx, site, [length * blocks for length in lengths])
     return torch.from_numpy(keep.reshape(-1, blocks * LANES)[:, :width])
 
 
-def keep_attention(draw: PassContext, site: DropoutSpec, heads: int, *, cls_rows: bool = False) -> list[Tensor]:
+def keep_attention(ctx: PassContext, site: DropoutSpec, heads: int, *, cls_rows: bool = False) -> list[Tensor]:
     """Return the decisions on attention probabilities, one tensor a segment of the batch.
 
     Returns:
         Shape (passes, texts, heads, queries, keys), uint8; one query if ``firsts``.
     """
-    lengths = draw.batch.lengths
+    lengths = ctx.batch.lengths
     blocks = [(1 if cls_rows else length) * heads * row_blocks(length) for length in lengths]
-    keep = _keep(draw, site, blocks)
+    keep = _keep(ctx, site, blocks)
     found, start = [], 0
-    for segment in draw.batch.segments:
+    for segment in ctx.batch.segments:
         length, queries = segment.length, 1 if cls_rows else segment.length
         stop = start + segment.count * queries * heads * row_blocks(length) * LANES
-        shape = (draw.count, segment.count, queries, heads, row_blocks(length) * LANES)
+        shape = (ctx.passes, segment.count, queries, heads, row_blocks(length) * LANES)
         part = torch.from_numpy(keep[:, start:stop].reshape(shape))
         found.append(part[..., :length].permute(0, 1, 3, 2, 4))
         start = stop

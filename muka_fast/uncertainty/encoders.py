@@ -121,7 +121,7 @@ class Encoder:
 
     Attributes:
         embed: Sum of the embeddings of packed rows, (R, width).
-        reads_first: The head reads each text's first row; else the mean of all its rows.
+        cls_pooling: The head reads each text's first row; else the mean of all its rows.
     """
 
     embed: Callable[[PackedBatch], Tensor]
@@ -130,7 +130,7 @@ class Encoder:
     projection: Linear | None
     layers: tuple[Layer, ...]
     final_norm: Norm | None
-    reads_first: bool
+    cls_pooling: bool
     head: Head
 
     @property
@@ -160,10 +160,10 @@ class _Sites:
     """Numbers the sites in the order they are asked for."""
 
     def __init__(self) -> None:
-        self._numbers = count()
+        self._ids = count()
 
     def __call__(self, dropout: nn.Dropout | float) -> DropoutSpec:
-        return DropoutSpec(next(self._numbers), float(dropout if isinstance(dropout, float) else dropout.p))
+        return DropoutSpec(next(self._ids), float(dropout if isinstance(dropout, float) else dropout.p))
 
 
 def _embed(embeddings: Any, start: int | None = None) -> Callable[[PackedBatch], Tensor]:
@@ -205,7 +205,7 @@ def _layered(base: Any, embed: Callable[[PackedBatch], Tensor], site: _Sites) ->
         "projection": None if projection is None else _linear(projection),
         "layers": tuple(_post_norm_layer(layer, base.config.num_attention_heads, site) for layer in base.encoder.layer),
         "final_norm": None,
-        "reads_first": True,
+        "cls_pooling": True,
     }
 
 

@@ -26,16 +26,16 @@ class Engine(ABC):
     scope: str
     backend: str
     sites: int
-    depth: int | None = None
-    prefix: Callable[[PackedBatch], tuple[DeterministicOutput, Tensor | None]] | None = None
+    prefix_depth: int | None = None
+    frozen_prefix: Callable[[PackedBatch], tuple[DeterministicOutput, Tensor | None]] | None = None
 
     @abstractmethod
     def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:
         """Run the deterministic pass."""
 
     @abstractmethod
-    def sample(self, batch: PackedBatch, numbers: range) -> Tensor:
-        """Run the passes of these numbers; logits (passes, B, C). Pass n is the same whatever else is asked for."""
+    def stochastic_passes(self, batch: PackedBatch, pass_ids: range) -> Tensor:
+        """Run the passes of these pass_ids; logits (passes, B, C). Pass n is the same whatever else is asked for."""
 
     @torch.inference_mode()
     def score(self, batch: PackedBatch, passes: int) -> Signals:
@@ -43,4 +43,4 @@ class Engine(ABC):
         look = self.deterministic_pass(batch)
         if not passes:
             return look.signals()
-        return summarise(look.logits, self.sample(batch, range(passes)), look.features)
+        return summarise(look.logits, self.stochastic_passes(batch, range(passes)), look.features)

@@ -50,13 +50,13 @@ class PackedEngine(Engine):
     ) -> None:
         if not SCOPES.fullmatch(scope):
             raise ValueError(f"no scope {scope!r}")
-        if scope == "tail" and not encoder.reads_first:
+        if scope == "tail" and not encoder.cls_pooling:
             raise ValueError("scope 'tail' needs a classifier that reads the first row")
         self._encoder, self._key, self._budget = encoder, key, budget
         self._operations = operations or TorchOperations()
         self.scope, self.backend = scope, self._operations.name
         self._stochastic = self._first_stochastic(scope)
-        self.depth = {"full": None, "head": -1}.get(scope, self._stochastic)
+        self.prefix_depth = {"full": None, "head": -1}.get(scope, self._stochastic)
         self.sites = sum(site.threshold > 0 for site in self._live_sites())
 
     def _first_stochastic(self, scope: str) -> int:
@@ -81,141 +81,141 @@ class PackedEngine(Engine):
         """Compute what lies below the scope: what every pass starts from."""
         if self.scope == "full":
             return self._encoder.embed(batch)
-        if self.prefix is not None:
-            return self._from_prefix(self.prefix(batch)[1], batch)
-        draw = PassContext(batch, None, self._key)
-        x = self._layers(self._embedded(self._encoder.embed(batch), draw), 0, self._stochastic, draw)
+        if self.frozen_prefix is not None:
+            return self._from_prefix(self.frozen_prefix(batch)[1], batch)
+        ctx = PassContext(batch, None, self._key)
+        x = self._layers(self._embedded(self._encoder.embed(batch), ctx), 0, self._stochastic, ctx)
         if self.scope == "tail":
-            return self._project_first(self._encoder.layers[-1], x, draw)
-        return self._pooled(x, draw) if self.scope == "head" else x
+            return self._project_first(self._encoder.layers[-1], x, ctx)
+        return self._pooled(x, ctx) if self.scope == "head" else x
 
     def _from_prefix(self, hidden: Tensor | None, batch: PackedBatch) -> Any:
         """Return what every pass starts from, given the hidden state that another form computed, (R, width)."""
         if self.scope == "full":
             return self._encoder.embed(batch)
         assert hidden is not None
-        draw = PassContext(batch, None, self._key)
+        ctx = PassContext(batch, None, self._key)
         if self.scope == "tail":
-            return self._project_first(self._encoder.layers[-1], hidden, draw)
+            return self._project_first(self._encoder.layers[-1], hidden, ctx)
         if self.scope == "head":
-            return hidden[batch.cls_rows] if self._encoder.reads_first else self._means(hidden, draw)
+            return hidden[batch.cls_rows] if self._encoder.cls_pooling else self._means(hidden, ctx)
         return hidden
 
     def _start(self, batch: PackedBatch) -> tuple[DeterministicOutput, Any]:
         """Return the first look, and what every pass starts from."""
-        if self.prefix is None:
+        if self.frozen_prefix is None:
             shared = self._below(batch)
             return self._look(shared, batch), shared
-        look, hidden = self.prefix(batch)
+        look, hidden = self.frozen_prefix(batch)
         return look, self._from_prefix(hidden, batch)
 
-    def _above(self, shared: Any, draw: PassContext) -> Tensor:
+    def _above(self, shared: Any, ctx: PassContext) -> Tensor:
         """Run passes on from what they share; the rows that the head reads, (passes · B, width)."""
         layers = len(self._encoder.layers)
         if self.scope == "tail":
             query, key_value, cls_rows = shared
-            return self._final(self._after_attention(self._encoder.layers[-1], query, key_value, cls_rows, draw))
-        x = self._embedded(shared, draw) if self.scope == "full" else shared.repeat(draw.count, 1)
-        return self._pooled(self._layers(x, self._stochastic, layers, draw), draw)
+            return self._final(self._after_attention(self._encoder.layers[-1], query, key_value, cls_rows, ctx))
+        x = self._embedded(shared, ctx) if self.scope == "full" else shared.repeat(ctx.passes, 1)
+        return self._pooled(self._layers(x, self._stochastic, layers, ctx), ctx)
 
-    def _read(self, shared: Any, batch: PackedBatch, numbers: range | None) -> Tensor:
+    def _read(self, shared: Any, batch: PackedBatch, pass_ids: range | None) -> Tensor:
         """Return what the head reads in these passes, as many at once as the budget allows."""
         if self.scope == "head":
             return shared
-        if numbers is None:
+        if pass_ids is None:
             return self._above(shared, PassContext(batch, None, self._key))
         at_once = max(1, self._budget // batch.rows)
-        parts = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
+        parts = [pass_ids[start : start + at_once] for start in range(0, len(pass_ids), at_once)]
         return torch.cat([self._above(shared, PassContext(batch, part, self._key)) for part in parts])
 
     def _look(self, shared: Any, batch: PackedBatch) -> DeterministicOutput:
         read = classifier_input(self._read(shared, batch, None), self._encoder.head)
         return DeterministicOutput(self._encoder.head.classifier.in_fp32(read), random_projection(read))
 
-    def _embedded(self, embeddings: Tensor, draw: PassContext) -> Tensor:
+    def _embedded(self, embeddings: Tensor, ctx: PassContext) -> Tensor:
         encoder = self._encoder
-        x = self._operations.expand(embeddings, encoder.embedding_norm, encoder.embedding_site, draw)
+        x = self._operations.expand(embeddings, encoder.embedding_norm, encoder.embedding_site, ctx)
         return x if encoder.projection is None else encoder.projection(x)
 
-    def _layers(self, x: Tensor, start: int, stop: int, draw: PassContext) -> Tensor:
+    def _layers(self, x: Tensor, start: int, stop: int, ctx: PassContext) -> Tensor:
         """Run layers ``start`` … ``stop`` − 1; after the encoder's last one only the rows that are read are left."""
         for layer in self._encoder.layers[start:stop]:
-            if self._encoder.reads_first and layer is self._encoder.layers[-1]:
-                x = self._after_attention(layer, *self._project_first(layer, x, draw), draw)
+            if self._encoder.cls_pooling and layer is self._encoder.layers[-1]:
+                x = self._after_attention(layer, *self._project_first(layer, x, ctx), ctx)
             else:
-                x = self._layer(layer, x, draw)
+                x = self._layer(layer, x, ctx)
         return x
 
-    def _layer(self, layer: Layer, x: Tensor, draw: PassContext) -> Tensor:
+    def _layer(self, layer: Layer, x: Tensor, ctx: PassContext) -> Tensor:
         attention = layer.attention
         qkv = attention.qkv(_normed(layer, x))
         if attention.rotary is not None:
             heads = qkv.view(-1, 3, attention.heads, attention.width // attention.heads)
-            positions = draw.batch.positions.repeat(draw.count)
+            positions = ctx.batch.positions.repeat(ctx.passes)
             rotated = _rotate(heads[:, :2], attention.rotary, positions)
             qkv = torch.cat([rotated, heads[:, 2:]], dim=1).view(qkv.shape)
-        return self._feed_forward(layer, self._operations.attention(qkv, attention, draw), x, draw, cls_rows=False)
+        return self._feed_forward(layer, self._operations.attention(qkv, attention, ctx), x, ctx, cls_rows=False)
 
-    def _project_first(self, layer: Layer, x: Tensor, draw: PassContext) -> tuple[Tensor, Tensor, Tensor]:
+    def _project_first(self, layer: Layer, x: Tensor, ctx: PassContext) -> tuple[Tensor, Tensor, Tensor]:
         """Return a layer's query of each text's first row, keys and values of all rows, and the first rows."""
         attention = layer.attention
-        rows = draw.batch.rows
-        cls_rows = x.view(-1, rows, x.shape[-1])[:, draw.batch.cls_rows].reshape(-1, x.shape[-1])
+        rows = ctx.batch.rows
+        cls_rows = x.view(-1, rows, x.shape[-1])[:, ctx.batch.cls_rows].reshape(-1, x.shape[-1])
         query = attention.qkv.rows(None, attention.width)(_normed(layer, cls_rows))
         key_value = attention.qkv.rows(attention.width, None)(_normed(layer, x))
         if attention.rotary is not None:
             size = attention.width // attention.heads
             both = key_value.view(-1, 2, attention.heads, size)
-            key = _rotate(both[:, :1], attention.rotary, draw.batch.positions.repeat(len(x) // rows))
+            key = _rotate(both[:, :1], attention.rotary, ctx.batch.positions.repeat(len(x) // rows))
             key_value = torch.cat([key, both[:, 1:]], dim=1).view(key_value.shape)
             # The first position's angle is 0: the query stays as it is.
         return query, key_value, cls_rows
 
     def _after_attention(
-        self, layer: Layer, query: Tensor, key_value: Tensor, cls_rows: Tensor, draw: PassContext
+        self, layer: Layer, query: Tensor, key_value: Tensor, cls_rows: Tensor, ctx: PassContext
     ) -> Tensor:
-        context = self._operations.first_attention(query, key_value, layer.attention, draw)
-        return self._feed_forward(layer, context, cls_rows, draw, cls_rows=True)
+        context = self._operations.cls_attention(query, key_value, layer.attention, ctx)
+        return self._feed_forward(layer, context, cls_rows, ctx, cls_rows=True)
 
     def _feed_forward(
-        self, layer: Layer, context: Tensor, residual: Tensor, draw: PassContext, *, cls_rows: bool
+        self, layer: Layer, context: Tensor, residual: Tensor, ctx: PassContext, *, cls_rows: bool
     ) -> Tensor:
         """Everything of a layer behind its attention."""
         operations, attention = self._operations, layer.attention
         x = attention.out(context)
         if not layer.pre_norm:
-            x = operations.residual_norm(x, residual, layer.attention_norm, attention.out_site, draw, cls_rows=cls_rows)
+            x = operations.residual_norm(x, residual, layer.attention_norm, attention.out_site, ctx, cls_rows=cls_rows)
             y = layer.down(operations.up(x, layer.up, layer.activation))
-            return operations.residual_norm(y, x, layer.norm, layer.site, draw, cls_rows=cls_rows)
-        x = operations.residual_norm(x, residual, None, attention.out_site, draw, cls_rows=cls_rows)
+            return operations.residual_norm(y, x, layer.norm, layer.site, ctx, cls_rows=cls_rows)
+        x = operations.residual_norm(x, residual, None, attention.out_site, ctx, cls_rows=cls_rows)
         value, gate = layer.up(layer.norm(x)).chunk(2, dim=-1)
-        y = layer.down(operations.drop(layer.activation(value) * gate, layer.site, draw, cls_rows=cls_rows))
-        return operations.residual_norm(y, x, None, None, draw, cls_rows=cls_rows)
+        y = layer.down(operations.drop(layer.activation(value) * gate, layer.site, ctx, cls_rows=cls_rows))
+        return operations.residual_norm(y, x, None, None, ctx, cls_rows=cls_rows)
 
     def _final(self, x: Tensor) -> Tensor:
         return x if self._encoder.final_norm is None else self._encoder.final_norm(x)
 
-    def _pooled(self, x: Tensor, draw: PassContext) -> Tensor:
+    def _pooled(self, x: Tensor, ctx: PassContext) -> Tensor:
         x = self._final(x)
-        return x if self._encoder.reads_first else self._means(x, draw)
+        return x if self._encoder.cls_pooling else self._means(x, ctx)
 
     @staticmethod
-    def _means(x: Tensor, draw: PassContext) -> Tensor:
-        x = x.view(-1, draw.batch.rows, x.shape[-1])
-        means = [x[:, s.rows].reshape(len(x), s.count, s.length, -1).mean(2) for s in draw.batch.segments]
+    def _means(x: Tensor, ctx: PassContext) -> Tensor:
+        x = x.view(-1, ctx.batch.rows, x.shape[-1])
+        means = [x[:, s.rows].reshape(len(x), s.count, s.length, -1).mean(2) for s in ctx.batch.segments]
         return torch.cat(means, dim=1).flatten(0, 1)
 
     @torch.inference_mode()
     def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:
         """Run the deterministic pass."""
-        return self._look(self._below(batch), batch) if self.prefix is None else self.prefix(batch)[0]
+        return self._look(self._below(batch), batch) if self.frozen_prefix is None else self.frozen_prefix(batch)[0]
 
     @torch.inference_mode()
-    def sample(self, batch: PackedBatch, numbers: range) -> Tensor:
-        """Run the passes of these numbers; logits (passes, B, C)."""
-        draw = PassContext(batch, numbers, self._key)
-        logits = self._operations.head(self._read(self._below(batch), batch, numbers), self._encoder.head, draw)
-        return logits.expand(len(numbers), -1, -1)
+    def stochastic_passes(self, batch: PackedBatch, pass_ids: range) -> Tensor:
+        """Run the passes of these pass_ids; logits (passes, B, C)."""
+        ctx = PassContext(batch, pass_ids, self._key)
+        logits = self._operations.head(self._read(self._below(batch), batch, pass_ids), self._encoder.head, ctx)
+        return logits.expand(len(pass_ids), -1, -1)
 
     @torch.inference_mode()
     def score(self, batch: PackedBatch, passes: int) -> Signals:
@@ -223,9 +223,9 @@ class PackedEngine(Engine):
         look, shared = self._start(batch)
         if not passes:
             return look.signals()
-        numbers = range(passes)
-        read = self._read(shared, batch, numbers)
-        return self._operations.signals(read, self._encoder.head, PassContext(batch, numbers, self._key), look)
+        pass_ids = range(passes)
+        read = self._read(shared, batch, pass_ids)
+        return self._operations.signals(read, self._encoder.head, PassContext(batch, pass_ids, self._key), look)
 
 
 def _normed(layer: Layer, x: Tensor) -> Tensor:

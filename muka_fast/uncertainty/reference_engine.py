@@ -118,8 +118,8 @@ class ReferenceEngine(Engine):
     @torch.inference_mode()
     def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:
         """Run the deterministic pass."""
-        if self.prefix is not None:
-            return self.prefix(batch)[0]
+        if self.frozen_prefix is not None:
+            return self.frozen_prefix(batch)[0]
         with preserved_modes(self._model):
             self._model.eval()
             with classifier_input(self._model) as seen, fp32_classifier(self._model):
@@ -133,36 +133,36 @@ class ReferenceEngine(Engine):
         )
 
     @torch.inference_mode()
-    def sample(self, batch: PackedBatch, numbers: range) -> Tensor:
-        """Run the passes of these numbers; logits (passes, B, C)."""
+    def stochastic_passes(self, batch: PackedBatch, pass_ids: range) -> Tensor:
+        """Run the passes of these pass_ids; logits (passes, B, C)."""
         with live_dropout(self._model), fp32_classifier(self._model):
-            return torch.stack([self._one_pass(batch, number) for number in numbers])
+            return torch.stack([self._one_pass(batch, number) for number in pass_ids])
 
     def _one_pass(self, batch: PackedBatch, number: int) -> Tensor:
         parts = []
         for segment in batch.segments:
             ids = batch.ids[segment.texts]
             texts = PackedBatch(ids, (segment.length,) * segment.count, {})
-            draw = PassContext(texts, range(number, number + 1), self._key)
-            with _Dropout(lambda site, x, p, draw=draw: self._masked(DropoutSpec(site, p), x, draw)):  # type: ignore[misc]
+            ctx = PassContext(texts, range(number, number + 1), self._key)
+            with _Dropout(lambda site, x, p, ctx=ctx: self._masked(DropoutSpec(site, p), x, ctx)):  # type: ignore[misc]
                 parts.append(self._forward(batch, segment))
         return torch.cat(parts)
 
-    def _masked(self, site: DropoutSpec, x: Tensor, draw: PassContext) -> Tensor:
+    def _masked(self, site: DropoutSpec, x: Tensor, ctx: PassContext) -> Tensor:
         if not site.threshold:
             return x
-        count, length = len(draw.batch), draw.batch.lengths[0]
-        axis = self._axes[site.site]
+        count, length = len(ctx.batch), ctx.batch.lengths[0]
+        axis = self._axes[site.site_id]
         if axis is None:
-            draw = PassContext(PackedBatch(np.zeros(1, dtype=np.uint64), (1,), {}), draw.numbers, draw.key)
-            return x * keep_rows(draw, site, x.numel()).reshape(x.shape).to(x.device) * site.scale
+            ctx = PassContext(PackedBatch(np.zeros(1, dtype=np.uint64), (1,), {}), ctx.pass_ids, ctx.key)
+            return x * keep_rows(ctx, site, x.numel()).reshape(x.shape).to(x.device) * site.scale
         x = x.movedim(axis, 0)
         if x.dim() == 4 and x.shape[0] == count and x.shape[2:] == (length, length):
-            keep = keep_attention(draw, site, x.shape[1])[0]
+            keep = keep_attention(ctx, site, x.shape[1])[0]
         elif x.dim() == 3 and x.shape[:2] == (count, length):
-            keep = keep_rows(draw, site, x.shape[2])
+            keep = keep_rows(ctx, site, x.shape[2])
         else:
-            keep = keep_rows(draw, site, x.numel() // count, cls_rows=True)
+            keep = keep_rows(ctx, site, x.numel() // count, cls_rows=True)
         return (x * keep.reshape(x.shape).to(x.device) * site.scale).movedim(0, axis)
 
 

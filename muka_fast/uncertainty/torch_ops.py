@@ -17,9 +17,9 @@ from muka_fast.uncertainty.packing import LengthSegment
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals, summarise
 
 
-def _drop(x: Tensor, site: DropoutSpec, draw: PassContext, *, cls_rows: bool) -> Tensor:
+def _drop(x: Tensor, site: DropoutSpec, ctx: PassContext, *, cls_rows: bool) -> Tensor:
     """Zero in place what the site drops, without the rescaling."""
-    return x.mul_(keep_rows(draw, site, x.shape[-1], cls_rows=cls_rows).to(x.device))
+    return x.mul_(keep_rows(ctx, site, x.shape[-1], cls_rows=cls_rows).to(x.device))
 
 
 class TorchOperations:
@@ -27,12 +27,12 @@ class TorchOperations:
 
     name = "torch"
 
-    def expand(self, x: Tensor, norm: Norm, site: DropoutSpec, draw: PassContext) -> Tensor:
+    def expand(self, x: Tensor, norm: Norm, site: DropoutSpec, ctx: PassContext) -> Tensor:
         """Normalise the embeddings (R, width) once and give every pass its own dropped copy, (passes · R, width)."""
         normed = norm(x)
-        if not draw.live(site):
-            return normed.repeat(draw.count, 1)
-        return _drop(normed.repeat(draw.count, 1), site, draw, cls_rows=False).mul_(site.scale)
+        if not ctx.is_live(site):
+            return normed.repeat(ctx.passes, 1)
+        return _drop(normed.repeat(ctx.passes, 1), site, ctx, cls_rows=False).mul_(site.scale)
 
     def residual_norm(
         self,
@@ -40,14 +40,14 @@ class TorchOperations:
         residual: Tensor,
         norm: Norm | None,
         site: DropoutSpec | None,
-        draw: PassContext,
+        ctx: PassContext,
         *,
         cls_rows: bool,
     ) -> Tensor:
         """Return norm(residual + dropout(x)); ``x`` is spent. A residual without passes is shared by all."""
         scale = 1.0
-        if site is not None and draw.live(site):
-            x, scale = _drop(x, site, draw, cls_rows=cls_rows), site.scale
+        if site is not None and ctx.is_live(site):
+            x, scale = _drop(x, site, ctx, cls_rows=cls_rows), site.scale
         total = torch.add(residual, x.view(-1, *residual.shape), alpha=scale).view(x.shape)
         return total if norm is None else norm(total)
 
@@ -55,19 +55,19 @@ class TorchOperations:
         """Return activation(linear(x))."""
         return activation(linear(x))
 
-    def drop(self, x: Tensor, site: DropoutSpec, draw: PassContext, *, cls_rows: bool) -> Tensor:
+    def drop(self, x: Tensor, site: DropoutSpec, ctx: PassContext, *, cls_rows: bool) -> Tensor:
         """Return dropout(x); ``x`` is spent."""
-        return _drop(x, site, draw, cls_rows=cls_rows).mul_(site.scale) if draw.live(site) else x
+        return _drop(x, site, ctx, cls_rows=cls_rows).mul_(site.scale) if ctx.is_live(site) else x
 
-    def attention(self, qkv: Tensor, attention: Attention, draw: PassContext) -> Tensor:
+    def attention(self, qkv: Tensor, attention: Attention, ctx: PassContext) -> Tensor:
         """Attend with dropout on the probabilities: (passes · R, 3 · width) to (passes · R, width)."""
-        heads, width, rows = attention.heads, attention.width, draw.batch.rows
-        live = draw.live(attention.site)
-        keeps = keep_attention(draw, attention.site, heads) if live else []
-        split = qkv.view(draw.count, rows, 3, heads, -1)
-        out = qkv.new_empty(draw.count, rows, heads, width // heads)
-        for index, segment in enumerate(draw.batch.segments):
-            shape = (draw.count, segment.count, segment.length, 3, heads, width // heads)
+        heads, width, rows = attention.heads, attention.width, ctx.batch.rows
+        live = ctx.is_live(attention.site)
+        keeps = keep_attention(ctx, attention.site, heads) if live else []
+        split = qkv.view(ctx.passes, rows, 3, heads, -1)
+        out = qkv.new_empty(ctx.passes, rows, heads, width // heads)
+        for index, segment in enumerate(ctx.batch.segments):
+            shape = (ctx.passes, segment.count, segment.length, 3, heads, width // heads)
             query, key, value = split[:, segment.rows].view(shape).permute(3, 0, 1, 4, 2, 5)
             probabilities = _probabilities(query * attention.scale, key, attention, segment)
             if live:
@@ -77,48 +77,48 @@ class TorchOperations:
             torch.mul(context, attention.site.scale if live else 1.0, out=target)
         return out.view(-1, width)
 
-    def first_attention(self, query: Tensor, key_value: Tensor, attention: Attention, draw: PassContext) -> Tensor:
+    def cls_attention(self, query: Tensor, key_value: Tensor, attention: Attention, ctx: PassContext) -> Tensor:
         """Attend from each text's first row only: (passes · B, width).
 
         Queries (B, width) and keys and values (R, 2 · width) without passes are shared by all of them.
         """
-        heads, width, texts, rows = attention.heads, attention.width, len(draw.batch), draw.batch.rows
-        live = draw.live(attention.site)
-        keeps = keep_attention(draw, attention.site, heads, cls_rows=True) if live else []
+        heads, width, texts, rows = attention.heads, attention.width, len(ctx.batch), ctx.batch.rows
+        live = ctx.is_live(attention.site)
+        keeps = keep_attention(ctx, attention.site, heads, cls_rows=True) if live else []
         queries = query.view(-1, texts, heads, 1, width // heads) * attention.scale
         split = key_value.view(-1, rows, 2, heads, width // heads)
-        out = query.new_empty(draw.count, texts, heads, width // heads)
-        for index, segment in enumerate(draw.batch.segments):
+        out = query.new_empty(ctx.passes, texts, heads, width // heads)
+        for index, segment in enumerate(ctx.batch.segments):
             shape = (len(split), segment.count, segment.length, 2, heads, width // heads)
             key, value = split[:, segment.rows].view(shape).permute(3, 0, 1, 4, 2, 5)
             probabilities = _probabilities(queries[:, segment.texts], key, attention, segment)
             if live:
                 probabilities = probabilities * _floats(keeps[index], probabilities)
-            if len(split) == draw.count:
+            if len(split) == ctx.passes:
                 context = (probabilities @ value).squeeze(3)
             else:  # one set of values for all passes: the passes become the rows of the product
                 context = (probabilities.squeeze(3).permute(1, 2, 0, 3) @ value[0]).permute(2, 0, 1, 3)
             out[:, segment.texts] = context * attention.site.scale if live else context
         return out.view(-1, width)
 
-    def head(self, x: Tensor, head: Head, draw: PassContext) -> Tensor:
+    def head(self, x: Tensor, head: Head, ctx: PassContext) -> Tensor:
         """Return the logits of every pass, (passes, B, classes), fp32, from pooled rows (passes · B or B, width)."""
-        texts = len(draw.batch)
-        if head.in_site is not None and draw.live(head.in_site):
+        texts = len(ctx.batch)
+        if head.in_site is not None and ctx.is_live(head.in_site):
             if len(x) == texts:
-                x = x.repeat(draw.count, 1)
-            x = _drop(x.clone(), head.in_site, draw, cls_rows=True).mul_(head.in_site.scale)
+                x = x.repeat(ctx.passes, 1)
+            x = _drop(x.clone(), head.in_site, ctx, cls_rows=True).mul_(head.in_site.scale)
         hidden = classifier_input(x, head)
-        if draw.live(head.site):
+        if ctx.is_live(head.site):
             if len(hidden) == texts:
-                hidden = hidden.repeat(draw.count, 1)
-            hidden = _drop(hidden, head.site, draw, cls_rows=True).mul_(head.site.scale)
+                hidden = hidden.repeat(ctx.passes, 1)
+            hidden = _drop(hidden, head.site, ctx, cls_rows=True).mul_(head.site.scale)
         return head.classifier.in_fp32(hidden).view(-1, texts, head.classifier.weight.shape[0])
 
-    def signals(self, x: Tensor, head: Head, draw: PassContext, look: DeterministicOutput) -> Signals:
+    def signals(self, x: Tensor, head: Head, ctx: PassContext, look: DeterministicOutput) -> Signals:
         """Return the signals of all passes from pooled rows (passes · B or B, width)."""
-        logits = self.head(x, head, draw)
-        return summarise(look.logits, logits.expand(draw.count, -1, -1), look.features)
+        logits = self.head(x, head, ctx)
+        return summarise(look.logits, logits.expand(ctx.passes, -1, -1), look.features)
 
 
 def classifier_input(x: Tensor, head: Head) -> Tensor:

@@ -12,7 +12,7 @@ from muka_fast.kernels.attention import attention as attention_kernel
 from muka_fast.kernels.bias_gelu import bias_gelu
 from muka_fast.kernels.classifier_head import HeadSignals
 from muka_fast.kernels.classifier_head import head as head_kernel
-from muka_fast.kernels.cls_attention import first_row_attention
+from muka_fast.kernels.cls_attention import cls_attention as cls_attention_kernel
 from muka_fast.kernels.embedding_norm import embedding_norm
 from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.kernels.residual_norm import residual_norm
@@ -34,10 +34,10 @@ class TritonOperations(TorchOperations):
 
     name = "triton"
 
-    def expand(self, x: Tensor, norm: Norm, site: DropoutSpec, draw: PassContext) -> Tensor:
+    def expand(self, x: Tensor, norm: Norm, site: DropoutSpec, ctx: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
         return embedding_norm(
-            x, norm.weight, norm.bias, norm.eps, draw.layout, draw.first, draw.count, _live(site, draw)
+            x, norm.weight, norm.bias, norm.eps, ctx.layout, ctx.first_pass, ctx.passes, _live(site, ctx)
         )
 
     def residual_norm(
@@ -46,14 +46,14 @@ class TritonOperations(TorchOperations):
         residual: Tensor,
         norm: Norm | None,
         site: DropoutSpec | None,
-        draw: PassContext,
+        ctx: PassContext,
         *,
         cls_rows: bool,
     ) -> Tensor:
         """See :class:`TorchOperations`."""
-        layout = draw.layout.cls_rows if cls_rows else draw.layout
+        layout = ctx.layout.cls_rows if cls_rows else ctx.layout
         weight, bias, eps = (None, None, 0.0) if norm is None else (norm.weight, norm.bias, norm.eps)
-        return residual_norm(x, residual, weight, bias, eps, layout, draw.first, _live(site, draw))
+        return residual_norm(x, residual, weight, bias, eps, layout, ctx.first_pass, _live(site, ctx))
 
     def up(self, x: Tensor, linear: Linear, activation: Callable[[Tensor], Tensor]) -> Tensor:
         """See :class:`TorchOperations`."""
@@ -62,39 +62,39 @@ class TritonOperations(TorchOperations):
         product = nn.functional.linear(x, linear.weight)
         return bias_gelu(product, linear.bias, out=product)
 
-    def drop(self, x: Tensor, site: DropoutSpec, draw: PassContext, *, cls_rows: bool) -> Tensor:
+    def drop(self, x: Tensor, site: DropoutSpec, ctx: PassContext, *, cls_rows: bool) -> Tensor:
         """See :class:`TorchOperations`."""
-        if not draw.live(site):
+        if not ctx.is_live(site):
             return x
-        nothing = x.new_zeros(len(draw.batch) if cls_rows else draw.batch.rows, x.shape[1])
-        return self.residual_norm(x, nothing, None, site, draw, cls_rows=cls_rows)
+        nothing = x.new_zeros(len(ctx.batch) if cls_rows else ctx.batch.rows, x.shape[1])
+        return self.residual_norm(x, nothing, None, site, ctx, cls_rows=cls_rows)
 
-    def attention(self, qkv: Tensor, attention: Attention, draw: PassContext) -> Tensor:
+    def attention(self, qkv: Tensor, attention: Attention, ctx: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
         return attention_kernel(
-            qkv, attention.heads, attention.scale, draw.layout, draw.first, draw.count, _live(attention.site, draw),
-            _bias(attention, draw), attention.window,
+            qkv, attention.heads, attention.scale, ctx.layout, ctx.first_pass, ctx.passes, _live(attention.site, ctx),
+            _bias(attention, ctx), attention.window,
         )  # fmt: skip
 
-    def first_attention(self, query: Tensor, key_value: Tensor, attention: Attention, draw: PassContext) -> Tensor:
+    def cls_attention(self, query: Tensor, key_value: Tensor, attention: Attention, ctx: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
-        return first_row_attention(
-            query, key_value, attention.heads, attention.scale, draw.layout, draw.first, draw.count,
-            _live(attention.site, draw), _bias(attention, draw), attention.window,
+        return cls_attention_kernel(
+            query, key_value, attention.heads, attention.scale, ctx.layout, ctx.first_pass, ctx.passes,
+            _live(attention.site, ctx), _bias(attention, ctx), attention.window,
         )  # fmt: skip
 
-    def head(self, x: Tensor, head: Head, draw: PassContext) -> Tensor:
+    def head(self, x: Tensor, head: Head, ctx: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
-        found = self._head(x, head, draw, want_logits=True)
+        found = self._head(x, head, ctx, want_logits=True)
         if found is None or found.logits is None:
-            return super().head(x, head, draw)
+            return super().head(x, head, ctx)
         return found.logits
 
-    def signals(self, x: Tensor, head: Head, draw: PassContext, look: DeterministicOutput) -> Signals:
+    def signals(self, x: Tensor, head: Head, ctx: PassContext, look: DeterministicOutput) -> Signals:
         """See :class:`TorchOperations`."""
-        found = self._head(x, head, draw, want_logits=False)
+        found = self._head(x, head, ctx, want_logits=False)
         if found is None:
-            return super().signals(x, head, draw, look)
+            return super().signals(x, head, ctx, look)
         return Signals(
             logits=look.logits.float().cpu().numpy(),
             mean_probabilities=found.mean_probabilities.cpu().numpy(),
@@ -102,22 +102,22 @@ class TritonOperations(TorchOperations):
             expected_entropy=found.expected_entropy.cpu().numpy(),
             mean_energy=found.mean_energy.cpu().numpy(),
             trust_spread=found.trust_spread.cpu().numpy(),
-            passes=np.full(len(draw.batch), draw.count, dtype=np.int32),
+            passes=np.full(len(ctx.batch), ctx.passes, dtype=np.int32),
             features=look.features,
         )
 
-    def _head(self, x: Tensor, head: Head, draw: PassContext, *, want_logits: bool) -> HeadSignals | None:
+    def _head(self, x: Tensor, head: Head, ctx: PassContext, *, want_logits: bool) -> HeadSignals | None:
         """Run the head's kernel, or return None if the head has parts it does not know."""
         activation = _activation(head.activation)
         if head.norm is not None or activation is None:
             return None
         dense, classifier = (head.dense.weight, head.dense.bias), (head.classifier.weight, head.classifier.bias)
-        in_site, site = _live(head.in_site, draw), _live(head.site, draw)
+        in_site, site = _live(head.in_site, ctx), _live(head.site, ctx)
         return head_kernel(
             x.contiguous(),
-            draw.count,
-            draw.layout,
-            draw.first,
+            ctx.passes,
+            ctx.layout,
+            ctx.first_pass,
             dense,
             activation,
             classifier,
@@ -127,12 +127,12 @@ class TritonOperations(TorchOperations):
         )
 
 
-def _live(site: DropoutSpec | None, draw: PassContext) -> DropoutSpec | None:
-    return site if draw.live(site) else None
+def _live(site: DropoutSpec | None, ctx: PassContext) -> DropoutSpec | None:
+    return site if ctx.is_live(site) else None
 
 
-def _bias(attention: Attention, draw: PassContext) -> Tensor | None:
-    return None if attention.bias is None else attention.bias(max(draw.batch.lengths)).float().contiguous()
+def _bias(attention: Attention, ctx: PassContext) -> Tensor | None:
+    return None if attention.bias is None else attention.bias(max(ctx.batch.lengths)).float().contiguous()
 
 
 def _activation(function: Callable[[Tensor], Tensor]) -> str | None:

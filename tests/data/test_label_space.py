@@ -9,13 +9,13 @@ from muka_fast.errors import LabelError
 def test_union_merges_names_that_differ_in_case_spacing_and_unicode_form():
     space = LabelSpace.union({"a": ["Sport", "caf\u00e9"], "b": ["  SPORT ", "cafe\u0301", "World  News"]})
     assert space.names == ("Sport", "café", "World  News")
-    assert space.columns == ((0, 1), (0, 1, 2))
+    assert space.union_index == ((0, 1), (0, 1, 2))
     assert space.membership.tolist() == [[True, True, False], [True, True, True]]
 
 
 def test_same_names_in_another_order_keep_their_meaning():
     space = LabelSpace.union({"a": ["x", "y", "z"], "b": ["z", "x", "y"]})
-    placed = {space.names[column]: share for column, share in zip(space.columns[1], (0.7, 0.2, 0.1), strict=True)}
+    placed = {space.names[column]: share for column, share in zip(space.union_index[1], (0.7, 0.2, 0.1), strict=True)}
     assert placed == {"x": 0.2, "y": 0.1, "z": 0.7}
 
 
@@ -66,7 +66,7 @@ def test_duplicate_and_empty_names_are_refused(names, message):
 def test_every_column_of_every_teacher_lands_on_its_own_name(label_sets):
     space = LabelSpace.union({f"t{i}": names for i, names in enumerate(label_sets)})
     assert len(set(space.names)) == len(space.names) == len({name for names in label_sets for name in names})
-    for names, columns in zip(label_sets, space.columns, strict=True):
+    for names, columns in zip(label_sets, space.union_index, strict=True):
         assert [space.names[column] for column in columns] == names
 
 

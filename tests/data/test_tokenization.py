@@ -3,7 +3,7 @@ import pytest
 from tokenizers import pre_tokenizers, processors
 
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import encode
+from muka_fast.data.tokenization import tokenize
 from tests.helpers.models import WORDS, make_tokenizer, texts
 
 LONG = [" ".join(WORDS), "play [SEP] music [CLS] " * 6, "flight [PAD] hotel " * 5, "play", *texts(20)]
@@ -49,20 +49,20 @@ def test_texts_are_cut_as_their_tokenizer_cuts_them(tmp_path, template, side, pa
     pairs = [text[::2] for text in reversed(LONG)] if paired else None
     for most in (5, 9, 16):
         counting = Counting(tokenizer)
-        found = encode(counting, corpus(pairs), most)
-        for index, (text, row) in enumerate(zip(LONG, found.rows, strict=True)):
+        found = tokenize(counting, corpus(pairs), most)
+        for index, (text, row) in enumerate(zip(LONG, found.encodings, strict=True)):
             both = (text,) if pairs is None else (text, pairs[index])
             expected = tokenizer(*both, truncation=True, max_length=most)
             assert {key: values.tolist() for key, values in row.items()} == dict(expected)
-            assert found.tokens[index] == len(tokenizer(*both)["input_ids"])
-        assert found.lengths.max() == most < found.tokens.max()
+            assert found.untruncated_lengths[index] == len(tokenizer(*both)["input_ids"])
+        assert found.lengths.max() == most < found.untruncated_lengths.max()
         assert paired or counting.calls == 1
 
 
 def test_where_special_tokens_alone_fill_the_length_the_tokenizer_decides(tmp_path):
     tokenizer = make_tokenizer(tmp_path)
-    found = encode(tokenizer, corpus(), 2)
-    assert found.rows[0]["input_ids"].tolist() == tokenizer(LONG[0], truncation=True, max_length=2)["input_ids"]
+    found = tokenize(tokenizer, corpus(), 2)
+    assert found.encodings[0]["input_ids"].tolist() == tokenizer(LONG[0], truncation=True, max_length=2)["input_ids"]
 
 
 def test_tokenizers_in_python_cut_by_themselves(tmp_path):
@@ -75,7 +75,7 @@ def test_tokenizers_in_python_cut_by_themselves(tmp_path):
             return encoded
 
     slow = Slow(tokenizer)
-    found = encode(slow, corpus(), 6)
-    assert slow.calls == 1 + int((found.tokens > 6).sum())
-    for ours, theirs in zip(found.rows, encode(tokenizer, corpus(), 6).rows, strict=True):
+    found = tokenize(slow, corpus(), 6)
+    assert slow.calls == 1 + int((found.untruncated_lengths > 6).sum())
+    for ours, theirs in zip(found.encodings, tokenize(tokenizer, corpus(), 6).encodings, strict=True):
         assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from muka_fast.config.recipe import StudentSpec, TrainingSpec
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import encode
+from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation import head_init, trainer
 from muka_fast.distillation.dataset import DistillationSet
 from muka_fast.distillation.head_init import PENALTY, linear_probe_init
@@ -31,7 +31,9 @@ def student(tmp_path):
 def build_targets(student, *, sample_weight=None):
     """Texts with one of three classes each, by turns."""
     said = tuple(f"{text} {index}" for index, text in enumerate(texts(COUNT)))
-    rows = encode(student.tokenizer, Corpus(said, None, np.arange(COUNT, dtype=np.uint64)), student.max_length).rows
+    rows = tokenize(
+        student.tokenizer, Corpus(said, None, np.arange(COUNT, dtype=np.uint64)), student.max_length
+    ).encodings
     goal = np.eye(3, dtype=np.float32)[np.arange(COUNT) % 3]
     return DistillationSet(rows, goal, np.ones(COUNT) if sample_weight is None else sample_weight, np.arange(COUNT))
 

@@ -13,7 +13,7 @@ from transformers.integrations import integration_utils
 
 from muka_fast.config.recipe import StudentSpec, TrainingSpec
 from muka_fast.data.corpus import build_corpus
-from muka_fast.data.tokenization import encode
+from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation import trainer
 from muka_fast.distillation.dataset import DistillationSet, LengthGroupedSampler, split_validation
 from muka_fast.distillation.losses import DFALoss
@@ -53,7 +53,7 @@ def test_validation_is_a_split():
 
 def parts(student, count=48, start=0):
     corpus = build_corpus(texts(count, start))
-    rows = encode(student.tokenizer, corpus, student.max_length).rows
+    rows = tokenize(student.tokenizer, corpus, student.max_length).encodings
     targets = np.eye(3, dtype=np.float32)[
         [("music" in t) + 2 * ("music" not in t and "jazz" in t) for t in corpus.texts]
     ]
@@ -239,7 +239,7 @@ def test_an_objectives_parameters_are_trained_resumed_and_left_out(tmp_path, mod
     def taught(folder):
         student = load_student(StudentSpec(model=base), NAMES, seed=0)
         corpus = build_corpus(texts(48))
-        rows = encode(student.tokenizer, corpus, student.max_length).rows
+        rows = tokenize(student.tokenizer, corpus, student.max_length).encodings
         random = np.random.default_rng(0)
         targets = np.concatenate([random.dirichlet(np.ones(3), 48), random.normal(size=(48, 4))], axis=1)
         data = DistillationSet(rows, targets.astype(np.float32), np.ones(48), np.arange(48))

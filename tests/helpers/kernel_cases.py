@@ -32,7 +32,7 @@ KEY = 0xFEDCBA9876543210
 LENGTHS = [5, 1, 18]
 TEXT_IDS = np.array([7, 2**64 - 3, 2**63 + 12345], dtype=np.uint64)
 FIRST_PASS = 3
-DROP = DropoutSpec(site=9, p=0.3)
+DROP = DropoutSpec(site_id=9, p=0.3)
 
 
 def layout(lengths: list[int] = LENGTHS) -> PackedLayout:
@@ -88,7 +88,7 @@ def keep_rows(
     """Return which elements of packed hidden rows are kept."""
     blocks = row_blocks(width)
     texts = [
-        lanes(key, int(text), number, drop.site, length * blocks).reshape(length, blocks * LANES)[:, :width]
+        lanes(key, int(text), number, drop.site_id, length * blocks).reshape(length, blocks * LANES)[:, :width]
         for number in numbers
         for text, length in zip(text_ids, lengths, strict=True)
     ]
@@ -102,6 +102,6 @@ def keep_attention(
     masks = []
     for text, length in zip(text_ids, lengths, strict=True):
         blocks = row_blocks(length)
-        drawn = np.stack([lanes(key, int(text), n, drop.site, length * heads * blocks) for n in numbers])
+        drawn = np.stack([lanes(key, int(text), n, drop.site_id, length * heads * blocks) for n in numbers])
         masks.append(drawn.reshape(len(numbers), length, heads, blocks * LANES)[..., :length] >= drop.threshold)
     return masks

@@ -21,7 +21,7 @@ from tests.helpers.kernel_cases import (
 )
 
 TEXTS = len(LENGTHS)
-INPUT, HIDDEN = DropoutSpec(site=4, p=0.1), DropoutSpec(site=5, p=0.5)
+INPUT, HIDDEN = DropoutSpec(site_id=4, p=0.1), DropoutSpec(site_id=5, p=0.5)
 FIELDS = ("mean_probabilities", "predictive_entropy", "expected_entropy", "mean_energy", "trust_spread", "logits")
 
 

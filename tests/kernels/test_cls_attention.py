@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from muka_fast.kernels.attention import attention
-from muka_fast.kernels.cls_attention import first_row_attention, first_row_attention_reference
+from muka_fast.kernels.cls_attention import cls_attention, cls_attention_reference
 from tests.helpers.kernel_cases import (
     DROP,
     FIRST_PASS,
@@ -47,9 +47,9 @@ def test_equals_reference(lengths, heads, size, passes, shared, drop, biased, wi
     if drop:
         keep = [mask(each) for each in keep_attention(KEY, TEXT_IDS, lengths, numbers(passes), drop, heads)]
     rest = (heads, size**-0.5, lengths, passes, keep, drop.scale if drop else 1.0)
-    actual = first_row_attention(q, kv, heads, size**-0.5, layout(lengths), FIRST_PASS, passes, drop, bias, window)
-    naive = first_row_attention_reference(q, kv, *rest, bias, window)
-    exact = first_row_attention_reference(*double((q, kv)), *rest, double(bias), window)
+    actual = cls_attention(q, kv, heads, size**-0.5, layout(lengths), FIRST_PASS, passes, drop, bias, window)
+    naive = cls_attention_reference(q, kv, *rest, bias, window)
+    exact = cls_attention_reference(*double((q, kv)), *rest, double(bias), window)
     assert actual.dtype == dtype
     assert_precise(actual, naive, exact, dtype)
 
@@ -60,11 +60,11 @@ def test_equals_the_first_rows_of_full_attention():
     first = torch.cat([where.starts[:-1].long() + k * where.rows for k in range(passes)])
     q, kv = qkv[first, :32].contiguous(), qkv[:, 32:].contiguous()
     full = attention(qkv, 2, 0.25, where, FIRST_PASS, passes, DROP)
-    torch.testing.assert_close(first_row_attention(q, kv, 2, 0.25, where, FIRST_PASS, passes, DROP), full[first])
+    torch.testing.assert_close(cls_attention(q, kv, 2, 0.25, where, FIRST_PASS, passes, DROP), full[first])
 
 
 def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match="rows"):
-        first_row_attention(random(2, 16), random(4, 32), 1, 1.0, layout([4]), 0, 3, None)
+        cls_attention(random(2, 16), random(4, 32), 1, 1.0, layout([4]), 0, 3, None)
     with pytest.raises(ValueError, match="size"):
-        first_row_attention(random(1, 24), random(4, 48), 1, 1.0, layout([4]), 0, 1, None)
+        cls_attention(random(1, 24), random(4, 48), 1, 1.0, layout([4]), 0, 1, None)

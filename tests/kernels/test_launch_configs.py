@@ -28,13 +28,13 @@ def test_block_sizes_follow_the_length_of_the_texts():
     x = random(1, dtype=torch.bfloat16)
     sizes = [launch_configs.attention(90, x, 64, longest) for longest in (1, 16, 17, 32, 33, 512)]
     assert [(each["QUERIES"], each["KEYS"]) for each in sizes] == [(16, 16)] * 2 + [(16, 32)] * 2 + [(64, 64)] * 2
-    assert [launch_configs.first_row_attention(90, 64, longest)["KEYS"] for longest in (1, 17, 40, 512)] == [
+    assert [launch_configs.cls_attention(90, 64, longest)["KEYS"] for longest in (1, 17, 40, 512)] == [
         16,
         32,
         64,
         64,
     ]
-    assert launch_configs.first_row_attention(90, 128, 512)["KEYS"] == 32
+    assert launch_configs.cls_attention(90, 128, 512)["KEYS"] == 32
     assert launch_configs.head(90, random(1), 256) != launch_configs.head(90, random(1), 257)
 
 

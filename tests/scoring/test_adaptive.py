@@ -46,7 +46,7 @@ def test_an_audit_of_all_texts_is_the_full_run(teachers):
     room, done = run(teachers, StoppingRule(1.0, 0.8, 16, 1.0))
     for index in range(2):
         loaded = room.teacher(index)
-        full = loaded.score(CORPUS, loaded.encode(CORPUS), 16, lambda _: None)
+        full = loaded.score(CORPUS, loaded.tokenize(CORPUS), 16, lambda _: None)
         assert np.allclose(done.signals[index].mean_probabilities, full.mean_probabilities, atol=1e-6)
         assert np.allclose(done.signals[index].predictive_entropy, full.predictive_entropy, atol=1e-5)
         assert done.signals[index].passes.tolist() == [16] * 60
@@ -65,7 +65,7 @@ def test_texts_that_stop_have_the_first_passes_of_the_full_run(teachers):
     for count in set(passes.tolist()) - {0}:
         where = np.flatnonzero(passes == count)
         part = CORPUS.take(where)
-        expected = loaded.sample(part, loaded.encode(part), range(count)).softmax(-1).mean(0).numpy()
+        expected = loaded.sample(part, loaded.tokenize(part), range(count)).softmax(-1).mean(0).numpy()
         assert np.allclose(done.signals[1].mean_probabilities[where], expected, atol=1e-6)
 
 
@@ -74,7 +74,7 @@ def test_margins_at_the_first_look_decide_who_runs(teachers):
     trust = []
     for index in range(2):
         loaded = room.teacher(index)
-        alone = loaded.score(CORPUS, loaded.encode(CORPUS), 0, lambda _: None)
+        alone = loaded.score(CORPUS, loaded.tokenize(CORPUS), 0, lambda _: None)
         trust.append(1 - normalised(alone.predictive_entropy, alone.logits.shape[1]))
     assert np.array_equal(done.signals[0].passes > 0, abs(trust[0] - trust[1]) <= 0.2)
 
@@ -87,8 +87,8 @@ def test_the_audit_counts_changed_choices(teachers):
     early = []
     for index in range(2):
         loaded = room.teacher(index)
-        two = loaded.score(CORPUS, loaded.encode(CORPUS), 2, lambda _: None)
-        none = loaded.score(CORPUS, loaded.encode(CORPUS), 0, lambda _: None)
+        two = loaded.score(CORPUS, loaded.tokenize(CORPUS), 2, lambda _: None)
+        none = loaded.score(CORPUS, loaded.tokenize(CORPUS), 0, lambda _: None)
         early.append((two.predictive_entropy + none.predictive_entropy) / 2 / np.log(two.logits.shape[1]))
     changed = (full[0] <= full[1]) != (early[0] <= early[1])
     assert done.audit.changed == changed.sum() > 0
@@ -153,6 +153,6 @@ def test_memory_is_bounded_by_the_budget_whatever_the_number_of_passes(teachers,
 
     monkeypatch.setattr(torch.nn.functional, "linear", counting)
     part = CORPUS.take(range(8))
-    signals = loaded.score(part, loaded.encode(part), passes, lambda _: None)
+    signals = loaded.score(part, loaded.tokenize(part), passes, lambda _: None)
     assert signals.passes.tolist() == [passes] * 8
     assert 32 < max(most) <= 128

@@ -47,7 +47,7 @@ def test_signals_are_the_torch_forms(family, scope, tmp_path):
     for form in ("torch", "onnx"):
         loaded = room(folder, form, scope)[0].teacher(0)
         assert loaded.engine.backend.startswith("onnx") == (form == "onnx")
-        found.append(loaded.score(corpus, loaded.encode(corpus), 3, lambda _: None))
+        found.append(loaded.score(corpus, loaded.tokenize(corpus), 3, lambda _: None))
     for name in ("logits", "mean_probabilities", "predictive_entropy", "mean_energy", "features", "trust_spread"):
         np.testing.assert_allclose(getattr(found[1], name), getattr(found[0], name), atol=1e-4, err_msg=name)
     assert found[0].logits.std(0).min() > 0.01, "the texts hardly differ: nothing is compared"
@@ -107,8 +107,8 @@ def test_auto_says_what_it_picked(tmp_path, monkeypatch):
 def test_the_probe_times_both_forms(tmp_path, monkeypatch):
     folder = make_model(tmp_path / "one")
     loaded = room(folder, "onnx")[0].teacher(0)
-    exported = loaded.engine.prefix
-    loaded.engine.prefix = None
+    exported = loaded.engine.frozen_prefix
+    loaded.engine.frozen_prefix = None
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     for torch_seconds, onnx_seconds in ((0.002, 0.001), (0.001, 0.002)):
         ticks = iter([0.0, torch_seconds, 0.0, onnx_seconds] * module._TURNS)

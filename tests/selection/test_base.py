@@ -58,7 +58,7 @@ MARGIN = np.array([0.24902250, 0.81127812, 0.46823497, 0.00000000]) + 1e-6
 
 def test_label_space_of_the_example():
     assert SPACE.names == ("x", "y", "z", "w")
-    assert SPACE.columns == ((0, 1), (1, 2, 3), (3, 0))
+    assert SPACE.union_index == ((0, 1), (1, 2, 3), (3, 0))
 
 
 def test_trust_scores_and_soft_weights():

@@ -59,7 +59,7 @@ def test_an_unsure_pool_taught_the_papers_rule(agreement, ensemble):
     by_hand = np.zeros((9, 5))
     for teacher, signals in enumerate(pool.signals):
         softmax = torch.from_numpy(signals.logits).softmax(-1).numpy()
-        by_hand[:, list(pool.space.columns[teacher])] += weights[:, [teacher]] * softmax
+        by_hand[:, list(pool.space.union_index[teacher])] += weights[:, [teacher]] * softmax
     assert found.predict_proba(some) == pytest.approx(by_hand, abs=1e-5)
 
 

@@ -24,11 +24,11 @@ def drawn(key, text, number, site, blocks):
     )
 
 
-def rows_of(draw, site, width, text):
+def rows_of(ctx, site, width, text):
     """The decisions on one text, (passes, length, width)."""
-    start = sum(draw.batch.lengths[:text])
-    keep = keep_rows(draw, site, width).view(draw.count, draw.batch.rows, width)
-    return keep[:, start : start + draw.batch.lengths[text]]
+    start = sum(ctx.batch.lengths[:text])
+    keep = keep_rows(ctx, site, width).view(ctx.passes, ctx.batch.rows, width)
+    return keep[:, start : start + ctx.batch.lengths[text]]
 
 
 @pytest.mark.parametrize("width", [16, 40, 384])
@@ -44,26 +44,26 @@ def test_a_texts_decisions_do_not_depend_on_its_batch(width):
 
 
 def test_the_first_rows_decisions_are_the_first_of_all_rows():
-    site, draw = DropoutSpec(0, 0.4), PassContext(packed([5, 3]), range(3), key=1)
-    cls_rows = keep_rows(draw, site, 24, cls_rows=True).view(3, 2, 24)
+    site, ctx = DropoutSpec(0, 0.4), PassContext(packed([5, 3]), range(3), key=1)
+    cls_rows = keep_rows(ctx, site, 24, cls_rows=True).view(3, 2, 24)
     for text in range(2):
-        assert torch.equal(cls_rows[:, text], rows_of(draw, site, 24, text)[:, 0])
-    whole, first = keep_attention(draw, site, 3), keep_attention(draw, site, 3, cls_rows=True)
+        assert torch.equal(cls_rows[:, text], rows_of(ctx, site, 24, text)[:, 0])
+    whole, first = keep_attention(ctx, site, 3), keep_attention(ctx, site, 3, cls_rows=True)
     for one, other in zip(whole, first, strict=True):
         assert torch.equal(one[:, :, :, :1], other)
 
 
 def test_decisions_are_the_lanes_of_the_counter():
-    draw, site = PassContext(packed([3], np.array([42], dtype=np.uint64)), range(5, 6), key=7), DropoutSpec(9, 0.25)
+    ctx, site = PassContext(packed([3], np.array([42], dtype=np.uint64)), range(5, 6), key=7), DropoutSpec(9, 0.25)
     lanes = drawn(7, 42, 5, 9, 3 * row_blocks(20)).reshape(3, -1)[:, :20]
-    assert np.array_equal(keep_rows(draw, site, 20).numpy(), (lanes >= threshold(0.25)).astype(np.uint8))
+    assert np.array_equal(keep_rows(ctx, site, 20).numpy(), (lanes >= threshold(0.25)).astype(np.uint8))
 
 
 def test_long_rows_are_drawn_in_pieces_alike():
     """More elements than one piece holds: the stream goes on where the piece before ended."""
-    draw, site = PassContext(packed([40, 33], np.array([4, 2], dtype=np.uint64)), range(2), key=5), DropoutSpec(1, 0.1)
+    ctx, site = PassContext(packed([40, 33], np.array([4, 2], dtype=np.uint64)), range(2), key=5), DropoutSpec(1, 0.1)
     lanes = drawn(5, 4, 1, 1, 40 * row_blocks(768)).reshape(40, 768)
-    assert np.array_equal(rows_of(draw, site, 768, 0)[1].numpy(), (lanes >= site.threshold).astype(np.uint8))
+    assert np.array_equal(rows_of(ctx, site, 768, 0)[1].numpy(), (lanes >= site.threshold).astype(np.uint8))
 
 
 def test_passes_sites_texts_keys_are_unlike():

@@ -38,8 +38,8 @@ def test_a_family_gives_the_models_logits_and_passes(family, pairs):
     assert torch.allclose(look.logits, logits_of_the_model(model, packed), atol=1e-5)
     assert np.allclose(look.features, plain.deterministic_pass(packed).features, atol=1e-5)
     assert engine.sites == plain.sites > 0
-    passes = engine.sample(packed, range(5))
-    assert torch.allclose(passes, plain.sample(packed, range(5)), atol=2e-5)
+    passes = engine.stochastic_passes(packed, range(5))
+    assert torch.allclose(passes, plain.stochastic_passes(packed, range(5)), atol=2e-5)
     assert passes.std(0).min() > 1e-3
 
 
@@ -48,7 +48,7 @@ def test_a_family_gives_the_models_logits_and_passes(family, pairs):
 def test_many_passes_have_the_moments_of_dropout_in_training_mode(family):
     """400 passes a side: means further apart than 5.5 standard errors come once in 10⁷ comparisons; here are 90."""
     model, packed, count = make(family), batch((9, 5)), 400
-    ours = ReferenceEngine(model, 5).sample(packed, range(count))
+    ours = ReferenceEngine(model, 5).stochastic_passes(packed, range(count))
     model.train()
     torch.manual_seed(0)
     theirs = torch.stack([logits_of_the_model(model, packed) for _ in range(count)])
@@ -71,19 +71,19 @@ def test_every_site_alone_makes_passes_differ(family):
         engine = build_engine(model, 3, where="here")
         assert engine.sites >= 1
         # A text of one token has a single attention probability; use a longer one.
-        assert engine.sample(batch((9,)), range(6)).std(0).max() > 1e-6, site.name
+        assert engine.stochastic_passes(batch((9,)), range(6)).std(0).max() > 1e-6, site.name
         live += 1
     assert live >= 5
 
 
 def test_passes_do_not_depend_on_batch_budget_order_or_number():
     model = make("bert")
-    whole = PackedEngine(FAMILIES["bert"](model), 1, budget=10_000).sample(batch(), range(8))
+    whole = PackedEngine(FAMILIES["bert"](model), 1, budget=10_000).stochastic_passes(batch(), range(8))
     small = PackedEngine(FAMILIES["bert"](model), 1, budget=1)
-    assert torch.allclose(small.sample(batch(), range(8)), whole, atol=1e-6)
-    assert torch.allclose(small.sample(batch(), range(3, 5)), whole[3:5], atol=1e-6)
-    assert torch.allclose(small.sample(batch((9,), IDS[1:2]), range(2)), whole[:2, 1:2], atol=1e-6)
-    other = PackedEngine(FAMILIES["bert"](model), 2, budget=1).sample(batch(), range(8))
+    assert torch.allclose(small.stochastic_passes(batch(), range(8)), whole, atol=1e-6)
+    assert torch.allclose(small.stochastic_passes(batch(), range(3, 5)), whole[3:5], atol=1e-6)
+    assert torch.allclose(small.stochastic_passes(batch((9,), IDS[1:2]), range(2)), whole[:2, 1:2], atol=1e-6)
+    other = PackedEngine(FAMILIES["bert"](model), 2, budget=1).stochastic_passes(batch(), range(8))
     assert not torch.allclose(other, whole, atol=1e-2)
 
 
@@ -93,14 +93,16 @@ def test_scopes_nest(family):
     encoder, sites, spread = FAMILIES[family](model), [], []
     for scope in ("head", "tail", "last-1", "last-2", "last-9", "full"):
         engine = PackedEngine(encoder, 4, scope=scope)
-        passes = engine.sample(packed, range(4))
+        passes = engine.stochastic_passes(packed, range(4))
         assert passes.shape == (4, 5, 3)
         sites.append(engine.sites)
         spread.append(float(passes.std(0).mean()))
     assert sites == sorted(sites)
     assert sites[1] == sites[2] < sites[3] < sites[4] < sites[5]
     # The tail has the last layer's sites: the same decisions, so the same passes.
-    tail, last = (PackedEngine(encoder, 4, scope=scope).sample(packed, range(4)) for scope in ("tail", "last-1"))
+    tail, last = (
+        PackedEngine(encoder, 4, scope=scope).stochastic_passes(packed, range(4)) for scope in ("tail", "last-1")
+    )
     assert torch.allclose(tail, last, atol=1e-5)
     assert min(spread) > 0
 
@@ -111,12 +113,14 @@ def test_a_scope_whose_sites_drop_nothing_gives_the_deterministic_logits():
     )
     engine = PackedEngine(FAMILIES["bert"](model), 4, scope="head")
     assert engine.sites == 0
-    assert torch.allclose(engine.sample(batch(), range(2))[0], engine.deterministic_pass(batch()).logits, atol=1e-6)
+    assert torch.allclose(
+        engine.stochastic_passes(batch(), range(2))[0], engine.deterministic_pass(batch()).logits, atol=1e-6
+    )
     model = make(
         "bert", dropout=None, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, classifier_dropout=0.0
     )
     engine = PackedEngine(FAMILIES["bert"](model), 4, scope="tail")
-    passes = engine.sample(batch(), range(3))
+    passes = engine.stochastic_passes(batch(), range(3))
     assert torch.allclose(passes[2], engine.deterministic_pass(batch()).logits, atol=1e-6)
 
 
@@ -125,8 +129,8 @@ def test_mean_pooling_reads_all_rows():
     model = make("modernbert", classifier_pooling="mean")
     engine = PackedEngine(FAMILIES["modernbert"](model), 9, budget=100)
     assert torch.allclose(engine.deterministic_pass(batch()).logits, logits_of_the_model(model, batch()), atol=1e-5)
-    expected = ReferenceEngine(model, 9).sample(batch(), range(3))
-    assert torch.allclose(engine.sample(batch(), range(3)), expected, atol=2e-5)
+    expected = ReferenceEngine(model, 9).stochastic_passes(batch(), range(3))
+    assert torch.allclose(engine.stochastic_passes(batch(), range(3)), expected, atol=2e-5)
     with pytest.raises(ModelError, match="reads the first row"):
         build_engine(model, 9, where="here", scope="tail")
 
@@ -142,7 +146,7 @@ def test_the_models_modes_survive(mode):
 def test_signals_are_those_of_the_passes():
     engine = build_engine(make("roberta"), 6, where="here")
     signals = engine.score(batch(), 4)
-    mean = engine.sample(batch(), range(4)).softmax(-1).mean(0).numpy()
+    mean = engine.stochastic_passes(batch(), range(4)).softmax(-1).mean(0).numpy()
     assert np.allclose(signals.mean_probabilities, mean, atol=1e-6)
     assert np.allclose(signals.predictive_entropy, -(mean * np.log(mean)).sum(1), atol=1e-5)
     assert signals.passes.tolist() == [4] * 5
@@ -163,7 +167,7 @@ def test_logits_of_low_precision_are_made_in_fp32(family, dtype):
     assert look.logits.dtype == torch.float32
     assert torch.allclose(look.logits, expected, atol=1e-6)
     assert not torch.equal(expected, expected.to(dtype).float())
-    passes = engine.sample(batch(), range(2))
+    passes = engine.stochastic_passes(batch(), range(2))
     assert passes.dtype == torch.float32
     assert not torch.equal(passes, passes.to(dtype).float())
     assert last(torch.from_numpy(look.features).to(dtype)).dtype == dtype  # the model is left as it was
@@ -214,8 +218,8 @@ def test_models_that_put_the_sequence_first_have_masks_by_text():
     )
     engine = ReferenceEngine(AutoModelForSequenceClassification.from_config(config).eval(), 1)
     rows = [{"input_ids": np.arange(4, 13)}] * 3
-    three = engine.sample(pack(rows, IDS[:3], CPU), range(2))
-    alone = engine.sample(pack(rows[:1], IDS[1:2], CPU), range(2))
+    three = engine.stochastic_passes(pack(rows, IDS[:3], CPU), range(2))
+    alone = engine.stochastic_passes(pack(rows[:1], IDS[1:2], CPU), range(2))
     assert torch.allclose(three[:, 1:2], alone, atol=1e-5)
     assert (three[:, 0] - three[:, 1]).abs().max() > 1e-3
 
@@ -238,8 +242,8 @@ def test_decoders_and_skipped_layers(family):
     ).eval()
     engine = ReferenceEngine(model, 1)
     rows = [{"input_ids": np.append(np.arange(4, 12), 3)}] * 2
-    passes = engine.sample(pack(rows, IDS[:2], CPU), range(3))
-    assert torch.allclose(engine.sample(pack(rows[:1], IDS[1:2], CPU), range(3)), passes[:, 1:], atol=1e-5)
+    passes = engine.stochastic_passes(pack(rows, IDS[:2], CPU), range(3))
+    assert torch.allclose(engine.stochastic_passes(pack(rows[:1], IDS[1:2], CPU), range(3)), passes[:, 1:], atol=1e-5)
     assert passes.std(0).min() > 0
     low = ReferenceEngine(model.bfloat16(), 1).deterministic_pass(pack(rows, IDS[:2], CPU)).logits
     assert low.dtype == torch.float32
@@ -258,9 +262,9 @@ def test_dropout_inside_scaled_dot_product_attention_is_ours():
     """The three ways to hold attention dropout give the same passes: a function's argument, a call, a module."""
     model = make("bert")
     model.set_attn_implementation("sdpa")
-    fused = ReferenceEngine(model, 8).sample(batch(), range(3))
+    fused = ReferenceEngine(model, 8).stochastic_passes(batch(), range(3))
     model.set_attn_implementation("eager")
-    assert torch.allclose(ReferenceEngine(model, 8).sample(batch(), range(3)), fused, atol=1e-5)
+    assert torch.allclose(ReferenceEngine(model, 8).stochastic_passes(batch(), range(3)), fused, atol=1e-5)
 
 
 class Causal(nn.Module):
@@ -285,7 +289,7 @@ def test_causal_and_grouped_attention_are_kept():
     torch.manual_seed(0)
     model = Causal().eval()
     engine = ReferenceEngine(model, 1)
-    passes = engine.sample(batch((9, 5)), range(800))
+    passes = engine.stochastic_passes(batch((9, 5)), range(800))
     expected = engine.deterministic_pass(batch((9, 5))).logits
     error = passes.std(0) / 800**0.5
     assert ((passes.mean(0) - expected).abs() < 5.5 * error).all()  # dropout on the probabilities is unbiased here

@@ -42,7 +42,9 @@ def test_full_scope_equals_pytorch_operations(family):
     packed = small_batch()
     assert (fused.backend, plain.backend) == ("triton", "torch")
     assert torch.allclose(fused.deterministic_pass(packed).logits, plain.deterministic_pass(packed).logits, atol=1e-5)
-    assert torch.allclose(fused.sample(packed, range(1, 3)), plain.sample(packed, range(1, 3)), atol=2e-5)
+    assert torch.allclose(
+        fused.stochastic_passes(packed, range(1, 3)), plain.stochastic_passes(packed, range(1, 3)), atol=2e-5
+    )
     ours, theirs = fused.score(packed, 3), plain.score(packed, 3)
     for name in ("mean_probabilities", "predictive_entropy", "expected_entropy"):
         assert np.allclose(getattr(ours, name), getattr(theirs, name), rtol=0, atol=1e-5), name
@@ -56,14 +58,18 @@ def test_full_scope_equals_pytorch_operations(family):
 @pytest.mark.parametrize("scope", ["last-1", "tail", "head"])
 def test_scopes_equal_pytorch_operations(family, scope):
     fused, plain = engines(tiny(family), scope)
-    assert torch.allclose(fused.sample(small_batch(), range(3)), plain.sample(small_batch(), range(3)), atol=2e-5)
+    assert torch.allclose(
+        fused.stochastic_passes(small_batch(), range(3)), plain.stochastic_passes(small_batch(), range(3)), atol=2e-5
+    )
 
 
 def test_passes_by_pass_equal_all_at_once():
     model = tiny("electra")
     whole, _ = engines(model, "full")
     split, _ = engines(model, "full", budget=1)
-    assert torch.allclose(split.sample(small_batch(), range(3)), whole.sample(small_batch(), range(3)), atol=1e-6)
+    assert torch.allclose(
+        split.stochastic_passes(small_batch(), range(3)), whole.stochastic_passes(small_batch(), range(3)), atol=1e-6
+    )
 
 
 def test_the_engine_is_chosen_by_device():

@@ -150,7 +150,7 @@ def _kernels(t: _Tensors, layout: PackedLayout) -> dict[str, Callable[[], Any]]:
     from muka_fast.kernels.attention import attention
     from muka_fast.kernels.bias_gelu import bias_gelu
     from muka_fast.kernels.classifier_head import head
-    from muka_fast.kernels.cls_attention import first_row_attention
+    from muka_fast.kernels.cls_attention import cls_attention
     from muka_fast.kernels.embedding_norm import embedding_norm
     from muka_fast.kernels.residual_norm import residual_norm
 
@@ -161,7 +161,7 @@ def _kernels(t: _Tensors, layout: PackedLayout) -> dict[str, Callable[[], Any]]:
         "embedding_norm": lambda: embedding_norm(t.embedded, t.weight, t.bias, 1e-12, layout, 0, s.passes, drop),
         "bias_gelu": lambda: bias_gelu(t.inner, t.inner_bias),
         "attention": lambda: attention(t.qkv, s.heads, scale, layout, 0, s.passes, drop),
-        "first_row_attention, shared": lambda: first_row_attention(
+        "first_row_attention, shared": lambda: cls_attention(
             t.query, t.key_value, s.heads, scale, layout, 0, s.passes, drop
         ),
         f"head, {s.classes} classes": lambda: head(
@@ -173,7 +173,7 @@ def _kernels(t: _Tensors, layout: PackedLayout) -> dict[str, Callable[[], Any]]:
 def _operations(t: _Tensors) -> dict[str, Callable[[], Any]]:
     s, drop, second, made = t.shape, DropoutSpec(1, 0.1), DropoutSpec(2, 0.1), TorchOperations()
     rows = [{"input_ids": np.zeros(s.length, dtype=np.int64)}] * s.texts
-    draw = PassContext(pack(rows, np.arange(s.texts, dtype=np.uint64), t.device), range(s.passes), 7)
+    ctx = PassContext(pack(rows, np.arange(s.texts, dtype=np.uint64), t.device), range(s.passes), 7)
     # What the operations read of an encoder's parts.
     attend: Any = SimpleNamespace(
         heads=s.heads, width=s.width, scale=(s.width // s.heads) ** -0.5, site=drop, bias=None, window=None
@@ -186,11 +186,11 @@ def _operations(t: _Tensors) -> dict[str, Callable[[], Any]]:
     look: Any = SimpleNamespace(logits=torch.randn(s.texts, s.classes), features=np.zeros((s.texts, 1), np.float32))
     return {
         # x is spent by the operation: a copy stands for the product that would have made it anew.
-        "residual_norm": lambda: made.residual_norm(t.x.clone(), t.residual, norm, drop, draw, cls_rows=False),
-        "embedding_norm": lambda: made.expand(t.embedded, norm, drop, draw),
-        "attention": lambda: made.attention(t.qkv, attend, draw),
-        "first_row_attention, shared": lambda: made.first_attention(t.query, t.key_value, attend, draw),
-        f"head, {s.classes} classes": lambda: made.signals(t.pooled, head, draw, look),
+        "residual_norm": lambda: made.residual_norm(t.x.clone(), t.residual, norm, drop, ctx, cls_rows=False),
+        "embedding_norm": lambda: made.expand(t.embedded, norm, drop, ctx),
+        "attention": lambda: made.attention(t.qkv, attend, ctx),
+        "first_row_attention, shared": lambda: made.cls_attention(t.query, t.key_value, attend, ctx),
+        f"head, {s.classes} classes": lambda: made.signals(t.pooled, head, ctx, look),
     }
 
 

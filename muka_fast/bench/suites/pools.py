@@ -81,7 +81,7 @@ class _Rooms:
         def one() -> None:
             for index in range(len(self.material.teachers)):
                 teacher = room.teacher(index)
-                teacher.score(corpus, teacher.encode(corpus), passes, lambda _: None)
+                teacher.score(corpus, teacher.tokenize(corpus), passes, lambda _: None)
 
         return one
 

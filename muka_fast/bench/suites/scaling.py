@@ -141,7 +141,7 @@ def _score(material: Material, corpus: Corpus, indices: range) -> Callable[[], N
     def one() -> None:
         for index in indices:
             loaded = room.teacher(index)
-            loaded.score(corpus, loaded.encode(corpus), material.passes, lambda _: None)
+            loaded.score(corpus, loaded.tokenize(corpus), material.passes, lambda _: None)
 
     return one
 

@@ -161,10 +161,10 @@ def scopes(model: Any) -> tuple[str, ...]:
     if not known_family(model):
         return ()
     try:
-        reads_first = FAMILIES[model.config.model_type](model).reads_first
+        cls_pooling = FAMILIES[model.config.model_type](model).cls_pooling
     except (ValueError, AttributeError, NotImplementedError):  # it runs as it is, whatever the scope
         return ()
-    return ("last-2", "tail", "head") if reads_first else ("last-2", "head")
+    return ("last-2", "tail", "head") if cls_pooling else ("last-2", "head")
 
 
 def settings(model: Any, workload: Workload) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from muka_fast.bench.suites.scoring import flops, parameter_bytes
 from muka_fast.bench.timer import Row, Run, Suite, Work
 from muka_fast.config.recipe import TrainingSpec
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.data.tokenization import encode, pad_batch
+from muka_fast.data.tokenization import pad_batch, tokenize
 from muka_fast.distillation.microbatching import backward_microbatched
 from muka_fast.distillation.training_args import autocast_type
 from muka_fast.models.student import Student, load_student
@@ -35,7 +35,7 @@ def suite(material: Material, *, batches: int = 4) -> Suite:
     student = load_student(material.student, LabelSpace.union(labels, material.same_name).names, 0)
     model = student.model.to(material.device).train()
     corpus = material.corpus.take(np.arange(min(batches * AUTHORS_BATCH, len(material.corpus))))
-    encoded = encode(student.tokenizer, corpus, student.max_length)
+    encoded = tokenize(student.tokenizer, corpus, student.max_length)
     order = np.argsort(-encoded.lengths, kind="stable")
     picks = [order[start : start + AUTHORS_BATCH] for start in range(0, len(order), AUTHORS_BATCH)]
     few = picks[:: max(1, len(picks) // 2)]
@@ -43,17 +43,17 @@ def suite(material: Material, *, batches: int = 4) -> Suite:
     precision = "fp32" if half is None else "bf16"  # the ceiling of either half
 
     def row(name: str, run: Callable[[], Run], on: list[np.ndarray], longest: int | None = None) -> Row:
-        least = flops([encoded.rows[i]["input_ids"] for pick in on for i in pick], model.config, longest)
+        least = flops([encoded.encodings[i]["input_ids"] for pick in on for i in pick], model.config, longest)
         return Row(name, run, len(on), None if least is None else Work(3 * least, weights * len(on)), precision)
 
     def stored() -> Run:
-        return _Steps(material, student, encoded.rows, picks)
+        return _Steps(material, student, encoded.encodings, picks)
 
     def in_the_loop() -> Run:
-        return _Steps(material, student, encoded.rows, picks, corpus.texts, passes=0)
+        return _Steps(material, student, encoded.encodings, picks, corpus.texts, passes=0)
 
     def authors() -> Run:
-        return _Steps(material, student, encoded.rows, few, corpus.texts, passes=material.passes, pad=True)
+        return _Steps(material, student, encoded.encodings, few, corpus.texts, passes=material.passes, pad=True)
 
     autocast = {} if half is None else {"autocast": str(half).removeprefix("torch.")}
     return Suite(
