@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from accuracy_tables import extend, foreign, is_there, plot, selection, summary, sweep, table
+from accuracy_tables import extend, foreign, is_there, overview, plot, selection, summary, sweep, table
 from documents import fill
 from sklearn.metrics import roc_auc_score
 
@@ -333,6 +333,8 @@ def main() -> None:
         print(*parts.values(), sep="\n\n")
         for document in args.documents:
             fill(document, "accuracy", parts)
+            if not args.no_students:
+                fill(document, "selection", {"summary": overview(frame)})
         if args.plots is not None:
             plot(frame, args.plots)
 

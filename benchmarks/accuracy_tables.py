@@ -144,6 +144,20 @@ def summary(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def overview(frame: pd.DataFrame) -> str:
+    """Return README's Markdown table: the student's accuracy by method, a row a setting with an unchanged pool.
+
+    These settings are named after their data sets (``a+b``), or a data set and a number of teachers (``a-2``).
+    """
+    shown = ("muka", "vkd", "pool", "oracle")
+    lines = [f"| setting | {' | '.join(shown)} |", "|---|" + "---|" * len(shown)]
+    for setting in sorted(frame["setting"].unique()):
+        if "+" in setting or re.fullmatch(r".+-\d+", setting):
+            rows = [frame[(frame["setting"] == setting) & (frame["method"] == name)] for name in shown]
+            lines.append(f"| {setting} | {' | '.join(spread(found['accuracy']) for found in rows)} |")
+    return "\n".join(lines)
+
+
 def plot(frame: pd.DataFrame, folder: Path) -> None:
     """Draw the students' accuracies, a group of bars a setting, as PNG and SVG; needs matplotlib."""
     import matplotlib

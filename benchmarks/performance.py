@@ -1,4 +1,4 @@
-"""Write ``docs/performance.md`` and README's table from the committed results of ``muka-fast bench``.
+"""Write ``docs/performance.md`` from the committed results of ``muka-fast bench``.
 
 No number in them is typed by hand. The text before the page's tables is ``performance_intro.md``.
 
@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-
-from documents import fill
 
 from muka_fast.bench.results import bytes_text, markdown, seconds_text, share_text
 from muka_fast.evaluation.markdown import markdown_table
@@ -31,7 +29,7 @@ def collect(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
 
 def page(results: dict[str, dict[str, Any]]) -> str:
     """Return the page."""
-    parts = [INTRO.read_text(encoding="utf-8")]
+    parts = [INTRO.read_text(encoding="utf-8"), f"\n## Summary\n\n{summary(results)}\n"]
     for name, one in results.items():
         told = ", ".join(f"{key} {value}" for key, value in one["versions"].items() if value != "not installed")
         parts += [f"\n## {name}\n\n{markdown(one)}\nVersions: {told}.\n"]
@@ -43,7 +41,7 @@ def summary(results: dict[str, dict[str, Any]]) -> str:
     rows = []
     for name, one in results.items():
         for suite, found in one["suites"].items():
-            link = f"[{name}](docs/performance.md#{name})"
+            link = f"[{name}](#{name})"
             if suite.startswith("scoring") and "seconds" in (engine := found["rows"].get("engine, full", {})):
                 what = ", ".join([suite, *([found["settings"]["precision"]] if "," not in suite else [])])
                 ratios = [
@@ -62,6 +60,5 @@ def summary(results: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    fill(ROOT / "README.md", "performance", {"summary": summary(collect())})
     PAGE.write_text(page(collect()), encoding="utf-8")
     print(PAGE)
