@@ -5,7 +5,8 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --constraint
 SERVING := build/serving
 # What another version of transformers, or exported folders in Optimum, could break.
 WITH_OPTIMUM := tests/optimum tests/export/test_exporter.py tests/scoring/test_onnx_teacher.py \
-	tests/uncertainty/test_engines.py tests/uncertainty/test_dropout_sites.py \
+	tests/uncertainty/test_encoders.py tests/uncertainty/test_factory.py tests/uncertainty/test_packed_engine.py \
+	tests/uncertainty/test_reference_engine.py tests/uncertainty/test_dropout_sites.py \
 	tests/models tests/distillation/test_trainer.py
 
 .PHONY: demo test check test-serving test-optimum clean

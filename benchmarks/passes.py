@@ -68,7 +68,7 @@ class Clock:
 def texts_of(folder: Path, count: int) -> tuple[Any, np.ndarray]:
     """Return the first distinct texts of a pool, and for each which teacher knows its label."""
     (table,) = open_tables([str(folder / "pool.parquet")])
-    rows = [cells for _, cells in table.cells(["text", "label"])][: 2 * count]
+    rows = [values for _, values in table.read(["text", "label"])][: 2 * count]
     corpus = build_corpus([row[0] for row in rows], labels=[row[1] for row in rows])
     corpus = corpus.take(np.arange(min(count, len(corpus))))
     return corpus, np.array(corpus.labels)

@@ -1,1 +1,1 @@
-"""Texts and labels: readers, corpus, label space, tokenization, batches."""
+"""Texts and labels: readers, corpus, label space, tokenization, batching, synthetic texts."""

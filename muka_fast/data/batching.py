@@ -1,27 +1,27 @@
-"""Length-sorted batches under a token budget; needs numpy alone, so that deployment has it too."""
+"""Length-sorted batches under a token budget; needs NumPy alone, so that it runs without torch."""
 
 from __future__ import annotations
 
 import numpy as np
 
 TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
-"""Tokens of a batch, all passes together, by kind of device; a GPU needs more rows to be busy between launches.
-On a CPU 2,048 need less memory and more time (benchmarks/NOTES.md)."""
-LEAST_FILLED = 0.8
-"""Length, relative to the longest of a batch, from which on a text is not worth padding."""
+"""Tokens of a batch, all passes together, by device type; a GPU needs more rows to be busy between launches.
+On a CPU, 2,048 need less memory and more time (benchmarks/NOTES.md)."""
+MIN_RELATIVE_LENGTH = 0.8
+"""Texts shorter than this share of the longest text of a batch are put into the next batch."""
 
 
 def token_batches(lengths: np.ndarray, ids: np.ndarray, budget: int, enough: int | None = None) -> list[np.ndarray]:
-    """Cut texts into batches of like length, the longest first.
+    """Split texts into batches of similar length, the longest first.
 
-    A batch of n texts padded to its longest costs n × longest tokens; that stays within ``budget`` (a single longer
-    text gets a batch of its own). The cut depends on lengths and ids alone, never on the order of the texts.
+    A batch of n texts padded to its longest one costs n × longest tokens, at most ``budget`` (a single longer text
+    gets a batch of its own). The batches depend on lengths and ids alone, never on the order of the texts.
 
     Args:
-        lengths: Tokens of each text, shape (N,).
-        ids: Text ids, shape (N,); they break ties.
-        budget: Padded tokens allowed in a batch.
-        enough: Padded tokens from which on a batch also ends where texts are a fifth shorter than its longest; None: it
+        lengths: Tokens of each text, (N,).
+        ids: Text ids, (N,); they break ties.
+        budget: Padded tokens of a batch at most.
+        enough: Padded tokens from which a batch also ends before texts a fifth shorter than its longest one; None: it
             does not.
 
     Returns:
@@ -33,7 +33,7 @@ def token_batches(lengths: np.ndarray, ids: np.ndarray, budget: int, enough: int
         longest = max(1, int(lengths[order[start]]))
         count = max(1, budget // longest)
         if enough is not None:
-            alike = int((lengths[order[start : start + count]] >= LEAST_FILLED * longest).sum())
+            alike = int((lengths[order[start : start + count]] >= MIN_RELATIVE_LENGTH * longest).sum())
             count = min(count, max(alike, -(-enough // longest)))
         batches.append(order[start : start + count])
         start += count

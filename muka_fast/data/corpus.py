@@ -1,4 +1,4 @@
-"""Texts in: the columns that hold them, and stable text ids."""
+"""The corpus: texts read from the columns of tables, with stable text ids."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ LABEL_NAMES = ("label", "label_text", "labels", "intent", "category", "class", "
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts ready for scoring, in the order they were read.
+    """N texts, in the order in which they were read.
 
     Attributes:
-        texts: One string a text, none empty.
+        texts: One string per text, none empty.
         pairs: The second text of each pair, or None.
-        ids: Content hashes, uint64, one a text.
-        labels: Label names, only if they were asked for.
-        read: Rows read; ``empty`` and ``duplicate`` of them were left out.
+        ids: Content hashes, uint64, (N,).
+        labels: Label name of each text, or None if labels were not requested.
+        read: Rows read.
+        empty: Rows left out because their text is empty.
+        duplicate: Rows left out because their text was read before.
     """
 
     texts: tuple[str, ...]
@@ -43,11 +45,11 @@ class Corpus:
     def take(self, indices: Sequence[int] | np.ndarray) -> Corpus:
         """Return the texts at ``indices``, in that order."""
 
-        def pick(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        def select(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
             return None if values is None else tuple(values[i] for i in indices)
 
         texts = tuple(self.texts[i] for i in indices)
-        return Corpus(texts, pick(self.pairs), self.ids[np.asarray(indices, dtype=np.int64)], pick(self.labels))
+        return Corpus(texts, select(self.pairs), self.ids[np.asarray(indices, dtype=np.int64)], select(self.labels))
 
 
 def text_id(text: str, pair: str | None = None) -> int:
@@ -63,7 +65,7 @@ def build_corpus(
     *,
     distinct: bool = True,
 ) -> Corpus:
-    """Make a corpus; if ``distinct``, leave out empty and repeated texts and count both."""
+    """Build a corpus; if ``distinct``, leave out and count empty and repeated texts."""
     keep, ids, seen, empty = [], [], set(), 0
     for index, text in enumerate(texts):
         pair = None if pairs is None else pairs[index]
@@ -76,13 +78,13 @@ def build_corpus(
         seen.add(identity)
         keep.append(index)
         ids.append(identity)
-    whole = Corpus(
+    everything = Corpus(
         tuple(texts),
         None if pairs is None else tuple(pairs),
         np.zeros(len(texts), dtype=np.uint64),
         None if labels is None else tuple(labels),
     )
-    kept = whole.take(keep)
+    kept = everything.take(keep)
     return Corpus(
         kept.texts,
         kept.pairs,
@@ -105,34 +107,34 @@ def _choose_columns(
     """Return the names of the text, pair and label columns of ``table``."""
     listing = f"columns: {', '.join(table.columns)}"
 
-    def refuse(what: str, key: str) -> CorpusError:
+    def missing(what: str, key: str) -> CorpusError:
         return CorpusError(f"{what} among {listing}", where=table.source, hint=f"name it with {key}")
 
     text = spec.text_column
     if text is None:
         taken = (spec.pair_column, spec.label_column)
-        plain = [name for name in table.strings if name.casefold() not in LABEL_NAMES and name not in taken]
+        strings = [name for name in table.strings if name.casefold() not in LABEL_NAMES and name not in taken]
         free = [name for name in table.columns if name not in taken]
-        text = _guess(free, TEXT_NAMES) or (plain[0] if len(plain) == 1 else None)
+        text = _guess(free, TEXT_NAMES) or (strings[0] if len(strings) == 1 else None)
         if text is None:
-            raise refuse("no text column", "text_column")
+            raise missing("no text column", "text_column")
         if text != "text":
             log(f"{table.source}: reading texts from column {text!r}")
     elif text not in table.columns:
-        raise refuse(f"no column {text!r}", "text_column")
+        raise missing(f"no column {text!r}", "text_column")
     if spec.pair_column is not None and spec.pair_column not in table.columns:
-        raise refuse(f"no column {spec.pair_column!r}", "pair_column")
+        raise missing(f"no column {spec.pair_column!r}", "pair_column")
     if not with_labels:
         return text, spec.pair_column, None
     label = spec.label_column
     if label is None:
         label = _guess([name for name in table.columns if name not in (text, spec.pair_column)], LABEL_NAMES)
         if label is None:
-            raise refuse("no label column", "label_column")
+            raise missing("no label column", "label_column")
         if label != "label":
             log(f"{table.source}: reading labels from column {label!r}")
     elif label not in table.columns:
-        raise refuse(f"no column {label!r}", "label_column")
+        raise missing(f"no column {label!r}", "label_column")
     return text, spec.pair_column, label
 
 
@@ -140,7 +142,7 @@ def _is_missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def _text_cell(value: Any, column: str, where: str) -> str:
+def _text_value(value: Any, column: str, where: str) -> str:
     if isinstance(value, str):
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise CorpusError(
@@ -158,17 +160,17 @@ def read_corpus(
     distinct: bool = True,
     log: Callable[[str], None] = lambda _: None,
 ) -> Corpus:
-    """Read the texts a recipe names.
+    """Read the texts of a recipe's data section.
 
     Args:
         spec: Files, columns and hub data sets.
-        with_labels: Read the label column too. Never set for the texts that are amalgamated on.
+        with_labels: Read the label column too; never set for the unlabelled pool.
         distinct: Leave out empty and repeated texts.
-        log: Receives a line whenever a column was guessed.
+        log: Receives a line for each guessed column.
 
     Raises:
-        CorpusError: On a missing or empty file, a missing column, a cell that is no text, or text that is not UTF-8;
-            the message names file and row.
+        CorpusError: On a missing or empty file, a missing column, a value that is not text, or text that is not
+            UTF-8; the message names file and row.
     """
     texts: list[str] = []
     pairs: list[str] = []
@@ -176,14 +178,14 @@ def read_corpus(
     for table in open_tables(spec.texts, config=spec.config, split=spec.split):
         text, pair, label = _choose_columns(spec, table, with_labels, log)
         wanted = [column for column in (text, pair, label) if column is not None]
-        for where, cells in table.cells(wanted):
-            texts.append(_text_cell(cells[0], text, where))
+        for where, values in table.read(wanted):
+            texts.append(_text_value(values[0], text, where))
             if pair is not None:
-                pairs.append(_text_cell(cells[1], pair, where))
+                pairs.append(_text_value(values[1], pair, where))
             if label is not None:
-                if _is_missing(cells[-1]):
+                if _is_missing(values[-1]):
                     raise CorpusError(f"column {label!r} is missing (null or NaN)", where=where, hint="drop the row")
-                labels.append(str(cells[-1]))
+                labels.append(str(values[-1]))
     corpus = build_corpus(
         texts,
         pairs if spec.pair_column is not None else None,

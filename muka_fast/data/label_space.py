@@ -1,4 +1,4 @@
-"""The label space of the student: the union of the teachers' labels, and each teacher's columns in it."""
+"""The label space of the student: the union of the teachers' labels, and each teacher's indices in it."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ _PLACEHOLDER = re.compile(r"label[\s_-]?\d+", re.IGNORECASE)
 
 
 def normalize_label(name: str) -> str:
-    """Reduce a label name to what two spellings of one class share: Unicode form, case and spacing."""
+    """Normalise Unicode form, case and spacing, so that two spellings of one class are equal."""
     once = unicodedata.normalize("NFKC", name).casefold()
     return " ".join(unicodedata.normalize("NFKC", once).split())
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Refuse label names that say nothing, are empty, or occur twice.
+    """Refuse label names that are placeholders, empty, or not distinct.
 
     Args:
         names: A teacher's label names in column order.
         where: The teacher, for the message.
 
     Raises:
-        LabelError: On ``LABEL_0``-like or bare-number names, an empty name, or two names that fold to the same one.
+        LabelError: On ``LABEL_0``-like or bare-number names, an empty name, or two names that are equal once
+            normalised.
     """
     placeholders = [name for name in names if _PLACEHOLDER.fullmatch(name.strip())]
     if placeholders or all(name.strip() == str(index) for index, name in enumerate(names)):
@@ -76,24 +77,25 @@ class LabelSpace:
 
         Args:
             labels: Teacher name → its label names in column order.
-            same_name: What names shared by two teachers (after :func:`fold`) mean. ``merge``: one class, spelt as
-                the first teacher spells it. ``prefix``: different classes, named ``teacher/label``. ``error``: refuse.
+            same_name: How to treat equal names (after :func:`normalize_label`) of two teachers. ``merge``: one class,
+                spelled as the first teacher spells it. ``prefix``: different classes, named ``teacher/label``.
+                ``error``: refuse.
 
         Raises:
             LabelError: On names :func:`check_names` refuses, shared names with ``error``, or with ``prefix`` a
                 ``teacher/label`` that is another label's name.
         """
-        membership: dict[str, list[str]] = {}
+        teachers_of: dict[str, list[str]] = {}
         for teacher, names in labels.items():
             check_names(names, where=f"teacher {teacher}")
             for name in names:
-                membership.setdefault(normalize_label(name), []).append(teacher)
-        shared = {key for key, teachers in membership.items() if len(teachers) > 1}
+                teachers_of.setdefault(normalize_label(name), []).append(teacher)
+        shared = {key for key, teachers in teachers_of.items() if len(teachers) > 1}
         if shared and same_name == "error":
             key = sorted(shared)[0]
             raise LabelError(
                 f"{len(shared)} label(s) occur in more than one teacher, for example {key!r}",
-                where=" and ".join(f"teacher {teacher}" for teacher in membership[key]),
+                where=" and ".join(f"teacher {teacher}" for teacher in teachers_of[key]),
                 hint="set labels.same_name to 'merge' (one class) or 'prefix' (separate classes)",
             )
         index_of: dict[str, int] = {}
@@ -123,42 +125,47 @@ class LabelSpace:
 
     @cached_property
     def membership(self) -> np.ndarray:
-        """Which teacher knows which class: bool, teachers × classes."""
+        """Which teacher knows which class, (T, C) bool."""
         known = np.zeros((len(self.teachers), len(self.names)), dtype=bool)
         for teacher, indices in enumerate(self.union_index):
             known[teacher, list(indices)] = True
         return known
 
     def known_to(self) -> list[str]:
-        """Return for each class the names of the teachers that know it, joined by commas."""
+        """Return the names of the teachers that know each class, joined by commas, one string per class."""
         return [
             ", ".join(name for name, known in zip(self.teachers, row, strict=True) if known)
             for row in self.membership.T
         ]
 
     def table(self) -> str:
-        """Return the union as lines of text: each class and who knows it."""
+        """Return the union as lines of text: each class and the teachers that know it."""
         width = max(len("class"), *(len(name) for name in self.names))
         rows = zip(("class", *self.names), ("known to", *self.known_to()), strict=True)
-        return "\n".join(f"  {name:<{width}}  {who}" for name, who in rows)
+        return "\n".join(f"  {name:<{width}}  {teachers}" for name, teachers in rows)
 
 
 def match_labels(names: Sequence[str], labels: Sequence[str], where: str) -> tuple[np.ndarray, dict[str, int]]:
-    """Find each label among a model's class names, spelling folded as in :class:`LabelSpace`.
+    """Find each label among a model's class names, both normalised as in :class:`LabelSpace`.
+
+    Args:
+        names: Class names in column order.
+        labels: Label of each text, (N,).
+        where: Source of the labels, for the message.
 
     Returns:
-        Class indices, (N,), −1 where the label is none of the names; and those labels with how often they occur.
+        Class indices, int64, (N,), −1 for unknown labels; and the number of texts of each unknown label.
 
     Raises:
         CorpusError: If no label is one of the names.
     """
     index = {normalize_label(name): i for i, name in enumerate(names)}
-    found = np.array([index.get(normalize_label(label), -1) for label in labels], dtype=np.int64)
-    foreign = dict(Counter(label for label, i in zip(labels, found, strict=True) if i < 0))
-    if len(foreign) and (found < 0).all():
+    indices = np.array([index.get(normalize_label(label), -1) for label in labels], dtype=np.int64)
+    unknown_labels = dict(Counter(label for label, i in zip(labels, indices, strict=True) if i < 0))
+    if len(unknown_labels) and (indices < 0).all():
         raise CorpusError(
-            f"none of the labels is one of the model's, for example {next(iter(foreign))!r}",
+            f"none of the labels is one of the model's, for example {next(iter(unknown_labels))!r}",
             where=where,
             hint="check label_column and the spelling of the labels",
         )
-    return found, foreign
+    return indices, unknown_labels

@@ -1,4 +1,4 @@
-"""Files, folders and hub data sets as tables: named columns whose cells are read only when asked for."""
+"""Readers of files, folders and hub data sets: tables with named columns, whose values are read on demand."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from typing import Any
 from muka_fast.errors import CorpusError, MachineError
 
 Record = tuple[str, dict[str, Any]]
-"""Where a row stands (``file:line``), and its cells by column name."""
+"""Location of a row (``file:line``), and its values by column name."""
 
-ColumnValues = tuple[str, list[Any]]
-"""Where a row stands, and its cells in the order the columns were asked for."""
+Values = tuple[str, list[Any]]
+"""Location of a row, and its values in the order of the requested columns."""
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """One source of rows.
+    """One table of texts.
 
     Attributes:
         source: File or data set, for messages.
         columns: Column names.
-        strings: Those of them that hold text.
-        cells: Reads only the columns it is given.
+        strings: Names of the columns with text.
+        read: Reads the rows of the given columns.
     """
 
     source: str
     columns: list[str]
     strings: list[str]
-    cells: Callable[[list[str]], Iterator[ColumnValues]]
+    read: Callable[[list[str]], Iterator[Values]]
 
 
 def _text(path: Path) -> str:
@@ -51,9 +51,9 @@ def _text(path: Path) -> str:
 
 
 def _require_distinct(names: Sequence[str], where: str) -> None:
-    twice = next((name for index, name in enumerate(names) if name and name in names[:index]), None)
-    if twice is not None:
-        raise CorpusError(f"two columns are named {twice!r}", where=where, hint="rename one of them")
+    repeated = next((name for index, name in enumerate(names) if name and name in names[:index]), None)
+    if repeated is not None:
+        raise CorpusError(f"two columns are named {repeated!r}", where=where, hint="rename one of them")
 
 
 def _delimited(path: Path, delimiter: str) -> Iterator[Record]:
@@ -62,19 +62,21 @@ def _delimited(path: Path, delimiter: str) -> Iterator[Record]:
     try:
         header = next(reader, [])
         _require_distinct(header, f"{path}:{reader.line_num}")
-        for cells in reader:
-            if not cells:
+        for values in reader:
+            if not values:
                 continue
             where = f"{path}:{reader.line_num}"
-            if len(cells) != len(header):
+            if len(values) != len(header):
                 raise CorpusError(
-                    f"ragged row: {len(cells)} cell(s) where the header has {len(header)}",
+                    f"ragged row: {len(values)} value(s), but the header has {len(header)}",
                     where=where,
-                    hint="quote cells that contain the delimiter",
+                    hint="quote values that contain the delimiter",
                 )
-            yield where, dict(zip(header, cells, strict=True))
+            yield where, dict(zip(header, values, strict=True))
     except csv.Error as error:
-        raise CorpusError(f"not valid CSV: {error}", where=f"{path}:{reader.line_num}", hint="mend the row") from None
+        raise CorpusError(
+            f"not valid CSV: {error}", where=f"{path}:{reader.line_num}", hint="correct the row"
+        ) from None
 
 
 def _json_row(value: Any, where: str) -> Record:
@@ -92,7 +94,7 @@ def _json_lines(path: Path) -> Iterator[Record]:
             try:
                 yield _json_row(json.loads(line), where)
             except json.JSONDecodeError as error:
-                raise CorpusError(f"not valid JSON: {error.msg}", where=where, hint="mend the line") from None
+                raise CorpusError(f"not valid JSON: {error.msg}", where=where, hint="correct the line") from None
 
 
 def _json(path: Path) -> Iterator[Record]:
@@ -118,14 +120,14 @@ def _lines(path: Path) -> Iterator[Record]:
 def _from_rows(source: str, rows: Iterator[Record]) -> TextTable:
     first = next(rows, None)
     if first is None:
-        raise CorpusError("the file holds no rows", where=source, hint="put at least one text into it")
-    columns = list(first[1])
+        raise CorpusError("the file has no rows", where=source, hint="put at least one text into it")
+    names = list(first[1])
 
-    def cells(wanted: list[str]) -> Iterator[ColumnValues]:
+    def read(columns: list[str]) -> Iterator[Values]:
         for where, row in chain([first], rows):
-            yield where, [row.get(column) for column in wanted]
+            yield where, [row.get(column) for column in columns]
 
-    return TextTable(source, columns, [name for name in columns if isinstance(first[1][name], str)], cells)
+    return TextTable(source, names, [name for name in names if isinstance(first[1][name], str)], read)
 
 
 def _parquet(path: Path) -> TextTable:
@@ -137,13 +139,13 @@ def _parquet(path: Path) -> TextTable:
     except (pa.ArrowInvalid, OSError) as error:
         raise CorpusError(f"not a Parquet file: {error}", where=str(path), hint="write it again") from None
     if not file.metadata.num_rows:
-        raise CorpusError("the file holds no rows", where=str(path), hint="put at least one text into it")
+        raise CorpusError("the file has no rows", where=str(path), hint="put at least one text into it")
 
-    def cells(wanted: list[str]) -> Iterator[ColumnValues]:
+    def read(columns: list[str]) -> Iterator[Values]:
         number = 0
         try:
-            for batch in file.iter_batches(columns=wanted):
-                for values in zip(*(batch.column(name).to_pylist() for name in wanted), strict=True):
+            for batch in file.iter_batches(columns=columns):
+                for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
                     yield f"{path}: row {number}", list(values)
                     number += 1
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -152,7 +154,7 @@ def _parquet(path: Path) -> TextTable:
     schema = file.schema_arrow
     _require_distinct(schema.names, str(path))
     strings = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
-    return TextTable(str(path), schema.names, strings, cells)
+    return TextTable(str(path), schema.names, strings, read)
 
 
 _ROW_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
@@ -177,7 +179,7 @@ def _files(source: str) -> list[Path]:
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not files:
-            raise CorpusError("the folder holds no readable file", where=source, hint=f"put in {', '.join(SUFFIXES)}")
+            raise CorpusError("the folder has no readable file", where=source, hint=f"put in {', '.join(SUFFIXES)}")
         return files
     if not path.exists():
         raise CorpusError("no such file", where=source, hint="check the path, or write hub:owner/name")
@@ -201,22 +203,22 @@ def _hub(name: str, config: str | None, split: str) -> TextTable:
             f"cannot load the data set: {error}", where=source, hint="check name, config and split"
         ) from None
 
-    def cells(wanted: list[str]) -> Iterator[ColumnValues]:
-        classes = {column: getattr(table.features[column], "names", None) for column in wanted}
+    def read(columns: list[str]) -> Iterator[Values]:
+        classes = {column: getattr(table.features[column], "names", None) for column in columns}
 
-        def name(column: str, value: Any) -> Any:
+        def decode(column: str, value: Any) -> Any:
             names = classes[column]
             if names is None:
                 return value
-            return names[value] if value is not None and value >= 0 else None  # −1 stands for no label
+            return names[value] if value is not None and value >= 0 else None  # −1 means no label
 
-        for number, row in enumerate(table.select_columns(wanted)):
-            yield f"{source}: row {number}", [name(column, row[column]) for column in wanted]
+        for number, row in enumerate(table.select_columns(columns)):
+            yield f"{source}: row {number}", [decode(column, row[column]) for column in columns]
 
     strings = [
         name for name, kind in table.features.items() if getattr(kind, "dtype", "") in ("string", "large_string")
     ]
-    return TextTable(source, table.column_names, strings, cells)
+    return TextTable(source, table.column_names, strings, read)
 
 
 def open_tables(sources: Sequence[str], *, config: str | None = None, split: str = "train") -> Iterator[TextTable]:

@@ -1,4 +1,4 @@
-"""Short English user utterances in 32 classes from a hand-written grammar, a corpus that needs no download."""
+"""Short English user utterances in 32 classes from a grammar: a corpus without a download."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ _PLAIN = (
     "(hi, |hey, |quick question, |um, |hello, |sorry, |well, |){say}(, thanks|, thank you|||)",
 )
 _MENTION = ("{aside}, (please |can you |){do}", "{aside}, {say}", "(please |can you |could you |){do} {aside}{end}")
-# The wanted and the unwanted request come in either order, so that the words alone do not tell which is which.
+# The wanted and the unwanted request come in either order, so that single words do not separate them.
 _CONTRAST = (
     "(please |)don't {other}, {do}",
     "{do}, (but |and |)(please |)don't {other}",
@@ -236,7 +236,7 @@ INTENTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def _pick(options: Sequence[str], random: np.random.Generator) -> str:
+def _choice(options: Sequence[str], random: np.random.Generator) -> str:
     return options[int(random.integers(len(options)))]
 
 
@@ -245,10 +245,10 @@ def _expand(template: str, random: np.random.Generator) -> str:
 
     def fill(part: re.Match[str]) -> str:
         if part[2] is None:
-            return _pick(part[1].split("|"), random)
+            return _choice(part[1].split("|"), random)
         # No value twice, against "from rome to rome".
         values = _SLOTS[part[2]]
-        value = _pick([value for value in values if value not in used] or values, random)
+        value = _choice([value for value in values if value not in used] or values, random)
         used.add(value)
         return value
 
@@ -274,7 +274,7 @@ def _mistype(text: str, random: np.random.Generator) -> str:
     start, end = words[int(random.integers(len(words)))]
     at = int(random.integers(start + 1, end - 1))
     swap, drop, double = text[at + 1] + text[at], text[at + 1], text[at] * 2 + text[at + 1]
-    return text[:at] + _pick((swap, drop, double), random) + text[at + 2 :]
+    return text[:at] + _choice((swap, drop, double), random) + text[at + 2 :]
 
 
 def _compose(label: str, random: np.random.Generator) -> str:
@@ -282,13 +282,13 @@ def _compose(label: str, random: np.random.Generator) -> str:
     frames: tuple[str, ...] = _PLAIN
     if draw < _CONTRAST_SHARE + _MENTION_SHARE:
         frames = _CONTRAST if draw < _CONTRAST_SHARE else _MENTION
-    elsewhere = INTENTS[_pick([other for other in DOMAINS if other != domain], random)]
+    elsewhere = INTENTS[_choice([other for other in DOMAINS if other != domain], random)]
     unwanted = INTENTS[domain] if random.random() < _SAME_DOMAIN_SHARE else elsewhere
-    template = _pick(frames, random).format(
-        do=_pick(_TEMPLATES[label]["!"], random),
-        say=_pick(_TEMPLATES[label]["?"], random),
-        other=_pick(_TEMPLATES[_pick([other for other in unwanted if other != label], random)]["!"], random),
-        aside=_pick(_TEMPLATES[_pick(elsewhere, random)]["~"], random),
+    template = _choice(frames, random).format(
+        do=_choice(_TEMPLATES[label]["!"], random),
+        say=_choice(_TEMPLATES[label]["?"], random),
+        other=_choice(_TEMPLATES[_choice([other for other in unwanted if other != label], random)]["!"], random),
+        aside=_choice(_TEMPLATES[_choice(elsewhere, random)]["~"], random),
         end=_ENDS,
     )
     text = _respell(_expand(template, random), random)

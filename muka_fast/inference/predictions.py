@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from muka_fast.runtime.numerics import softmax
+from muka_fast.runtime.numerics import entropy, softmax
 
 CALIBRATION_KEY = "muka_fast_confidence"
 """Key of the :class:`Calibration` in a student's configuration."""
@@ -80,8 +80,7 @@ def _predictions(
     probabilities: np.ndarray, labels: Sequence[str], calibration: Calibration, energies: Sequence[float | None]
 ) -> list[Prediction]:
     probabilities = probabilities.astype(np.float64)
-    logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
-    entropies = np.maximum(-(probabilities * logs).sum(-1), 0)
+    entropies = entropy(probabilities)
     best = probabilities.argmax(-1)
     return [
         Prediction(

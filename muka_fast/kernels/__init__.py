@@ -1,4 +1,4 @@
-"""Operations of Monte-Carlo dropout: one a file, each with its PyTorch reference and its Triton kernel.
+"""Operations of Monte-Carlo dropout: one per file, each with its PyTorch reference and its Triton kernel.
 
-Ground floor: imports numpy, torch and triton only.
+The lowest layer: imports NumPy, PyTorch and Triton only.
 """

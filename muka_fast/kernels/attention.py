@@ -60,14 +60,14 @@ def _attention_kernel(
     first_query = tl.program_id(0) % query_blocks * QUERIES
     head = tl.program_id(0) // query_blocks % HEADS
     text = first_text + tl.program_id(0) // query_blocks // HEADS
-    number = tl.program_id(1)
+    pass_index = tl.program_id(1)
     start = tl.load(starts_ptr + text)
     length = tl.load(starts_ptr + text + 1) - start
     if first_query >= length:
         return
     text_id = tl.load(text_ids_ptr + text)
     qkv_stride: tl.constexpr = 3 * HEADS * SIZE
-    base = number.to(tl.int64) * rows + start
+    base = pass_index.to(tl.int64) * rows + start
     qkv_ptr += base * qkv_stride + head * SIZE
     query = first_query + tl.arange(0, QUERIES)
     feature = tl.arange(0, SIZE)
@@ -103,7 +103,7 @@ def _attention_kernel(
         if DROP:
             row_block = (query * HEADS + head) * ((length + 15) // 16) + first_key // 16
             block = row_block[:, None] + tl.arange(0, KEYS // 16)[None, :]
-            p = tl.where(keep_tile(key_ptr, text_id, first_pass + number, site, block, threshold), p, 0.0)
+            p = tl.where(keep_tile(key_ptr, text_id, first_pass + pass_index, site, block, threshold), p, 0.0)
         v_ptr = qkv_ptr + 2 * HEADS * SIZE + key[:, None] * qkv_stride + feature[None, :]
         v = tl.load(v_ptr, mask=key[:, None] < length, other=0.0).to(OPERAND)
         y = tl.dot(p.to(OPERAND), v, y * shrink[:, None], input_precision=PRECISION)
@@ -129,11 +129,11 @@ def attention(
     Args:
         qkv: Queries, keys and values side by side, (K · R0, 3 · H · S), pass-major; S is 16, 32, 64 or 128.
         heads: Attention heads, H.
-        scale: What scores are multiplied by, usually 1 / √S.
+        scale: Factor of the scores, usually 1 / √S.
         layout: Of the R0 packed rows.
-        first_pass: Number of the first pass.
+        first_pass: Id of the first pass.
         passes: Passes in ``qkv``, K.
-        drop: The site, or None for no dropout.
+        drop: The dropout site, or None for no dropout.
         bias: Added to the scores by head, query and key, fp32, (H, M, M) with M at least the longest text, or None.
         window: Largest distance of a visible key from its query, or None for all.
 

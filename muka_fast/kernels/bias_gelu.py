@@ -61,7 +61,8 @@ def bias_gelu(x: Tensor, bias: Tensor | None, out: Tensor | None = None) -> Tens
         raise ValueError(f"x and out must be contiguous and of one shape: {tuple(x.shape)}, {tuple(y.shape)}")
     if bias is not None and bias.shape != (width,):
         raise ValueError(f"bias must be ({width},): {tuple(bias.shape)}")
-    options = launch_configs.elementwise(launch_configs.architecture(x))
+    launch_configs.architecture(x)  # refuses devices that run no kernel
+    options = launch_configs.elementwise()
     with torch.cuda.device_of(x):
         _bias_gelu_kernel[(rows, triton.cdiv(width, options["BLOCK"]))](
             x, bias, y, WIDTH=width, BIAS=bias is not None, **options

@@ -1,13 +1,13 @@
-"""The classifier's head for all K passes of a text in one launch, down to the signals.
+"""The classification head for all K passes of a text in one launch, from the pooled row to the signals.
 
 xₖ → [dropout] → [activation(W₁ · + b₁)] → [dropout] → zₖ = W₂ · + b₂ → pₖ = softmax(zₖ), Hₖ = −Σ pₖ log pₖ,
 Eₖ = logsumexp(zₖ); over the passes: p̄ = mean pₖ, H(p̄), mean Hₖ, mean Eₖ, and the sample standard deviation of
 1 − Hₖ / ln C. One program holds one text; its passes are the rows of the products, sixteen at a time. Hidden features
-are made in tiles and consumed at once by the classifier's accumulation, so they are never stored. Logits are stored, in
-tiles of classes, and read back once their logsumexp is known; wide label spaces make the hidden features anew for each
-tile. With m the maximum so far, Σ exp(z − m) and Σ exp(z − m) (z − m) give E and H without a probability's logarithm.
-Dropout scales are applied to the accumulators. Means and variances of further tiles of passes are merged by the
-formula of Chan, Golub and LeVeque (1979). fp32 from the logits on.
+are computed in tiles that the classifier's accumulation consumes at once, so they are never stored. Logits are stored
+in tiles of classes and read again once their logsumexp is known; wide label spaces recompute the hidden features for
+each tile. With m the maximum so far, Σ exp(z − m) and Σ exp(z − m) (z − m) give E and H without a probability's
+logarithm. Dropout scales are applied to the accumulators. Means and variances of further tiles of passes are merged by
+the formula of Chan, Golub and LeVeque (1979). fp32 from the logits on.
 """
 
 import math
@@ -29,7 +29,7 @@ ACTIVATIONS = {"none": lambda x: x, "tanh": torch.tanh, "gelu": functional.gelu,
 
 @dataclass(frozen=True)
 class HeadSignals:
-    """What K passes say of B texts, all fp32; entropies and energies in nats.
+    """Signals of K passes over B texts, all fp32; entropies and energies in nats.
 
     Attributes:
         mean_probabilities: Mean of the softmax, (B, C).
@@ -37,7 +37,7 @@ class HeadSignals:
         expected_entropy: Mean entropy, (B,).
         mean_energy: Mean logsumexp of the logits, (B,).
         trust_spread: Sample standard deviation of 1 − H / ln C, (B,); 0 for one pass.
-        logits: Of each pass, (K, B, C), or None where not asked for.
+        logits: Logits of each pass, (K, B, C), or None unless requested.
     """
 
     mean_probabilities: Tensor
@@ -96,14 +96,14 @@ def _activate(h, ACTIVATION: tl.constexpr):
 
 
 @triton.jit
-def _first_row_keep(key_ptr, text_id, number, site, first_feature, threshold, TILE: tl.constexpr):
+def _cls_row_keep(key_ptr, text_id, pass_id, site, first_feature, threshold, TILE: tl.constexpr):
     block = first_feature // 16 + tl.arange(0, TILE // 16)[None, :]
-    return keep_tile(key_ptr, text_id, number[:, None], site, tl.broadcast_to(block, (16, TILE // 16)), threshold)
+    return keep_tile(key_ptr, text_id, pass_id[:, None], site, tl.broadcast_to(block, (16, TILE // 16)), threshold)
 
 
 @triton.jit
 def _hidden_tile(
-    x_ptr, dense_ptr, dense_bias_ptr, key_ptr, text_id, row, live, number, first_hidden, site, threshold, scale,
+    x_ptr, dense_ptr, dense_bias_ptr, key_ptr, text_id, row, live, pass_id, first_hidden, site, threshold, scale,
     WIDTH: tl.constexpr, HIDDEN: tl.constexpr, DENSE: tl.constexpr, DENSE_BIAS: tl.constexpr, DROP: tl.constexpr,
     OPERAND: tl.constexpr, PRECISION: tl.constexpr, INPUT_TILE: tl.constexpr, HIDDEN_TILE: tl.constexpr,
 ):  # fmt: skip
@@ -115,7 +115,7 @@ def _hidden_tile(
             x_at = row[:, None] * WIDTH + column[None, :]
             x = tl.load(x_ptr + x_at, mask=live[:, None] & (column < WIDTH)[None, :], other=0.0).to(OPERAND)
             if DROP:
-                keep = _first_row_keep(key_ptr, text_id, number, site, first_input, threshold, INPUT_TILE)
+                keep = _cls_row_keep(key_ptr, text_id, pass_id, site, first_input, threshold, INPUT_TILE)
                 x = tl.where(keep, x, 0.0).to(OPERAND)
             weight_at = feature[None, :] * WIDTH + column[:, None]
             inside = (feature < HIDDEN)[None, :] & (column < WIDTH)[:, None]
@@ -128,7 +128,7 @@ def _hidden_tile(
         x_at = row[:, None] * WIDTH + feature[None, :]
         h = tl.load(x_ptr + x_at, mask=live[:, None] & (feature < WIDTH)[None, :], other=0.0).to(tl.float32)
         if DROP:
-            keep = _first_row_keep(key_ptr, text_id, number, site, first_hidden, threshold, HIDDEN_TILE)
+            keep = _cls_row_keep(key_ptr, text_id, pass_id, site, first_hidden, threshold, HIDDEN_TILE)
             h = tl.where(keep, h * scale, 0.0)
     return h
 
@@ -156,10 +156,11 @@ def _head_kernel(
     mean = 0.0
     squares = 0.0
     for first in range(0, passes, 16):
-        number = first + tl.arange(0, 16)
-        live = number < passes
-        row = tl.zeros((16,), tl.int64) + text if SHARED else number.to(tl.int64) * texts + text
-        logits_at = (number.to(tl.int64) * texts + text)[:, None] * CLASSES
+        pass_index = first + tl.arange(0, 16)
+        pass_id = first_pass + pass_index
+        live = pass_index < passes
+        row = tl.zeros((16,), tl.int64) + text if SHARED else pass_index.to(tl.int64) * texts + text
+        logits_at = (pass_index.to(tl.int64) * texts + text)[:, None] * CLASSES
         highest = tl.full((16,), float("-inf"), tl.float32)
         total = tl.zeros((16,), tl.float32)
         weighted = tl.zeros((16,), tl.float32)
@@ -170,14 +171,14 @@ def _head_kernel(
             for first_hidden in range(0, HIDDEN, HIDDEN_TILE):
                 feature = first_hidden + tl.arange(0, HIDDEN_TILE)
                 h = _hidden_tile(
-                    x_ptr, dense_ptr, dense_bias_ptr, key_ptr, text_id, row, live, first_pass + number, first_hidden,
+                    x_ptr, dense_ptr, dense_bias_ptr, key_ptr, text_id, row, live, pass_id, first_hidden,
                     input_site, input_threshold, input_scale,
                     WIDTH, HIDDEN, DENSE, DENSE_BIAS, INPUT_DROP, OPERAND, PRECISION, INPUT_TILE, HIDDEN_TILE,
                 )  # fmt: skip
                 h = _activate(h, ACTIVATION)
                 if HIDDEN_DROP:
-                    keep = _first_row_keep(
-                        key_ptr, text_id, first_pass + number, hidden_site, first_hidden, hidden_threshold, HIDDEN_TILE
+                    keep = _cls_row_keep(
+                        key_ptr, text_id, pass_id, hidden_site, first_hidden, hidden_threshold, HIDDEN_TILE
                     )
                     h = tl.where(keep, h, 0.0)
                 weight_at = label[None, :] * HIDDEN + feature[:, None]
@@ -197,7 +198,7 @@ def _head_kernel(
             highest = higher
         energies = highest + tl.log(total)
         entropies = tl.where(live, tl.maximum(tl.log(total) - weighted / total, 0.0), 0.0)
-        # What one thread stored, another reads.
+        # One thread reads what another one stored.
         tl.debug_barrier()
         for first_label in range(0, CLASSES, CLASS_TILE):
             label = first_label + tl.arange(0, CLASS_TILE)
@@ -244,18 +245,18 @@ def head(
     hidden_drop: DropoutSpec | None,
     want_logits: bool = False,
 ) -> HeadSignals:
-    """Classify the first rows of all passes and reduce them to signals.
+    """Classify the pooled rows of all passes and reduce the logits to signals.
 
     Args:
-        x: First rows, (K · B, D), pass-major, or (B, D) where the passes share them.
+        x: Pooled rows, (K · B, D), pass-major, or (B, D) if the passes share them.
         passes: K.
         layout: Of the B texts.
-        first_pass: Number of the first pass.
+        first_pass: Id of the first pass.
         dense: Weight (F, D) and bias (F,) or None of the layer before the classifier; None for no such layer.
-        activation: Behind the dense layer: ``none``, ``tanh``, ``gelu`` or ``relu``.
+        activation: After the dense layer: ``none``, ``tanh``, ``gelu`` or ``relu``.
         classifier: Weight (C, F) and bias (C,) or None; C of at least 2.
-        input_drop: Site on ``x``, or None.
-        hidden_drop: Site on what the classifier reads, or None.
+        input_drop: Dropout site on ``x``, or None.
+        hidden_drop: Dropout site on the classifier's input, or None.
         want_logits: Also return the logits of each pass.
 
     Returns:

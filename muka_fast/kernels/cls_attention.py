@@ -1,8 +1,8 @@
-"""Attention of each text's first row only, for a last layer of which the classifier reads one row.
+"""Attention of each text's [CLS] row only, for a last layer of which the classifier reads one row.
 
-With one query q a text and head, and keep mask mₖ of pass k: p = softmax(scale · K q (+ bias)), yₖ = c · (mₖ · p) V.
-Where all passes share queries, keys and values (dropout begins behind them), p is worked out once, the passes are the
-rows of one matrix product with V, and keys and values are read once for all of them; only the masks differ. Else each
+With one query q per text and head, and keep mask mₖ of pass k: p = softmax(scale · K q (+ bias)), yₖ = c · (mₖ · p) V.
+If all passes share queries, keys and values (the scope starts after them), p is computed once, the passes are the rows
+of one matrix product with V, and keys and values are read once for all passes; only the masks differ. Otherwise each
 pass has its own program. Blocks of keys are merged as in ``attention``.
 """
 
@@ -48,8 +48,8 @@ def cls_attention_reference(
 
 
 @triton.jit
-def _first_row_scores(
-    q, kv_ptr, bias_ptr, key, length, head, bias_side, scale,
+def _softmax_block(
+    q, kv_ptr, bias_ptr, key, length, head, bias_side, scale, highest, total,
     HEADS: tl.constexpr, SIZE: tl.constexpr, BIAS: tl.constexpr,
 ):  # fmt: skip
     k_ptr = kv_ptr + key[:, None] * (2 * HEADS * SIZE) + tl.arange(0, SIZE)[None, :]
@@ -58,7 +58,11 @@ def _first_row_scores(
     if BIAS:
         bias_at = head * bias_side * bias_side + key
         scores += tl.load(bias_ptr + bias_at, mask=key < length, other=0.0) * LOG2_E
-    return tl.where(key < length, scores, float("-inf"))
+    scores = tl.where(key < length, scores, float("-inf"))
+    higher = tl.maximum(highest, tl.max(scores, 0))
+    p = tl.exp2(scores - higher)
+    shrink = tl.exp2(highest - higher)
+    return p, shrink, higher, total * shrink + tl.sum(p, 0)
 
 
 @triton.jit(do_not_specialize=["texts", "passes", "bias_side", "window", "first_pass", "site", "threshold"])
@@ -70,7 +74,7 @@ def _shared_kernel(
 ):  # fmt: skip
     text = tl.program_id(0) // HEADS
     head = tl.program_id(0) % HEADS
-    number = tl.program_id(1) * PASSES + tl.arange(0, PASSES)
+    pass_index = tl.program_id(1) * PASSES + tl.arange(0, PASSES)
     start = tl.load(starts_ptr + text)
     length = tl.minimum(tl.load(starts_ptr + text + 1) - start, window + 1)
     row_blocks = (tl.load(starts_ptr + text + 1) - start + 15) // 16
@@ -83,24 +87,23 @@ def _shared_kernel(
     y = tl.zeros((PASSES, SIZE), tl.float32)
     for first_key in range(0, length, KEYS):
         key = first_key + tl.arange(0, KEYS)
-        scores = _first_row_scores(q, kv_ptr, bias_ptr, key, length, head, bias_side, scale, HEADS, SIZE, BIAS)
-        higher = tl.maximum(highest, tl.max(scores, 0))
-        p = tl.exp2(scores - higher)
-        shrink = tl.exp2(highest - higher)
-        highest = higher
-        total = total * shrink + tl.sum(p, 0)
+        p, shrink, highest, total = _softmax_block(
+            q, kv_ptr, bias_ptr, key, length, head, bias_side, scale, highest, total, HEADS, SIZE, BIAS
+        )
         kept = tl.broadcast_to(p[None, :], (PASSES, KEYS))
         if DROP:
             block = head * row_blocks + first_key // 16 + tl.arange(0, KEYS // 16)[None, :]
             block = tl.broadcast_to(block, (PASSES, KEYS // 16))
             kept = tl.where(
-                keep_tile(key_ptr, text_id, (first_pass + number)[:, None], site, block, threshold), kept, 0.0
+                keep_tile(key_ptr, text_id, (first_pass + pass_index)[:, None], site, block, threshold), kept, 0.0
             )
         v_ptr = kv_ptr + HEADS * SIZE + key[:, None] * (2 * HEADS * SIZE) + feature[None, :]
         v = tl.load(v_ptr, mask=key[:, None] < length, other=0.0).to(OPERAND)
         y = tl.dot(kept.to(OPERAND), v, y * shrink[:, None], input_precision=PRECISION)
-    y_at = ((number.to(tl.int64) * texts + text) * HEADS + head) * SIZE
-    tl.store(y_ptr + y_at[:, None] + feature[None, :], y * (drop_scale / total)[:, None], mask=number[:, None] < passes)
+    y_at = ((pass_index.to(tl.int64) * texts + text) * HEADS + head) * SIZE
+    tl.store(
+        y_ptr + y_at[:, None] + feature[None, :], y * (drop_scale / total)[:, None], mask=pass_index[:, None] < passes
+    )
 
 
 @triton.jit(do_not_specialize=["texts", "rows", "bias_side", "window", "first_pass", "site", "threshold"])
@@ -111,29 +114,26 @@ def _separate_kernel(
 ):  # fmt: skip
     text = tl.program_id(0) // HEADS
     head = tl.program_id(0) % HEADS
-    number = tl.program_id(1)
+    pass_index = tl.program_id(1)
     start = tl.load(starts_ptr + text)
     length = tl.minimum(tl.load(starts_ptr + text + 1) - start, window + 1)
     row_blocks = (tl.load(starts_ptr + text + 1) - start + 15) // 16
     text_id = tl.load(text_ids_ptr + text)
     feature = tl.arange(0, SIZE)
-    y_at = ((number.to(tl.int64) * texts + text) * HEADS + head) * SIZE
+    y_at = ((pass_index.to(tl.int64) * texts + text) * HEADS + head) * SIZE
     q = tl.load(q_ptr + y_at + feature).to(tl.float32)
-    kv_ptr += (number.to(tl.int64) * rows + start) * (2 * HEADS * SIZE) + head * SIZE
+    kv_ptr += (pass_index.to(tl.int64) * rows + start) * (2 * HEADS * SIZE) + head * SIZE
     highest = tl.full((1,), -1e30, tl.float32)
     total = tl.zeros((1,), tl.float32)
     y = tl.zeros((SIZE,), tl.float32)
     for first_key in range(0, length, KEYS):
         key = first_key + tl.arange(0, KEYS)
-        scores = _first_row_scores(q, kv_ptr, bias_ptr, key, length, head, bias_side, scale, HEADS, SIZE, BIAS)
-        higher = tl.maximum(highest, tl.max(scores, 0))
-        p = tl.exp2(scores - higher)
-        shrink = tl.exp2(highest - higher)
-        highest = higher
-        total = total * shrink + tl.sum(p, 0)
+        p, shrink, highest, total = _softmax_block(
+            q, kv_ptr, bias_ptr, key, length, head, bias_side, scale, highest, total, HEADS, SIZE, BIAS
+        )
         if DROP:
             block = head * row_blocks + first_key // 16 + tl.arange(0, KEYS // 16)[None, :]
-            keep = keep_tile(key_ptr, text_id, first_pass + number, site, block, threshold)
+            keep = keep_tile(key_ptr, text_id, first_pass + pass_index, site, block, threshold)
             p = tl.where(tl.reshape(keep, (KEYS,)), p, 0.0)
         v_ptr = kv_ptr + HEADS * SIZE + key[:, None] * (2 * HEADS * SIZE) + feature[None, :]
         v = tl.load(v_ptr, mask=key[:, None] < length, other=0.0).to(tl.float32)
@@ -153,19 +153,19 @@ def cls_attention(
     bias: Tensor | None = None,
     window: int | None = None,
 ) -> Tensor:
-    """Attend from the first row of each text.
+    """Attend from the [CLS] row of each text.
 
     Args:
-        q: Queries of the first rows, (B, H · S) where the passes share them, else (K · B, H · S), pass-major.
-        kv: Keys and values side by side, (R0, 2 · H · S) where the passes share them, else (K · R0, 2 · H · S).
+        q: Queries of the [CLS] rows, (B, H · S) if the passes share them, else (K · B, H · S), pass-major.
+        kv: Keys and values side by side, (R0, 2 · H · S) if the passes share them, else (K · R0, 2 · H · S).
         heads: Attention heads, H.
-        scale: What scores are multiplied by, usually 1 / √S.
+        scale: Factor of the scores, usually 1 / √S.
         layout: Of the R0 packed rows of B texts.
-        first_pass: Number of the first pass.
+        first_pass: Id of the first pass.
         passes: Passes, K.
-        drop: The site, or None for no dropout.
+        drop: The dropout site, or None for no dropout.
         bias: Added to the scores by head, query and key, fp32, (H, M, M) with M at least the longest text, or None.
-        window: Largest distance of a visible key from the first row, or None for all.
+        window: Largest distance of a visible key from the [CLS] row, or None for all.
 
     Returns:
         (K · B, H · S), pass-major, of ``q``'s type.
@@ -185,7 +185,8 @@ def cls_attention(
     if not (q.is_contiguous() and kv.is_contiguous()):
         raise ValueError("q and kv must be contiguous")
     check_bias(bias, heads, layout)
-    options = launch_configs.cls_attention(launch_configs.architecture(q), size, layout.longest)
+    launch_configs.architecture(q)  # refuses devices that run no kernel
+    options = launch_configs.cls_attention(size, layout.longest)
     y = q.new_empty(passes * layout.texts, heads * size)
     tensors = (q, kv, bias, y, layout.key, layout.text_ids, layout.starts)
     numbers = (

@@ -1,7 +1,7 @@
-"""Tiles of dropout decisions on the device: the Triton side of ``philox``, equal to it bit for bit.
+"""Tiles of dropout decisions on the device: the Triton counterpart of ``philox``, with equal bits.
 
-One counter gives sixteen neighbouring decisions, so a tile of M × 16·N decisions costs M × N Philox blocks, never one a
-decision. Seen apart from ``philox`` and ``layout`` so that those work where Triton is not installed.
+One counter gives sixteen neighbouring decisions, so a tile of M × 16·N decisions costs M × N Philox blocks. A module of
+its own, so that ``philox`` and ``layout`` work where Triton is not installed.
 """
 
 import triton
@@ -9,13 +9,13 @@ import triton.language as tl
 
 
 @triton.jit
-def keep_tile(key_ptr, text_id, number, site, block, threshold):
+def keep_tile(key_ptr, text_id, pass_id, site, block, threshold):
     """Decide sixteen elements for each counter.
 
     Args:
         key_ptr: Pointer to the 64-bit mask key.
         text_id: 64-bit text ids, a scalar or (M, 1).
-        number: Pass numbers, a scalar or (M, 1).
+        pass_id: Pass ids, a scalar or (M, 1).
         site: Dropout site, a scalar.
         block: Element blocks inside the text, (M, N).
         threshold: Lane value below which an element is dropped.
@@ -26,10 +26,10 @@ def keep_tile(key_ptr, text_id, number, site, block, threshold):
     rows: tl.constexpr = block.shape[0]
     blocks: tl.constexpr = block.shape[1]
     key = tl.load(key_ptr).to(tl.uint64, bitcast=True)
-    # The kind of random word is told by the width of the first counter; numpy counts up before its first block.
+    # The first counter's width selects 64-bit random words; NumPy increments its counter before the first block.
     first = (block + 1).to(tl.uint64)
     second = text_id.to(tl.uint64, bitcast=True)
-    third = (number.to(tl.uint64) << 32) | site.to(tl.uint64)
+    third = (pass_id.to(tl.uint64) << 32) | site.to(tl.uint64)
     word0, word1, word2, word3 = tl.philox(key, first, second, third, tl.full([], 0, tl.uint64))
     words = tl.reshape(tl.join(tl.join(word0, word2), tl.join(word1, word3)), (rows, blocks, 4))
     shifts = (tl.arange(0, 4) * 16).to(tl.uint64)
@@ -39,10 +39,10 @@ def keep_tile(key_ptr, text_id, number, site, block, threshold):
 
 @triton.jit
 def keep_row(
-    key_ptr, text_ids_ptr, row_text_ptr, row_position_ptr, row, number, site, threshold, WIDTH: tl.constexpr,
+    key_ptr, text_ids_ptr, row_text_ptr, row_position_ptr, row, pass_id, site, threshold, WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Decide the elements of one packed row, boolean, (BLOCK,); those from WIDTH on mean nothing."""
+    """Decide the elements of one packed row, boolean, (BLOCK,); those from WIDTH on are meaningless."""
     text_id = tl.load(text_ids_ptr + tl.load(row_text_ptr + row))
     block = tl.load(row_position_ptr + row) * ((WIDTH + 15) // 16) + tl.arange(0, BLOCK // 16)
-    return tl.reshape(keep_tile(key_ptr, text_id, number, site, block[None, :], threshold), (BLOCK,))
+    return tl.reshape(keep_tile(key_ptr, text_id, pass_id, site, block[None, :], threshold), (BLOCK,))

@@ -74,9 +74,9 @@ def embedding_norm(
         bias: LayerNorm's shift, (D,), or None.
         eps: LayerNorm's ε.
         layout: Of the R0 packed rows.
-        first_pass: Number of the first pass.
+        first_pass: Id of the first pass.
         passes: Passes to write, K.
-        drop: The site, or None for no dropout.
+        drop: The dropout site, or None for no dropout.
 
     Returns:
         (K · R0, D), of ``e``'s type.
@@ -93,7 +93,8 @@ def embedding_norm(
     if passes < 1:
         raise ValueError(f"passes must be at least 1: {passes}")
     block = max(16, triton.next_power_of_2(width))
-    options = launch_configs.row(launch_configs.architecture(e), block)
+    launch_configs.architecture(e)  # refuses devices that run no kernel
+    options = launch_configs.row(block)
     y = e.new_empty(passes * rows, width)
     with torch.cuda.device_of(e):
         _embedding_norm_kernel[(rows,)](

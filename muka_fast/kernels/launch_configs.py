@@ -1,7 +1,7 @@
-"""How each kernel is cut into blocks on each architecture: literal tables, nothing is tuned while running.
+"""Block sizes and launch options of every kernel per GPU architecture: literal tables, no tuning at run time.
 
-Every entry was compiled and read back: none needs more than 99 KiB of shared memory, the least a supported GPU has, and
-none spills a register but one on 8.0 (fp32, heads of 32, texts of 17 to 32 tokens: one).
+Every entry was compiled and its resources read: none needs more than 99 KiB of shared memory, the least of a supported
+GPU. One spills a single register: compute capability 8.0, fp32, heads of 32, texts of 17 to 32 tokens.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from triton import knobs
 from muka_fast.kernels.layout import SPAN_LIMITS
 
 ARCHITECTURES = (80, 90, 100)
-"""Compute capabilities the tables know; a device takes the newest that is not newer than itself."""
+"""Compute capabilities of the tables; a device takes the newest one that is not newer than itself."""
 
 OPTIONS: dict[str, Any] = {"enable_fp_fusion": True}
-"""Compile options of every kernel: said here because the compiler's default is about to change."""
+"""Compile options of every kernel, explicit because the compiler's default is about to change."""
 
 
 def architecture(x: Tensor) -> int:
-    """Return the column of the tables for the device a tensor lives on.
+    """Return the entry of the tables for the device of a tensor.
 
     Raises:
         RuntimeError: If no kernel can run there.
@@ -40,7 +40,7 @@ def architecture(x: Tensor) -> int:
 
 
 def interpreted() -> bool:
-    """Say whether kernels run in Triton's interpreter."""
+    """Return whether kernels run in Triton's interpreter."""
     return bool(knobs.runtime.interpret)
 
 
@@ -52,25 +52,25 @@ def operand(x: Tensor) -> triton.language.dtype:
 
 
 def precision(x: Tensor) -> str:
-    """Return how fp32 products are made: each as three of TF32, as precise as fp32, or as one where PyTorch may."""
+    """Return the precision of fp32 products: as three TF32 products, or as one if PyTorch allows TF32."""
     if x.dtype != torch.float32 or interpreted():
         return "ieee"
     matmul = torch.backends.cuda.matmul
-    # torch ≥ 2.9 refuses to read the old flag once somebody has set the new one, which follows the old.
+    # PyTorch 2.9 and later refuse to read the old flag after the new one was set; the new one follows the old.
     wanted = getattr(matmul, "fp32_precision", None) or ("tf32" if matmul.allow_tf32 else "ieee")
     return "tf32" if wanted == "tf32" else "tf32x3"
 
 
-def row(architecture: int, block: int) -> dict[str, Any]:
+def row(block: int) -> dict[str, Any]:
     """Return the options of kernels that hold a row of ``block`` elements in registers.
 
-    One warp up to 1,024 elements: sums and the masks' change of layout then need no shared memory, and no two threads
-    work out the same counter.
+    Up to 1,024 elements one warp: sums and the masks' layout conversion then need no shared memory, and no counter is
+    computed by two threads.
     """
     return OPTIONS | {"num_warps": max(1, block // 1024)}
 
 
-def elementwise(architecture: int) -> dict[str, Any]:
+def elementwise() -> dict[str, Any]:
     """Return block size and options of elementwise kernels."""
     return OPTIONS | {"BLOCK": 1024, "num_warps": 2}
 
@@ -107,7 +107,7 @@ def attention(architecture: int, x: Tensor, size: int, longest: int) -> dict[str
     return OPTIONS | {"QUERIES": queries, "KEYS": keys, "num_warps": warps, "num_stages": stages}
 
 
-def cls_attention(architecture: int, size: int, longest: int) -> dict[str, Any]:
+def cls_attention(size: int, longest: int) -> dict[str, Any]:
     """Return block sizes and options of attention with one query a text."""
     keys = min(64 if size < 128 else 32, max(16, triton.next_power_of_2(longest)))
     return OPTIONS | {"KEYS": keys, "num_warps": 1 if keys == 16 and size <= 64 else 4, "num_stages": 2}
@@ -125,7 +125,7 @@ HEAD[100] = HEAD[90]
 
 
 def head(architecture: int, x: Tensor, classes: int) -> dict[str, Any]:
-    """Return block sizes and options of the head; more than 256 classes are worked through 256 at a time."""
+    """Return block sizes and options of the head; more than 256 classes are processed in tiles of 256."""
     tile = min(256, max(16, triton.next_power_of_2(classes)))
     inputs, hidden, warps, stages = HEAD[architecture][x.element_size(), classes <= tile]
     tiles = {"CLASS_TILE": tile, "INPUT_TILE": inputs, "HIDDEN_TILE": hidden}

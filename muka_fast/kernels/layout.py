@@ -1,7 +1,7 @@
-"""Where rows and dropout decisions stand: packed texts, passes one after the other.
+"""Layout of packed rows and of their dropout decisions.
 
-Rows of all texts stand one after the other without padding, R0 in all. K passes make a (K · R0, D) matrix, pass-major:
-row r belongs to pass ``first_pass + r // R0`` and to packed row ``r % R0``.
+The rows of all texts are concatenated without padding, R0 in all. K passes form a (K · R0, D) matrix, pass-major: row r
+belongs to pass ``first_pass + r // R0`` and to packed row ``r % R0``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from muka_fast.kernels.philox import keep_scale, threshold
 
 SPAN_LIMITS = (16, 32)
-"""Lengths at which texts are told apart: one block of few queries and keys then holds a text."""
+"""Lengths that separate spans: up to each limit, one small block of queries and keys holds a whole text."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +40,18 @@ class DropoutSpec:
 
     @property
     def scale(self) -> float:
-        """What kept elements are multiplied by."""
+        """Factor of kept elements."""
         return keep_scale(self.p)
 
 
 def drop_arguments(drop: DropoutSpec | None) -> tuple[int, int, float]:
-    """Return site, threshold and scale as kernels take them; without dropout they say so too."""
+    """Return site id, threshold and scale as kernels take them: 0, 0 and 1.0 without dropout."""
     return (drop.site_id, drop.threshold, drop.scale) if drop else (0, 0, 1.0)
 
 
 @dataclass(frozen=True)
 class Span:
-    """Neighbouring texts of like length: ``texts`` of them from ``first`` on, the longest of ``longest`` rows."""
+    """Consecutive texts of similar length: ``texts`` of them starting at ``first``, the longest of ``longest`` rows."""
 
     first: int
     texts: int
@@ -59,7 +59,7 @@ class Span:
 
 
 def spans(lengths: Sequence[int]) -> tuple[Span, ...]:
-    """Cut texts where their lengths pass one of the limits; texts in no order would make many spans, they are one."""
+    """Split texts where their lengths cross one of the limits; unsorted texts, which would give many spans, are one."""
     found, first = [], 0
     for _, group in groupby(lengths, key=lambda length: sum(length > limit for limit in SPAN_LIMITS)):
         members = list(group)
@@ -70,15 +70,15 @@ def spans(lengths: Sequence[int]) -> tuple[Span, ...]:
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """The packed rows of B texts, and what their masks are keyed by; 64-bit words are held as int64 bit patterns.
+    """The packed rows of B texts and the keys of their masks; 64-bit words are stored as int64 bit patterns.
 
     Attributes:
         key: Mask key, (1,), int64.
-        text_ids: One 64-bit id a text, (B,), int64.
-        starts: First row of each text, then R0, (B + 1,), int32.
+        text_ids: The 64-bit id of each text, (B,), int64.
+        starts: First row of each text, followed by R0, (B + 1,), int32.
         row_text: Text of each row, (R0,), int32.
         row_position: Position of each row inside its text, (R0,), int32.
-        spans: The texts, cut into such of like length.
+        spans: The texts, grouped by similar length.
     """
 
     key: Tensor
@@ -93,13 +93,13 @@ class PackedLayout:
         """Lay out texts of the given lengths.
 
         Args:
-            key: 64-bit word that names run and teacher.
+            key: 64-bit word derived from the run's seed and the teacher.
             text_ids: (B,), uint64.
             lengths: Tokens of each text, at least 1, (B,).
-            device: Where the tensors go.
+            device: Device of the tensors.
 
         Raises:
-            ValueError: If ids and lengths do not pair, or a text is empty.
+            ValueError: If ids and lengths do not match, or a text is empty.
         """
         counts = np.asarray(lengths, dtype=np.int32)
         ids = np.ascontiguousarray(text_ids, dtype=np.uint64)
@@ -137,7 +137,7 @@ class PackedLayout:
 
     @cached_property
     def cls_rows(self) -> PackedLayout:
-        """The layout of the texts' first rows only, one row a text."""
+        """The layout of the texts' [CLS] rows only, one row per text."""
         one = Span(0, self.texts, 1)
         order = torch.arange(self.texts + 1, dtype=torch.int32, device=self.starts.device)
         return PackedLayout(self.key, self.text_ids, order, order[:-1], torch.zeros_like(order[:-1]), (one,))

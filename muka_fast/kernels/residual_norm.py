@@ -2,7 +2,7 @@
 
 With keep mask m and drop scale c: h = residual + c · m · x, μ = mean(h), σ² = mean((h − μ)²) over the D features, and
 y = (h − μ) / √(σ² + ε) · weight + bias. One program holds one row in registers, so x and residual are read once and y
-is written once; m is made where it is used. Sums are fp32. Where all passes share one residual it is read in place.
+is written once; m is made where it is used. Sums are fp32. If all passes share one residual, it is read in place.
 """
 
 import torch
@@ -81,8 +81,8 @@ def residual_norm(
         bias: LayerNorm's shift, (D,), or None.
         eps: LayerNorm's ε.
         layout: Of the R0 packed rows.
-        first_pass: Number of the first pass.
-        drop: The site, or None for no dropout.
+        first_pass: Id of the first pass.
+        drop: The dropout site, or None for no dropout.
 
     Returns:
         (K · R0, D), of ``x``'s type.
@@ -99,7 +99,8 @@ def residual_norm(
     if any(each is not None and each.shape != (width,) for each in (weight, bias)):
         raise ValueError(f"weight and bias must be ({width},)")
     block = max(16, triton.next_power_of_2(width))
-    options = launch_configs.row(launch_configs.architecture(x), block)
+    launch_configs.architecture(x)  # refuses devices that run no kernel
+    options = launch_configs.row(block)
     y = torch.empty_like(x)
     with torch.cuda.device_of(x):
         _residual_norm_kernel[(rows,)](

@@ -1,1 +1,1 @@
-"""This machine and its processes: devices, distributed runs, progress, files, memory."""
+"""This machine and its processes: devices, distributed runs, progress, files, memory, shared array functions."""

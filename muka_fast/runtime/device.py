@@ -1,4 +1,4 @@
-"""Which device a run computes on."""
+"""Choice of the compute device."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 def choose_device(wanted: Device) -> torch.device:
-    """Return the device to compute on.
+    """Return the device to compute on; under a launcher, each local process has a GPU of its own.
+
+    Args:
+        wanted: ``auto`` takes CUDA if it is available, else the CPU.
 
     Raises:
-        MachineError: If CUDA was asked for and is not there.
+        MachineError: If CUDA is wanted but not available.
     """
-    import torch  # here: a recipe names devices and is read without torch
+    import torch  # imported here because recipes name devices and are read without torch
 
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")

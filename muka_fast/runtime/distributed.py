@@ -1,4 +1,4 @@
-"""The processes that share a run: one alone, or several that a launcher started."""
+"""The processes of a run: a single one, or several started by a launcher."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among those that share the work.
+    """The rank of this process among the processes of a run.
 
     Attributes:
-        rank: Its number, 0 for the one that writes the outputs.
-        world_size: How many there are.
-        barrier: Blocks until all have come as far.
+        rank: Index of this process, 0 to ``world_size`` − 1.
+        world_size: Number of processes.
+        barrier: Blocks until every process has called it.
     """
 
     rank: int = 0
@@ -26,19 +26,27 @@ class DistributedContext:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process writes the outputs."""
+        """Whether this process has rank 0 and writes the outputs."""
         return self.rank == 0
 
 
 SINGLE_PROCESS = DistributedContext()
+"""The context of a run without a launcher."""
 
 
 def init_distributed(device: torch.device) -> DistributedContext:
-    """Join the processes ``accelerate launch`` or ``torchrun`` started, or stand alone."""
+    """Join the processes that ``accelerate launch`` or ``torchrun`` started.
+
+    Args:
+        device: Device of this process; selects the communication backend.
+
+    Returns:
+        :data:`SINGLE_PROCESS` without a launcher (``WORLD_SIZE`` unset or 1).
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return SINGLE_PROCESS
     from accelerate import PartialState
 
-    # One process may score for hours while another waits; the default limit is half an hour.
+    # One process may score for hours while others wait; the default timeout is half an hour.
     state = PartialState(cpu=device.type == "cpu", timeout=timedelta(days=7))
     return DistributedContext(state.process_index, state.num_processes, state.wait_for_everyone)

@@ -1,4 +1,4 @@
-"""Versions and devices of this machine."""
+"""Versions of packages, and names of devices."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ OPTIONAL = ("triton", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "o
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
-    """Return the versions of Python and of packages."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of packages, ``not installed`` for absent ones."""
+    installed = {"python": platform.python_version()}
     for name in packages:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed
 
 
 def device_name(device: torch.device) -> str:
-    """Name a device in words."""
+    """Return a device's name for people: the GPU's model, or the CPU's number of threads."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"

@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or absent."""
+    """Write a file atomically: readers, and runs after a crash, see the former content or all of the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as handle:

@@ -1,4 +1,4 @@
-"""Memory that a finished stage leaves behind, given back to the system before the next one asks for its own."""
+"""Memory of a finished stage, returned to the system before the next stage allocates its own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 
 def free_memory() -> None:
-    """Free what nothing refers to any more: objects that refer to each other, and what allocators keep for later."""
+    """Free unreachable objects in reference cycles, and the memory that allocators cache."""
     gc.collect()  # a Trainer and its optimiser are a cycle
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    with contextlib.suppress(OSError, AttributeError):  # the heap's free pages; glibc's alone
+    with contextlib.suppress(OSError, AttributeError):  # returns free heap pages; glibc only
         ctypes.CDLL("libc.so.6").malloc_trim(0)

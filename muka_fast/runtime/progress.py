@@ -1,4 +1,4 @@
-"""Progress on stderr: bars with time left on a terminal, one line a stage elsewhere."""
+"""Progress on stderr: bars with the remaining time on a terminal, one line per task elsewhere."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from rich.progress import Progress as Bars
 
 
 class Progress:
-    """Tells a person how far a run is, and keeps the time each stage took.
+    """Writes log lines and progress bars, and measures the time of each stage.
 
     Args:
-        console: Where to write; default stderr. Bars are drawn only if it is a terminal.
-        silent: Say nothing (other processes of a group).
+        console: Output; default stderr. Bars are drawn only if it is a terminal.
+        silent: Write nothing; for processes that are not the main process.
 
     Attributes:
-        seconds: Wall-clock time of each finished stage.
+        console: Output.
+        silent: Whether nothing is written.
+        seconds: Wall-clock time of each finished stage, in seconds, by name.
     """
 
     def __init__(self, console: Console | None = None, *, silent: bool = False) -> None:
@@ -28,20 +30,29 @@ class Progress:
         self.seconds: dict[str, float] = {}
 
     def log(self, message: str) -> None:
-        """Write one line."""
+        """Write one line, as plain text: no markup is interpreted."""
         if not self.silent:
             self.console.print(message, markup=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage of the run."""
+        """Measure the time of a stage; stages of one name are added up, stages that fail are not counted."""
         started = time.perf_counter()
         yield
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
     @contextmanager
     def task(self, name: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
-        """Show a bar for ``total`` units of work; the block receives a function that counts some as done."""
+        """Show a progress bar for the block, and log one line with the total and the time when it ends.
+
+        Args:
+            name: Name of the task.
+            total: Units of work.
+            unit: Name of the unit, plural.
+
+        Yields:
+            A function that advances the bar by a number of units.
+        """
         started = time.perf_counter()
         if self.console.is_terminal and not self.silent:
             columns = (

@@ -35,6 +35,7 @@ import torch
 
 from muka_fast.errors import ModelError
 from muka_fast.runtime.files import atomic_write
+from muka_fast.runtime.numerics import wilson_interval
 from muka_fast.selection.gating import FIT_ON, FittedGate, GatingNetwork
 from muka_fast.selection.ood_scores import Standardizer, TeacherDomainModel, TeacherOutputs
 from muka_fast.selection.teacher_likelihood import (
@@ -102,9 +103,7 @@ def agree(first: np.ndarray, second: np.ndarray) -> KappaEstimate:
     chance = sum(float((first == label).mean() * (second == label).mean()) for label in labels)
     if chance >= 1:
         return KappaEstimate(0.0, 0.0)
-    square = ONE_SIDED**2 / count
-    spread = ONE_SIDED * np.sqrt(same * (1 - same) / count + square / (4 * count))
-    least = float((same + square / 2 - spread) / (1 + square))
+    least, _ = wilson_interval(same, count, ONE_SIDED)
     return KappaEstimate((same - chance) / (1 - chance), (least - chance) / (1 - chance))
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from muka_fast.runtime.numerics import row_chunks
+from muka_fast.runtime.numerics import entropy, row_chunks
 
 SHRINKAGE = 0.1
 LEAST_ENTROPY = 1e-4
@@ -225,9 +225,7 @@ def numbers(
     """
     columns = [view.energy.astype(np.float64)]
     if neg_log_entropy:
-        p = view.probabilities.astype(np.float64)
-        entropy = -(p * np.log(np.maximum(p, np.finfo(np.float64).tiny))).sum(1)
-        columns.append(-np.log(np.maximum(entropy, LEAST_ENTROPY)))
+        columns.append(-np.log(np.maximum(entropy(view.probabilities), LEAST_ENTROPY)))
     if features is not None and classes is not None:
         behind = 0.0 if background is None else np.log(background.nearest(features))
         columns.append(behind - np.log(classes.nearest(features)))

@@ -1,1 +1,1 @@
-"""Monte-Carlo dropout: sites, passes, and the signals they give."""
+"""Monte-Carlo dropout on one batch: dropout sites, passes, and signals."""

@@ -1,4 +1,4 @@
-"""Dropout decisions for packed batches, drawn on the CPU by numpy's Philox."""
+"""Dropout masks of packed batches, drawn on the CPU by NumPy's Philox."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ from muka_fast.uncertainty.packing import PackedBatch
 
 @dataclass(frozen=True)
 class PassContext:
-    """The passes a packed batch is run through: ``pass_ids`` with dropout, or one deterministic pass if it is None."""
+    """A packed batch, the passes it runs through, and the key of their masks.
+
+    Attributes:
+        batch: B texts.
+        pass_ids: Ids of the passes with dropout; None for the deterministic pass.
+        key: Key of the masks.
+    """
 
     batch: PackedBatch
     pass_ids: range | None
@@ -32,45 +38,45 @@ class PassContext:
 
     @property
     def first_pass(self) -> int:
-        """Number of the first pass."""
+        """Id of the first pass."""
         return 0 if self.pass_ids is None else self.pass_ids.start
 
     @property
     def layout(self) -> PackedLayout:
-        """The batch as kernels take it."""
+        """The batch in the layout of the kernels."""
         return self.batch.layout(self.key)
 
     def is_live(self, site: DropoutSpec | None) -> bool:
-        """Whether a site drops anything in these passes."""
+        """Return whether a site drops elements in these passes."""
         return self.pass_ids is not None and site is not None and site.threshold > 0
 
 
 def mask_key(seed: int, fingerprint: str) -> int:
-    """Return the 64-bit key of the masks of a run and a teacher."""
+    """Return the 64-bit key of a teacher's masks in a run."""
     digest = blake2b(seed.to_bytes(8, "little") + fingerprint.encode(), digest_size=8)
     return int.from_bytes(digest.digest(), "little")
 
 
 @lru_cache(maxsize=64)
 def _lanes(key: int, thread: int) -> PhiloxLanes:
-    """Return a thread's own generator for a key."""
+    """Return the generator of a key for one thread."""
     return PhiloxLanes(key)
 
 
 def _keep(ctx: PassContext, site: DropoutSpec, blocks: Sequence[int]) -> np.ndarray:
-    """Return the decisions of every pass and text, (passes, sum of ``blocks`` · 16), 1 for keep, uint8."""
+    """Return the decisions of every pass and text, (passes, 16 · sum of ``blocks``), 1 for keep, uint8."""
     assert ctx.pass_ids is not None
     ids, limit = ctx.batch.ids.tolist(), np.uint16(site.threshold)
     keep = np.empty((len(ctx.pass_ids), sum(blocks) * LANES), dtype=np.bool_)
-    # One thread: a draw takes microseconds, and handing the interpreter's lock over between threads takes as long.
+    # In one thread: a draw takes microseconds, as long as passing the interpreter lock to another thread.
     philox = _lanes(ctx.key, get_ident())
-    for number, row in zip(ctx.pass_ids, keep, strict=True):
-        philox.keep(number, site.site_id, limit, ids, blocks, row)
+    for pass_id, row in zip(ctx.pass_ids, keep, strict=True):
+        philox.keep(pass_id, site.site_id, limit, ids, blocks, row)
     return keep.view(np.uint8)
 
 
 def keep_rows(ctx: PassContext, site: DropoutSpec, width: int, *, cls_rows: bool = False) -> Tensor:
-    """Return the decisions on hidden states, (passes · rows, width), uint8; rows of first tokens only if ``firsts``."""
+    """Return the masks of hidden states, (passes · rows, width), uint8; only of [CLS] rows if ``cls_rows``."""
     blocks = row_blocks(width)
     lengths = [1] * len(ctx.batch) if cls_rows else ctx.batch.lengths
     keep = _keep(ctx, site, [length * blocks for length in lengths])
@@ -78,20 +84,20 @@ def keep_rows(ctx: PassContext, site: DropoutSpec, width: int, *, cls_rows: bool
 
 
 def keep_attention(ctx: PassContext, site: DropoutSpec, heads: int, *, cls_rows: bool = False) -> list[Tensor]:
-    """Return the decisions on attention probabilities, one tensor a segment of the batch.
+    """Return the masks of attention probabilities, one tensor per segment of the batch.
 
     Returns:
-        Shape (passes, texts, heads, queries, keys), uint8; one query if ``firsts``.
+        Shape (passes, texts, heads, queries, keys), uint8; only the [CLS] query if ``cls_rows``.
     """
     lengths = ctx.batch.lengths
     blocks = [(1 if cls_rows else length) * heads * row_blocks(length) for length in lengths]
     keep = _keep(ctx, site, blocks)
-    found, start = [], 0
+    masks, start = [], 0
     for segment in ctx.batch.segments:
         length, queries = segment.length, 1 if cls_rows else segment.length
         stop = start + segment.count * queries * heads * row_blocks(length) * LANES
         shape = (ctx.passes, segment.count, queries, heads, row_blocks(length) * LANES)
-        part = torch.from_numpy(keep[:, start:stop].reshape(shape))
-        found.append(part[..., :length].permute(0, 1, 3, 2, 4))
+        mask = torch.from_numpy(keep[:, start:stop].reshape(shape))
+        masks.append(mask[..., :length].permute(0, 1, 3, 2, 4))
         start = stop
-    return found
+    return masks

@@ -28,9 +28,9 @@ class DropoutSite:
     """One place where a model drops elements.
 
     Attributes:
-        name: Path of the module in the model.
+        name: Path of the module inside the model.
         module: The module that holds the probability.
-        attribute: The name it holds it under.
+        attribute: Name of the probability in the module.
     """
 
     name: str
@@ -79,7 +79,8 @@ def live_sites(model: nn.Module) -> list[DropoutSite]:
 def inject_dropout(config: Any, p: float) -> Any:
     """Set every dropout probability of a ``PretrainedConfig`` to ``p``, before the model is built from it.
 
-    Done on the configuration because some models (ModernBERT) leave a dropout module out where its probability is 0.
+    The configuration is changed, not the model, because some models (ModernBERT) omit a dropout module whose
+    probability is 0.
     """
     for key, value in list(vars(config).items()):
         is_probability = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
@@ -102,7 +103,7 @@ def require_sites(count: int, where: str) -> None:
 
 @contextmanager
 def preserved_modes(model: nn.Module) -> Iterator[None]:
-    """Put every module's training mode back on leaving, whatever happens inside."""
+    """Restore the training mode of every module at exit, also after an exception."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield
@@ -113,9 +114,9 @@ def preserved_modes(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def live_dropout(model: nn.Module) -> Iterator[None]:
-    """Hold every dropout site live; on leaving, put every module's mode back as it was.
+    """Keep every dropout site live inside the context, and restore the mode of every module at exit.
 
-    Layers are never skipped: ``layerdrop`` is no dropout site and its draws are not ours.
+    Layers are never skipped: ``layerdrop`` is no dropout site, and its random draws are not counter-based.
     """
     modules: list[Any] = list(model.modules())
     skipping = [(module, module.layerdrop) for module in modules if hasattr(module, "layerdrop")]
@@ -129,5 +130,5 @@ def live_dropout(model: nn.Module) -> Iterator[None]:
         try:
             yield
         finally:
-            for module, share in skipping:
-                module.layerdrop = share
+            for module, probability in skipping:
+                module.layerdrop = probability

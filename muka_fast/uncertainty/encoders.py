@@ -1,8 +1,8 @@
-"""Encoder families as embed / layers / head over packed rows.
+"""Encoder families as embeddings, layers and head over packed rows.
 
-Dropout sites are numbered as the forward pass meets them, those with probability 0 too. Built from the
-weights of a loaded Hugging Face model, shared but for query, key and value, which are joined. What a family lacks is
-None.
+An encoder is built from the weights of a loaded Hugging Face model. It shares them, except that query, key and value
+are concatenated. Dropout sites are numbered in the order of the forward pass, sites with probability 0 included. Parts
+that a family does not have are None.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class Linear:
         return nn.functional.linear(x, self.weight, self.bias)
 
     def in_fp32(self, x: Tensor) -> Tensor:
-        """Apply it to (…, in) in fp32, whatever the weights are kept in: a softmax feels rounded logits."""
+        """Apply it to (…, in) in fp32 whatever the type of the weights: rounded logits would change a softmax."""
         bias = None if self.bias is None else self.bias.float()
         return nn.functional.linear(x.float(), self.weight.float(), bias)
 
     def rows(self, start: int | None, stop: int | None) -> Linear:
-        """Return the layer that gives outputs ``start`` to ``stop`` only."""
+        """Return the layer restricted to the outputs ``start`` to ``stop``."""
         return Linear(self.weight[start:stop], None if self.bias is None else self.bias[start:stop])
 
 
@@ -58,9 +58,9 @@ class Attention:
     """Self-attention: query, key and value in one product, then the output projection.
 
     Attributes:
-        bias: Gives (heads, L, L) added to the scores of a text of L tokens.
+        bias: Returns what is added to the scores of a text of L tokens, (heads, L, L).
         rotary: Cosines and sines, each (positions, head size), applied to queries and keys.
-        window: Keys further away than this are not seen.
+        window: Largest distance of a visible key from its query.
     """
 
     qkv: Linear
@@ -79,7 +79,7 @@ class Attention:
 
     @property
     def scale(self) -> float:
-        """What scores are multiplied by."""
+        """Factor of the scores."""
         return (self.width // self.heads) ** -0.5
 
 
@@ -88,8 +88,10 @@ class Layer:
     """One encoder layer.
 
     Attributes:
-        pre_norm: Normalise what goes into attention and feed-forward, instead of what comes out.
-        gated: The first feed-forward product gives values and gates; the site lies before the second product.
+        pre_norm: ``attention_norm`` and ``norm`` are applied to the inputs of attention and feed-forward; otherwise to
+            their outputs.
+        gated: ``up`` gives values and gates side by side, and ``site`` is before ``down``; otherwise ``up`` gives
+            hidden features, and ``site`` is after ``down``.
     """
 
     attention: Attention
@@ -105,7 +107,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Head:
-    """What follows the pooled row: [dropout] → dense → activation → [norm] → dropout → classifier."""
+    """The layers after pooling: [dropout] → dense → activation → [norm] → dropout → classifier."""
 
     in_site: DropoutSpec | None
     dense: Linear
@@ -121,7 +123,7 @@ class Encoder:
 
     Attributes:
         embed: Sum of the embeddings of packed rows, (R, width).
-        cls_pooling: The head reads each text's first row; else the mean of all its rows.
+        cls_pooling: The head reads each text's [CLS] row; otherwise the mean of all its rows.
     """
 
     embed: Callable[[PackedBatch], Tensor]
@@ -135,7 +137,7 @@ class Encoder:
 
     @property
     def sites(self) -> tuple[DropoutSpec, ...]:
-        """Every dropout site, in order."""
+        """Every dropout site, in the order of the forward pass."""
         found: list[DropoutSpec | None] = [self.embedding_site]
         for layer in self.layers:
             found += [layer.attention.site, layer.attention.out_site, layer.site]
@@ -144,7 +146,7 @@ class Encoder:
 
 
 def _linear(*modules: nn.Linear) -> Linear:
-    """Join layers that read the same input."""
+    """Concatenate the outputs of layers with the same input."""
     weights = [module.weight.detach() for module in modules]
     biases = [module.bias.detach() for module in modules if module.bias is not None]
     if len(modules) == 1:
@@ -157,7 +159,7 @@ def _norm(module: nn.LayerNorm) -> Norm:
 
 
 class _Sites:
-    """Numbers the sites in the order they are asked for."""
+    """Numbers the sites in the order of the calls."""
 
     def __init__(self) -> None:
         self._ids = count()
@@ -167,7 +169,12 @@ class _Sites:
 
 
 def _embed(embeddings: Any, start: int | None = None) -> Callable[[PackedBatch], Tensor]:
-    """Words, positions and, where there are, token types. ``start``: the padding index positions count on from."""
+    """Embed words, positions and token types, if there are any.
+
+    Args:
+        embeddings: The model's embedding module.
+        start: Padding index from which positions count; None: positions count from 0.
+    """
 
     def embed(batch: PackedBatch) -> Tensor:
         ids = batch.inputs["input_ids"]
@@ -196,7 +203,7 @@ def _post_norm_layer(layer: Any, heads: int, site: _Sites) -> Layer:
 
 
 def _layered(base: Any, embed: Callable[[PackedBatch], Tensor], site: _Sites) -> dict[str, Any]:
-    """What BERT, RoBERTa and ELECTRA have in common, up to the head."""
+    """Return the parts that BERT, RoBERTa and ELECTRA have in common: all but the head."""
     embedding_site, projection = site(base.embeddings.dropout), getattr(base, "embeddings_project", None)
     return {
         "embed": embed,

@@ -1,4 +1,4 @@
-"""What every form of the Monte-Carlo engine gives: a deterministic first look, numbered passes, and their signals."""
+"""The interface of the Monte-Carlo engines: a deterministic pass, numbered stochastic passes, and their signals."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ class Engine(ABC):
 
     Attributes:
         scope: Which dropout sites are live in the passes.
-        backend: Whose operations run between the matrix products.
-        sites: Number of sites that drop something in the passes.
-        depth: The layer whose input the passes start from; −1 if from what the last one gives; None if from the start.
-        prefix: Computes the deterministic part instead of the engine: first look, and what ``depth`` says, (R, width).
+        backend: Name of the operations between the matrix products.
+        sites: Number of sites with a drop threshold above 0 in the passes.
+        prefix_depth: Layer from whose input the passes start; −1: from the output of the last layer; None: from the
+            embeddings.
+        frozen_prefix: Replaces the engine's own deterministic part, for example by an ONNX session: returns the
+            deterministic output and the hidden state at ``prefix_depth``, (R, width), or None.
     """
 
     scope: str
@@ -31,16 +33,27 @@ class Engine(ABC):
 
     @abstractmethod
     def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:
-        """Run the deterministic pass."""
+        """Run the deterministic pass: no dropout."""
 
     @abstractmethod
     def stochastic_passes(self, batch: PackedBatch, pass_ids: range) -> Tensor:
-        """Run the passes of these pass_ids; logits (passes, B, C). Pass n is the same whatever else is asked for."""
+        """Run passes with dropout and return their logits, (passes, B, C).
+
+        Pass n of a text has the same masks whatever other passes or texts run with it.
+
+        Args:
+            batch: B texts.
+            pass_ids: Ids of the passes to run.
+        """
 
     @torch.inference_mode()
     def score(self, batch: PackedBatch, passes: int) -> Signals:
-        """Run the deterministic pass and passes 0 … ``passes`` − 1; with 0 the deterministic one stands in."""
-        look = self.deterministic_pass(batch)
+        """Run the deterministic pass and passes 0 … ``passes`` − 1, and reduce them to signals.
+
+        Without passes the signals are those of the deterministic pass.
+        """
+        deterministic = self.deterministic_pass(batch)
         if not passes:
-            return look.signals()
-        return summarise(look.logits, self.stochastic_passes(batch, range(passes)), look.features)
+            return deterministic.signals()
+        pass_logits = self.stochastic_passes(batch, range(passes))
+        return summarise(deterministic.logits, pass_logits, deterministic.features)

@@ -1,4 +1,4 @@
-"""Which form of the engine a teacher gets, and the proof on the spot that it computes what the teacher computes."""
+"""Builds the engine of a teacher, and checks that its logits are those of the teacher's model."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ def known_family(model: Any) -> bool:
 
 
 def _operations(encoder: Encoder, device: torch.device, where: str, log: Callable[[str], None]) -> TorchOperations:
-    """Return Triton kernels where they can run, PyTorch operations elsewhere; on CUDA a line says why."""
+    """Return the Triton operations if they can run, else the PyTorch operations; on CUDA the reason is logged."""
     if device.type != "cuda":
         return TorchOperations()
     major, minor = torch.cuda.get_device_capability(device)
     if not find_spec("triton"):
         reason = "triton is not installed"
     elif (major, minor) < (8, 0):
-        reason = f"they need a GPU of compute capability 8.0 or newer, this one has {major}.{minor}"
+        reason = f"Triton needs a GPU of compute capability 8.0 or newer, this one has {major}.{minor}"
     else:
         from muka_fast.uncertainty.triton_ops import HEAD_SIZES, TritonOperations, can_run
 
         if can_run(encoder):
             return TritonOperations()
-        reason = f"its attention heads are of another size than {', '.join(map(str, HEAD_SIZES))}"
-    log(f"{where}: no kernels, {reason}; masks are drawn on the CPU, which is many times slower")
+        reason = f"the size of its attention heads is not one of {', '.join(map(str, HEAD_SIZES))}"
+    log(f"{where}: no GPU kernels ({reason}); masks are drawn on the CPU, which is many times slower")
     return TorchOperations()
 
 
 def probe_batch(model: Any, lengths: Sequence[int] = _PROBE_LENGTHS) -> PackedBatch:
-    """Return a batch of random tokens, by default of long and short texts."""
+    """Return a batch of random tokens; by default one long text and three short ones."""
     limit = getattr(model.config, "max_position_embeddings", None)
     longest = limit - 4 if isinstance(limit, int) and limit > 4 else max(lengths)
     random = np.random.default_rng(0)
@@ -62,12 +62,12 @@ def probe_batch(model: Any, lengths: Sequence[int] = _PROBE_LENGTHS) -> PackedBa
     return pack(rows, np.arange(len(rows), dtype=np.uint64), model.device)
 
 
-def _difference(model: Any, ours: Engine, theirs: Engine) -> float:
-    """Return the largest difference of their logits, in units of the largest logit."""
+def _difference(model: Any, engine: Engine, reference: Engine) -> float:
+    """Return the largest difference between the logits of two engines, relative to the largest logit."""
     probe = probe_batch(model)
-    expected = theirs.deterministic_pass(probe).logits.float()
+    expected = reference.deterministic_pass(probe).logits.float()
     return float(
-        (ours.deterministic_pass(probe).logits.float() - expected).abs().max() / expected.abs().max().clamp_min(1)
+        (engine.deterministic_pass(probe).logits.float() - expected).abs().max() / expected.abs().max().clamp_min(1)
     )
 
 
@@ -85,21 +85,23 @@ def build_engine(
 
     Args:
         model: A transformers sequence classifier in eval mode.
-        key: Names run and teacher; equal keys give equal masks.
-        where: What to call the model in messages.
-        scope: Which sites are live; models of unknown families run with all of them.
-        budget: Rows that go through a layer at once.
+        key: Key of the masks; equal keys give equal masks.
+        where: Name of the model in messages.
+        scope: Which sites are live; models of unknown families run with all sites live.
+        budget: Rows per layer call.
         operations: See :class:`PackedEngine`.
-        log: Receives a line if the model's family has no faster form, or a GPU runs it without the kernels.
+        log: Receives a line if the model runs in the reference engine, or on a GPU without the kernels.
 
     Raises:
-        ModelError: If the family is known, the encoder's logits are not the model's, and the scope needs the encoder;
-            or if the model has no such scope.
+        ModelError: If the model has no such scope, or if the scope needs the packed engine and its logits differ from
+            the model's.
     """
-    plain = ReferenceEngine(model, key)
+    reference = ReferenceEngine(model, key)
     if not known_family(model):
-        log(f"{where}: no faster form for {type(model).__name__}; running it as it is, every dropout site live")
-        return plain
+        log(
+            f"{where}: no packed engine for {type(model).__name__}; using the reference engine, every dropout site live"
+        )
+        return reference
     try:
         encoder = FAMILIES[model.config.model_type](model)
         operations = operations or _operations(encoder, model.device, where, log)
@@ -107,15 +109,17 @@ def build_engine(
     except ValueError as error:
         raise ModelError(str(error), where=where, hint="use scope full, last-N or head") from None
     except (AttributeError, NotImplementedError) as error:
-        return _unusual(plain, scope, where, f"its parts differ from the family's ({error})", log)
-    difference = _difference(model, engine, plain)
+        return _fall_back(reference, scope, where, f"its modules differ from the family's ({error})", log)
+    difference = _difference(model, engine, reference)
     if not difference <= _TOLERANCE[model.dtype]:
-        return _unusual(plain, scope, where, f"the encoder's logits differ from the model's by {difference:.1e}", log)
+        return _fall_back(
+            reference, scope, where, f"the encoder's logits differ from the model's by {difference:.1e}", log
+        )
     return engine
 
 
-def _unusual(plain: Engine, scope: str, where: str, reason: str, log: Callable[[str], None]) -> Engine:
+def _fall_back(reference: Engine, scope: str, where: str, reason: str, log: Callable[[str], None]) -> Engine:
     if scope != "full":
         raise ModelError(f"scope {scope!r} is not available: {reason}", where=where, hint="use scope full")
-    log(f"{where}: {reason}; running it as it is, every dropout site live")
-    return plain
+    log(f"{where}: {reason}; using the reference engine, every dropout site live")
+    return reference

@@ -1,4 +1,4 @@
-"""A teacher's last linear layer: what it reads of each text, shrunk to few dimensions, and its logits in fp32."""
+"""The last linear layer of a teacher: its inputs as features in few dimensions, and its logits in fp32."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from muka_fast.uncertainty.encoders import Linear
 
 DIMENSIONS = 64
+"""Largest width of the stored features."""
 
 
 def classifier_layer(model: Any) -> nn.Linear | None:
-    """Return the last linear layer with as many outputs as classes, None if the head is of another kind."""
+    """Return the last linear layer with one output per class, or None if the model has no such layer."""
     layers = [
         module
         for module in model.modules()
@@ -28,20 +29,20 @@ def classifier_layer(model: Any) -> nn.Linear | None:
 
 @contextmanager
 def classifier_input(model: Any) -> Iterator[list[Tensor]]:
-    """Collect what the classifier layer is given; one entry a forward pass.
+    """Collect the inputs of the classifier layer, (B, width), one entry per forward pass.
 
-    Models that classify every token, or whose head is of another kind, leave the list empty.
+    The list stays empty for models without such a layer, and for models that classify every token.
     """
-    seen: list[Tensor] = []
+    inputs_seen: list[Tensor] = []
     layer = classifier_layer(model)
 
-    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def collect(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].dim() == 2:
-            seen.append(inputs[0])
+            inputs_seen.append(inputs[0])
 
-    handle = None if layer is None else layer.register_forward_pre_hook(keep)
+    handle = None if layer is None else layer.register_forward_pre_hook(collect)
     try:
-        yield seen
+        yield inputs_seen
     finally:
         if handle is not None:
             handle.remove()
@@ -49,14 +50,14 @@ def classifier_input(model: Any) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def fp32_classifier(model: Any) -> Iterator[None]:
-    """Hold the classifier layer of a model in low precision at fp32, from what it reads to what it gives."""
+    """Compute the classifier layer of a low-precision model in fp32, so that its logits are not rounded."""
     layer = classifier_layer(model)
 
-    def again(module: nn.Linear, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:
+    def recompute(module: nn.Linear, inputs: tuple[Tensor, ...], _: Tensor) -> Tensor:
         return Linear(module.weight, module.bias).in_fp32(inputs[0])
 
     low = layer is not None and layer.weight.dtype in (torch.float16, torch.bfloat16)
-    handle = layer.register_forward_hook(again) if layer is not None and low else None
+    handle = layer.register_forward_hook(recompute) if layer is not None and low else None
     try:
         yield
     finally:
@@ -66,7 +67,7 @@ def fp32_classifier(model: Any) -> Iterator[None]:
 
 @lru_cache(maxsize=8)
 def _projection(width: int, device: torch.device) -> Tensor:
-    """Return the matrix that shrinks features of this width, (width, 64)."""
+    """Return the fixed Gaussian matrix for features of this width, (width, 64)."""
     matrix = np.random.Generator(np.random.Philox(0)).standard_normal((width, DIMENSIONS)) / np.sqrt(DIMENSIONS)
     return torch.from_numpy(matrix.astype(np.float32)).to(device)
 
@@ -74,7 +75,7 @@ def _projection(width: int, device: torch.device) -> Tensor:
 def random_projection(features: Tensor) -> np.ndarray:
     """Project (N, D) features to at most 64 dimensions by a fixed Gaussian matrix.
 
-    Distances survive within some per cent (Johnson–Lindenstrauss), and the store stays small.
+    Distances are preserved within a few per cent (Johnson and Lindenstrauss 1984), and the store stays small.
     """
     features = features.float()
     width = features.shape[1]

@@ -1,6 +1,7 @@
-"""The engine for known encoder families: what lies below the scope is computed once and shared by all passes.
+"""Monte-Carlo dropout over packed batches, for the encoder families of ``encoders``.
 
-Exact economies, whatever the scope: no padding, and a last layer that computes only the row the classifier reads.
+The part below the scope is computed once and shared by all passes. For every scope, batches have no padding, and the
+last layer computes only the row that the classifier reads; neither changes a result.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ SCOPES = re.compile(r"full|tail|head|last-[1-9]\d*")
 
 
 class PackedEngine(Engine):
-    """Runs an encoder with the dropout sites of a scope live.
+    """Runs an encoder whose dropout sites inside a scope are live.
 
     Args:
-        encoder: The teacher's weights by family.
-        key: Names run and teacher; equal keys give equal masks.
-        scope: ``full``: every site. ``last-N``: those of the last N layers and the head. ``tail``: those behind the
-            last layer's query, key and value products. ``head``: the head's.
-        budget: Rows that go through a layer at once, all passes together; a batch with more rows goes pass by pass.
-        operations: Whose operations run between the matrix products.
+        encoder: The teacher's weights.
+        key: Key of the masks; equal keys give equal masks.
+        scope: ``full``: every site. ``last-N``: the sites of the last N layers and the head. ``tail``: the sites after
+            the query, key and value products of the last layer. ``head``: the sites of the head.
+        budget: Rows per layer call, all passes together; a batch with more rows runs one pass at a time.
+        operations: The operations between the matrix products; default :class:`TorchOperations`.
 
     Raises:
-        ValueError: If there is no such scope for this encoder.
+        ValueError: If the encoder has no such scope.
     """
 
     def __init__(
@@ -55,12 +56,12 @@ class PackedEngine(Engine):
         self._encoder, self._key, self._budget = encoder, key, budget
         self._operations = operations or TorchOperations()
         self.scope, self.backend = scope, self._operations.name
-        self._stochastic = self._first_stochastic(scope)
-        self.prefix_depth = {"full": None, "head": -1}.get(scope, self._stochastic)
+        self._first_live = self._first_live_layer(scope)
+        self.prefix_depth = {"full": None, "head": -1}.get(scope, self._first_live)
         self.sites = sum(site.threshold > 0 for site in self._live_sites())
 
-    def _first_stochastic(self, scope: str) -> int:
-        """Number of the first layer with live sites."""
+    def _first_live_layer(self, scope: str) -> int:
+        """Return the index of the first layer with live sites."""
         layers = len(self._encoder.layers)
         if scope.startswith("last-"):
             return max(0, layers - int(scope.removeprefix("last-")))
@@ -70,66 +71,66 @@ class PackedEngine(Engine):
         if self.scope == "full":
             return list(self._encoder.sites)
         found = []
-        for layer in self._encoder.layers[self._stochastic :]:
+        for layer in self._encoder.layers[self._first_live :]:
             found += [layer.attention.site, layer.attention.out_site, layer.site]
         found += [self._encoder.head.in_site, self._encoder.head.site]
         return [site for site in found if site is not None]
 
-    # What the passes share, and what each of them adds.
-
-    def _below(self, batch: PackedBatch) -> Any:
-        """Compute what lies below the scope: what every pass starts from."""
+    def _shared_state(self, batch: PackedBatch) -> Any:
+        """Compute the part below the scope: the state from which every pass starts."""
         if self.scope == "full":
             return self._encoder.embed(batch)
         if self.frozen_prefix is not None:
-            return self._from_prefix(self.frozen_prefix(batch)[1], batch)
+            return self._state_from_prefix(self.frozen_prefix(batch)[1], batch)
         ctx = PassContext(batch, None, self._key)
-        x = self._layers(self._embedded(self._encoder.embed(batch), ctx), 0, self._stochastic, ctx)
+        x = self._layers(self._embedded(self._encoder.embed(batch), ctx), 0, self._first_live, ctx)
         if self.scope == "tail":
-            return self._project_first(self._encoder.layers[-1], x, ctx)
-        return self._pooled(x, ctx) if self.scope == "head" else x
+            return self._project_cls(self._encoder.layers[-1], x, ctx)
+        return self._pool(x, ctx) if self.scope == "head" else x
 
-    def _from_prefix(self, hidden: Tensor | None, batch: PackedBatch) -> Any:
-        """Return what every pass starts from, given the hidden state that another form computed, (R, width)."""
+    def _state_from_prefix(self, hidden: Tensor | None, batch: PackedBatch) -> Any:
+        """Return the state from which every pass starts, given the output of the frozen prefix, (R, width)."""
         if self.scope == "full":
             return self._encoder.embed(batch)
         assert hidden is not None
         ctx = PassContext(batch, None, self._key)
         if self.scope == "tail":
-            return self._project_first(self._encoder.layers[-1], hidden, ctx)
+            return self._project_cls(self._encoder.layers[-1], hidden, ctx)
         if self.scope == "head":
-            return hidden[batch.cls_rows] if self._encoder.cls_pooling else self._means(hidden, ctx)
+            return hidden[batch.cls_rows] if self._encoder.cls_pooling else self._mean_pool(hidden, ctx)
         return hidden
 
-    def _start(self, batch: PackedBatch) -> tuple[DeterministicOutput, Any]:
-        """Return the first look, and what every pass starts from."""
+    def _deterministic_and_state(self, batch: PackedBatch) -> tuple[DeterministicOutput, Any]:
+        """Return the deterministic output and the state from which every pass starts."""
         if self.frozen_prefix is None:
-            shared = self._below(batch)
-            return self._look(shared, batch), shared
-        look, hidden = self.frozen_prefix(batch)
-        return look, self._from_prefix(hidden, batch)
+            shared = self._shared_state(batch)
+            return self._deterministic_output(shared, batch), shared
+        deterministic, hidden = self.frozen_prefix(batch)
+        return deterministic, self._state_from_prefix(hidden, batch)
 
-    def _above(self, shared: Any, ctx: PassContext) -> Tensor:
-        """Run passes on from what they share; the rows that the head reads, (passes · B, width)."""
+    def _run_passes(self, shared: Any, ctx: PassContext) -> Tensor:
+        """Run passes from their shared state; returns the pooled rows, (passes · B, width)."""
         layers = len(self._encoder.layers)
         if self.scope == "tail":
             query, key_value, cls_rows = shared
-            return self._final(self._after_attention(self._encoder.layers[-1], query, key_value, cls_rows, ctx))
+            return self._apply_final_norm(
+                self._attend_from_cls(self._encoder.layers[-1], query, key_value, cls_rows, ctx)
+            )
         x = self._embedded(shared, ctx) if self.scope == "full" else shared.repeat(ctx.passes, 1)
-        return self._pooled(self._layers(x, self._stochastic, layers, ctx), ctx)
+        return self._pool(self._layers(x, self._first_live, layers, ctx), ctx)
 
-    def _read(self, shared: Any, batch: PackedBatch, pass_ids: range | None) -> Tensor:
-        """Return what the head reads in these passes, as many at once as the budget allows."""
+    def _pooled_rows(self, shared: Any, batch: PackedBatch, pass_ids: range | None) -> Tensor:
+        """Return the pooled rows of these passes, or of the deterministic pass, in chunks within the budget."""
         if self.scope == "head":
             return shared
         if pass_ids is None:
-            return self._above(shared, PassContext(batch, None, self._key))
+            return self._run_passes(shared, PassContext(batch, None, self._key))
         at_once = max(1, self._budget // batch.rows)
-        parts = [pass_ids[start : start + at_once] for start in range(0, len(pass_ids), at_once)]
-        return torch.cat([self._above(shared, PassContext(batch, part, self._key)) for part in parts])
+        chunks = [pass_ids[start : start + at_once] for start in range(0, len(pass_ids), at_once)]
+        return torch.cat([self._run_passes(shared, PassContext(batch, chunk, self._key)) for chunk in chunks])
 
-    def _look(self, shared: Any, batch: PackedBatch) -> DeterministicOutput:
-        read = classifier_input(self._read(shared, batch, None), self._encoder.head)
+    def _deterministic_output(self, shared: Any, batch: PackedBatch) -> DeterministicOutput:
+        read = classifier_input(self._pooled_rows(shared, batch, None), self._encoder.head)
         return DeterministicOutput(self._encoder.head.classifier.in_fp32(read), random_projection(read))
 
     def _embedded(self, embeddings: Tensor, ctx: PassContext) -> Tensor:
@@ -138,10 +139,10 @@ class PackedEngine(Engine):
         return x if encoder.projection is None else encoder.projection(x)
 
     def _layers(self, x: Tensor, start: int, stop: int, ctx: PassContext) -> Tensor:
-        """Run layers ``start`` … ``stop`` − 1; after the encoder's last one only the rows that are read are left."""
+        """Run layers ``start`` … ``stop`` − 1; the last layer of the encoder returns only the rows that are pooled."""
         for layer in self._encoder.layers[start:stop]:
             if self._encoder.cls_pooling and layer is self._encoder.layers[-1]:
-                x = self._after_attention(layer, *self._project_first(layer, x, ctx), ctx)
+                x = self._attend_from_cls(layer, *self._project_cls(layer, x, ctx), ctx)
             else:
                 x = self._layer(layer, x, ctx)
         return x
@@ -156,8 +157,8 @@ class PackedEngine(Engine):
             qkv = torch.cat([rotated, heads[:, 2:]], dim=1).view(qkv.shape)
         return self._feed_forward(layer, self._operations.attention(qkv, attention, ctx), x, ctx, cls_rows=False)
 
-    def _project_first(self, layer: Layer, x: Tensor, ctx: PassContext) -> tuple[Tensor, Tensor, Tensor]:
-        """Return a layer's query of each text's first row, keys and values of all rows, and the first rows."""
+    def _project_cls(self, layer: Layer, x: Tensor, ctx: PassContext) -> tuple[Tensor, Tensor, Tensor]:
+        """Return a layer's query of each [CLS] row, the keys and values of all rows, and the [CLS] rows."""
         attention = layer.attention
         rows = ctx.batch.rows
         cls_rows = x.view(-1, rows, x.shape[-1])[:, ctx.batch.cls_rows].reshape(-1, x.shape[-1])
@@ -168,10 +169,10 @@ class PackedEngine(Engine):
             both = key_value.view(-1, 2, attention.heads, size)
             key = _rotate(both[:, :1], attention.rotary, ctx.batch.positions.repeat(len(x) // rows))
             key_value = torch.cat([key, both[:, 1:]], dim=1).view(key_value.shape)
-            # The first position's angle is 0: the query stays as it is.
+            # The angle of the first position is 0, so the query needs no rotation.
         return query, key_value, cls_rows
 
-    def _after_attention(
+    def _attend_from_cls(
         self, layer: Layer, query: Tensor, key_value: Tensor, cls_rows: Tensor, ctx: PassContext
     ) -> Tensor:
         context = self._operations.cls_attention(query, key_value, layer.attention, ctx)
@@ -180,52 +181,62 @@ class PackedEngine(Engine):
     def _feed_forward(
         self, layer: Layer, context: Tensor, residual: Tensor, ctx: PassContext, *, cls_rows: bool
     ) -> Tensor:
-        """Everything of a layer behind its attention."""
+        """Run the part of a layer that follows its attention."""
         operations, attention = self._operations, layer.attention
         x = attention.out(context)
-        if not layer.pre_norm:
-            x = operations.residual_norm(x, residual, layer.attention_norm, attention.out_site, ctx, cls_rows=cls_rows)
-            y = layer.down(operations.up(x, layer.up, layer.activation))
-            return operations.residual_norm(y, x, layer.norm, layer.site, ctx, cls_rows=cls_rows)
-        x = operations.residual_norm(x, residual, None, attention.out_site, ctx, cls_rows=cls_rows)
-        value, gate = layer.up(layer.norm(x)).chunk(2, dim=-1)
-        y = layer.down(operations.drop(layer.activation(value) * gate, layer.site, ctx, cls_rows=cls_rows))
-        return operations.residual_norm(y, x, None, None, ctx, cls_rows=cls_rows)
+        norm = None if layer.pre_norm else layer.attention_norm
+        x = operations.residual_norm(x, residual, norm, attention.out_site, ctx, cls_rows=cls_rows)
+        hidden = layer.norm(x) if layer.pre_norm else x
+        if layer.gated:
+            value, gate = layer.up(hidden).chunk(2, dim=-1)
+            hidden = operations.drop(layer.activation(value) * gate, layer.site, ctx, cls_rows=cls_rows)
+        else:
+            hidden = operations.up(hidden, layer.up, layer.activation)
+        norm, site = None if layer.pre_norm else layer.norm, None if layer.gated else layer.site
+        return operations.residual_norm(layer.down(hidden), x, norm, site, ctx, cls_rows=cls_rows)
 
-    def _final(self, x: Tensor) -> Tensor:
+    def _apply_final_norm(self, x: Tensor) -> Tensor:
         return x if self._encoder.final_norm is None else self._encoder.final_norm(x)
 
-    def _pooled(self, x: Tensor, ctx: PassContext) -> Tensor:
-        x = self._final(x)
-        return x if self._encoder.cls_pooling else self._means(x, ctx)
+    def _pool(self, x: Tensor, ctx: PassContext) -> Tensor:
+        x = self._apply_final_norm(x)
+        return x if self._encoder.cls_pooling else self._mean_pool(x, ctx)
 
     @staticmethod
-    def _means(x: Tensor, ctx: PassContext) -> Tensor:
+    def _mean_pool(x: Tensor, ctx: PassContext) -> Tensor:
         x = x.view(-1, ctx.batch.rows, x.shape[-1])
         means = [x[:, s.rows].reshape(len(x), s.count, s.length, -1).mean(2) for s in ctx.batch.segments]
         return torch.cat(means, dim=1).flatten(0, 1)
 
     @torch.inference_mode()
     def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:
-        """Run the deterministic pass."""
-        return self._look(self._below(batch), batch) if self.frozen_prefix is None else self.frozen_prefix(batch)[0]
+        """See :class:`Engine`."""
+        return (
+            self._deterministic_output(self._shared_state(batch), batch)
+            if self.frozen_prefix is None
+            else self.frozen_prefix(batch)[0]
+        )
 
     @torch.inference_mode()
     def stochastic_passes(self, batch: PackedBatch, pass_ids: range) -> Tensor:
-        """Run the passes of these pass_ids; logits (passes, B, C)."""
+        """See :class:`Engine`."""
         ctx = PassContext(batch, pass_ids, self._key)
-        logits = self._operations.head(self._read(self._below(batch), batch, pass_ids), self._encoder.head, ctx)
+        logits = self._operations.head(
+            self._pooled_rows(self._shared_state(batch), batch, pass_ids), self._encoder.head, ctx
+        )
         return logits.expand(len(pass_ids), -1, -1)
 
     @torch.inference_mode()
     def score(self, batch: PackedBatch, passes: int) -> Signals:
-        """Run the deterministic pass and passes 0 … ``passes`` − 1; with 0 the deterministic one stands in."""
-        look, shared = self._start(batch)
+        """See :class:`Engine`."""
+        deterministic, shared = self._deterministic_and_state(batch)
         if not passes:
-            return look.signals()
+            return deterministic.signals()
         pass_ids = range(passes)
-        read = self._read(shared, batch, pass_ids)
-        return self._operations.signals(read, self._encoder.head, PassContext(batch, pass_ids, self._key), look)
+        read = self._pooled_rows(shared, batch, pass_ids)
+        return self._operations.signals(
+            read, self._encoder.head, PassContext(batch, pass_ids, self._key), deterministic
+        )
 
 
 def _normed(layer: Layer, x: Tensor) -> Tensor:
@@ -233,7 +244,7 @@ def _normed(layer: Layer, x: Tensor) -> Tensor:
 
 
 def _rotate(x: Tensor, tables: tuple[Tensor, Tensor], positions: Tensor) -> Tensor:
-    """Rotate (rows, parts, heads, size) by the angles of each row's position."""
+    """Rotate (rows, 1 or 2, heads, size) by the angles of each row's position."""
     cosines, sines = (table[positions][:, None, None] for table in tables)
     low, high = x.float().chunk(2, dim=-1)
     return (x.float() * cosines + torch.cat([-high, low], dim=-1) * sines).to(x.dtype)

@@ -1,4 +1,4 @@
-"""Texts of a batch one after the other, without padding: B texts of together R tokens are R rows."""
+"""Sequence packing: the texts of a batch concatenated without padding, B texts of R tokens in all as R rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from muka_fast.kernels.layout import PackedLayout
 
 @dataclass(frozen=True)
 class LengthSegment:
-    """Neighbouring texts of equal length: texts ``texts``, rows ``rows`` of the batch."""
+    """Consecutive texts of equal length: the texts ``texts`` and the rows ``rows`` of the batch."""
 
     texts: slice
     rows: slice
@@ -30,11 +30,11 @@ class LengthSegment:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """B texts in R rows, texts of equal length side by side.
+    """B texts in R rows, texts of equal length next to each other.
 
     Attributes:
-        ids: 64-bit ids, (B,), uint64.
-        lengths: Tokens of each, B numbers.
+        ids: 64-bit text ids, (B,), uint64.
+        lengths: Tokens of each text, B values.
         inputs: The tokenizer's outputs, each (R,), int64.
     """
 
@@ -47,56 +47,58 @@ class PackedBatch:
 
     @property
     def rows(self) -> int:
-        """R, the number of tokens."""
+        """Number of tokens, R."""
         return sum(self.lengths)
 
     @property
     def device(self) -> torch.device:
-        """Where the inputs lie."""
+        """Device of the inputs."""
         return self.inputs["input_ids"].device
 
     @cached_property
     def segments(self) -> tuple[LengthSegment, ...]:
-        """The batch cut into runs of texts of equal length."""
-        found, text, row = [], 0, 0
+        """The batch split into segments of texts of equal length."""
+        segments, text, row = [], 0, 0
         for length, group in groupby(self.lengths):
             count = len(list(group))
-            found.append(LengthSegment(slice(text, text + count), slice(row, row + count * length), length))
+            segments.append(LengthSegment(slice(text, text + count), slice(row, row + count * length), length))
             text, row = text + count, row + count * length
-        return tuple(found)
+        return tuple(segments)
 
     @cached_property
     def _layouts(self) -> dict[int, PackedLayout]:
         return {}
 
     def layout(self, key: int) -> PackedLayout:
-        """Return the batch as kernels take it, its masks named by ``key``."""
+        """Return the batch in the layout of the kernels, with the key of its masks."""
         if key not in self._layouts:
             self._layouts[key] = PackedLayout.build(key, self.ids, self.lengths, self.device)
         return self._layouts[key]
 
     @cached_property
     def cls_rows(self) -> Tensor:
-        """Row of each text's first token, (B,)."""
+        """Row of each text's [CLS] token, its first one, (B,)."""
         return torch.from_numpy(np.cumsum([0, *self.lengths[:-1]])).to(self.device)
 
     @cached_property
     def positions(self) -> Tensor:
-        """Position of each row in its text, (R,)."""
+        """Position of each row inside its text, (R,)."""
         return torch.cat([torch.arange(s.length).repeat(s.count) for s in self.segments]).to(self.device)
 
 
-def pack(rows: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, device: torch.device) -> PackedBatch:
-    """Pack encoded texts; the caller has sorted them by length.
+def pack(encodings: Sequence[Mapping[str, np.ndarray]], ids: np.ndarray, device: torch.device) -> PackedBatch:
+    """Pack tokenized texts, which must be sorted by length.
 
     Args:
-        rows: One a text: the tokenizer's outputs without padding.
+        encodings: The tokenizer's outputs of each text, without padding.
         ids: Text ids, (B,).
-        device: Where to put them.
+        device: Device of the packed inputs.
     """
-    names = [name for name in rows[0] if name != "attention_mask"]
+    names = [name for name in encodings[0] if name != "attention_mask"]
     inputs = {
-        name: torch.from_numpy(np.concatenate([row[name] for row in rows]).astype(np.int64)).to(device)
+        name: torch.from_numpy(np.concatenate([encoding[name] for encoding in encodings]).astype(np.int64)).to(device)
         for name in names
     }
-    return PackedBatch(np.asarray(ids, dtype=np.uint64), tuple(len(row["input_ids"]) for row in rows), inputs)
+    return PackedBatch(
+        np.asarray(ids, dtype=np.uint64), tuple(len(encoding["input_ids"]) for encoding in encodings), inputs
+    )

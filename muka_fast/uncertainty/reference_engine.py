@@ -1,8 +1,8 @@
-"""Monte-Carlo dropout on any transformers classifier: the model as it is, its dropout drawn from our masks.
+"""Monte-Carlo dropout on any transformers classifier: the unchanged model, with counter-based dropout masks.
 
-The yardstick for the faster form and the fallback for architectures it does not know. Whatever asks PyTorch for
-dropout, by module, by function or inside ``scaled_dot_product_attention``, is answered from the same counter-based
-masks, so it does not matter how an architecture holds its dropout.
+The reference for the packed engine, and the fallback for architectures that it does not support. Every dropout call of
+PyTorch, in a module, in a function or inside ``scaled_dot_product_attention``, is intercepted and served from the same
+masks, so the place of an architecture's dropout does not matter.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from muka_fast.uncertainty.packing import LengthSegment, PackedBatch
 from muka_fast.uncertainty.signals import DeterministicOutput
 
 _PROBE_LENGTH = 7
-Answer = Callable[[int, Tensor, float], Tensor]
+DropoutFunction = Callable[[int, Tensor, float], Tensor]
 
 
 class _Dropout(TorchFunctionMode):
-    """Answers requests for dropout with ``drop(site number, tensor, p)``, numbering them as they come."""
+    """Replaces dropout calls by ``drop(site_id, tensor, p)``; sites are numbered in the order of the calls."""
 
-    def __init__(self, drop: Answer) -> None:
+    def __init__(self, drop: DropoutFunction) -> None:
         super().__init__()
-        self._drop, self._number = drop, 0
+        self._drop, self._site_id = drop, 0
 
     def _next(self, x: Tensor, p: float) -> Tensor:
-        number, self._number = self._number, self._number + 1
-        return self._drop(number, x, p)
+        site_id, self._site_id = self._site_id, self._site_id + 1
+        return self._drop(site_id, x, p)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -48,7 +48,8 @@ class _Dropout(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _functional(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        return self._next(input, p) if training else input
+        dropped = self._next(input, p) if training else input
+        return input.copy_(dropped) if inplace else dropped
 
     def _attention(
         self,
@@ -73,11 +74,11 @@ class _Dropout(TorchFunctionMode):
 
 
 class ReferenceEngine(Engine):
-    """Runs the Hugging Face model itself, one pass after the other, every site live.
+    """Runs the Hugging Face model itself, one pass after another, every site live.
 
     Args:
-        model: A transformers sequence classifier; its modes are left as they were.
-        key: Names run and teacher; equal keys give equal masks.
+        model: A transformers sequence classifier; its training modes are restored after each call.
+        key: Key of the masks; equal keys give equal masks.
     """
 
     scope = "full"
@@ -85,28 +86,25 @@ class ReferenceEngine(Engine):
 
     def __init__(self, model: Any, key: int) -> None:
         self._model, self._key = model, key
-        # The dimension that follows the number of texts; None for a tensor that belongs to no text: it gets one
-        # decision for all of them.
-        self._axes = [_growing(two, three) for two, three in zip(self._probe(2), self._probe(3), strict=True)]
+        # The batch dimension of each site; None for a tensor without one: all texts then share one mask.
+        self._axes = [_batch_axis(two, three) for two, three in zip(self._probe(2), self._probe(3), strict=True)]
 
     @torch.inference_mode()
     def _probe(self, count: int) -> list[tuple[int, ...]]:
-        """Return the shape that every site sees with ``count`` texts, and count the live ones."""
+        """Return the shape of every site's tensor for ``count`` texts; sets ``sites``."""
         shapes: list[tuple[int, ...]] = []
         live = []
 
-        def note(number: int, x: Tensor, p: float) -> Tensor:
+        def record(site_id: int, x: Tensor, p: float) -> Tensor:
             shapes.append(tuple(x.shape))
-            live.append(DropoutSpec(number, p).threshold > 0)
+            live.append(DropoutSpec(site_id, p).threshold > 0)
             return x
 
         ids = torch.ones(count, _PROBE_LENGTH, dtype=torch.int64, device=self._model.device)
         end = getattr(self._model.config, "eos_token_id", None)
-        if isinstance(end, int) and end < getattr(
-            self._model.config, "vocab_size", 0
-        ):  # some heads read the row of the end token
-            ids[:, -1] = end
-        with live_dropout(self._model), _Dropout(note):
+        if isinstance(end, int) and end < getattr(self._model.config, "vocab_size", 0):
+            ids[:, -1] = end  # some heads pool the row of the end token
+        with live_dropout(self._model), _Dropout(record):
             self._model(input_ids=ids, attention_mask=torch.ones_like(ids))
         self.sites = sum(live)
         return shapes
@@ -117,36 +115,32 @@ class ReferenceEngine(Engine):
 
     @torch.inference_mode()
     def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:
-        """Run the deterministic pass."""
+        """See :class:`Engine`."""
         if self.frozen_prefix is not None:
             return self.frozen_prefix(batch)[0]
         with preserved_modes(self._model):
             self._model.eval()
-            with classifier_input(self._model) as seen, fp32_classifier(self._model):
+            with classifier_input(self._model) as inputs, fp32_classifier(self._model):
                 logits = torch.cat([self._forward(batch, segment) for segment in batch.segments])
-        width = sum(len(part) for part in seen)
-        return DeterministicOutput(
-            logits,
-            random_projection(torch.cat(seen))
-            if width == len(batch)
-            else random_projection(logits.new_zeros(len(logits), 0)),
-        )
+        one_row_per_text = sum(len(rows) for rows in inputs) == len(batch)
+        features = torch.cat(inputs) if one_row_per_text else logits.new_zeros(len(logits), 0)
+        return DeterministicOutput(logits, random_projection(features))
 
     @torch.inference_mode()
     def stochastic_passes(self, batch: PackedBatch, pass_ids: range) -> Tensor:
-        """Run the passes of these pass_ids; logits (passes, B, C)."""
+        """See :class:`Engine`."""
         with live_dropout(self._model), fp32_classifier(self._model):
-            return torch.stack([self._one_pass(batch, number) for number in pass_ids])
+            return torch.stack([self._one_pass(batch, pass_id) for pass_id in pass_ids])
 
-    def _one_pass(self, batch: PackedBatch, number: int) -> Tensor:
-        parts = []
+    def _one_pass(self, batch: PackedBatch, pass_id: int) -> Tensor:
+        logits = []
         for segment in batch.segments:
             ids = batch.ids[segment.texts]
             texts = PackedBatch(ids, (segment.length,) * segment.count, {})
-            ctx = PassContext(texts, range(number, number + 1), self._key)
-            with _Dropout(lambda site, x, p, ctx=ctx: self._masked(DropoutSpec(site, p), x, ctx)):  # type: ignore[misc]
-                parts.append(self._forward(batch, segment))
-        return torch.cat(parts)
+            ctx = PassContext(texts, range(pass_id, pass_id + 1), self._key)
+            with _Dropout(lambda site_id, x, p, ctx=ctx: self._masked(DropoutSpec(site_id, p), x, ctx)):  # type: ignore[misc]
+                logits.append(self._forward(batch, segment))
+        return torch.cat(logits)
 
     def _masked(self, site: DropoutSpec, x: Tensor, ctx: PassContext) -> Tensor:
         if not site.threshold:
@@ -166,6 +160,6 @@ class ReferenceEngine(Engine):
         return (x * keep.reshape(x.shape).to(x.device) * site.scale).movedim(0, axis)
 
 
-def _growing(two: tuple[int, ...], three: tuple[int, ...]) -> int | None:
-    """Return the dimension that two texts and three texts differ in, or None."""
+def _batch_axis(two: tuple[int, ...], three: tuple[int, ...]) -> int | None:
+    """Return the first dimension that differs between two and three texts, or None."""
     return next((axis for axis, sizes in enumerate(zip(two, three, strict=True)) if sizes[0] != sizes[1]), None)

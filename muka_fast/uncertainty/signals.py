@@ -1,4 +1,4 @@
-"""What the passes say of each text: probabilities, entropies and energies, from logits in fp32."""
+"""Signals of each text: probabilities, entropies and energies of the passes, from logits in fp32."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Signals:
     Attributes:
         logits: Deterministic logits, (N, C).
         mean_probabilities: Mean over the passes of the softmax, (N, C).
-        predictive_entropy: Entropy of the mean probabilities, (N,); where adaptive passes stopped early, an estimate
-            of what all of them would give.
+        predictive_entropy: Entropy of the mean probabilities, (N,); if adaptive passes stopped early, an estimate
+            of its value after all passes.
         expected_entropy: Mean over the passes of the entropy, (N,). Their difference is the mutual information.
         mean_energy: Mean over the passes of logsumexp(logits), (N,).
         trust_spread: Sample standard deviation over the passes of 1 − H / ln C, (N,); 0 for one pass.
         passes: Passes used, (N,), int32.
-        features: What the classifier reads in the deterministic pass, (N, F); F is 0 where the model has no such layer.
+        features: Inputs of the classifier layer in the deterministic pass, (N, F); F is 0 without such a layer.
     """
 
     logits: np.ndarray
@@ -48,30 +48,30 @@ class Signals:
         return np.maximum(self.predictive_entropy - self.expected_entropy, 0)
 
     def take(self, indices: np.ndarray) -> Signals:
-        """Return the rows at ``indices``."""
+        """Return the texts at ``indices``."""
         return Signals(*(getattr(self, field.name)[indices] for field in fields(self)))
 
     @staticmethod
-    def concatenate(parts: Sequence[Signals]) -> Signals:
-        """Join signals of several groups of texts, in order."""
-        return Signals(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Signals)))
+    def concatenate(groups: Sequence[Signals]) -> Signals:
+        """Concatenate the signals of several groups of texts, in order."""
+        return Signals(*(np.concatenate([getattr(group, f.name) for group in groups]) for f in fields(Signals)))
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Entropy in nats over the last dimension, 0 · log 0 taken as 0, never negative."""
+    """Return the entropy over the last dimension in nats, never negative; 0 · log 0 is 0."""
     return torch.special.entr(probabilities).sum(-1).clamp_min(0)
 
 
 def normalised(entropies: Values, classes: int) -> Values:
-    """Divide entropies by ln C, so that label sets of different sizes compare; 0 for a single class."""
+    """Divide entropies by ln C, which makes label sets of different sizes comparable; 0 for a single class."""
     return entropies * (1 / math.log(classes) if classes > 1 else 0.0)
 
 
 def trust_and_variance(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return 1 − H(mean probabilities) / ln C of each text and the variance of one pass' share in it, (N,) each.
+    """Return the trust 1 − H(mean probabilities) / ln C and the variance of one pass' contribution, (N,) each.
 
-    To first order (delta method) pass k moves the entropy of the mean by −Σ p_k ln p̄, whose spread over the passes
-    tells how far the mean of that many passes may be from the mean of infinitely many.
+    To first order (delta method) pass k contributes −Σ p_k ln p̄ to the entropy of the mean. The variance of these
+    contributions over the passes gives the standard error of the trust after a finite number of passes.
 
     Args:
         logits: (passes, N, C), two passes or more.
@@ -89,7 +89,7 @@ def summarise(logits: Tensor, pass_logits: Tensor, features: np.ndarray | None =
     Args:
         logits: Deterministic logits, (B, C).
         pass_logits: Logits of each pass, (K, B, C).
-        features: Kept as they are, (B, F), or None.
+        features: Copied into the signals, (B, F), or None.
     """
     logits, pass_logits = logits.float(), pass_logits.float()
     passes, batch, classes = pass_logits.shape
@@ -115,12 +115,12 @@ def summarise(logits: Tensor, pass_logits: Tensor, features: np.ndarray | None =
 
 @dataclass(frozen=True)
 class DeterministicOutput:
-    """One deterministic pass over B texts: logits (B, C), and what the classifier reads, (B, F)."""
+    """The deterministic pass over B texts: logits (B, C), and the inputs of the classifier layer, (B, F)."""
 
     logits: Tensor
     features: np.ndarray
 
     def signals(self) -> Signals:
-        """Return the signals it gives by itself: the deterministic pass stands in for the mean, 0 passes used."""
-        alone = summarise(self.logits, self.logits[None], self.features)
-        return replace(alone, passes=np.zeros(len(alone), dtype=np.int32))
+        """Return signals without stochastic passes: the deterministic pass replaces their mean; ``passes`` is 0."""
+        signals = summarise(self.logits, self.logits[None], self.features)
+        return replace(signals, passes=np.zeros(len(signals), dtype=np.int32))

@@ -1,6 +1,6 @@
-"""What the passes do between two matrix products, in PyTorch operations: correct on any device, made for CPUs.
+"""The operations between matrix products in PyTorch: correct on any device, optimised for CPUs.
 
-Hidden states are packed rows, (passes · R, width), pass after pass; with one row a text, (passes · B, width).
+Hidden states are packed rows, (passes · R, width), pass-major; of [CLS] rows only, (passes · B, width).
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from muka_fast.uncertainty.signals import DeterministicOutput, Signals, summaris
 
 
 def _drop(x: Tensor, site: DropoutSpec, ctx: PassContext, *, cls_rows: bool) -> Tensor:
-    """Zero in place what the site drops, without the rescaling."""
+    """Zero the dropped elements in place, without the rescaling."""
     return x.mul_(keep_rows(ctx, site, x.shape[-1], cls_rows=cls_rows).to(x.device))
 
 
 class TorchOperations:
-    """Every operation between the matrix products; masks come from numpy."""
+    """Every operation between the matrix products; masks are drawn by NumPy."""
 
     name = "torch"
 
     def expand(self, x: Tensor, norm: Norm, site: DropoutSpec, ctx: PassContext) -> Tensor:
-        """Normalise the embeddings (R, width) once and give every pass its own dropped copy, (passes · R, width)."""
+        """Normalise the embeddings (R, width) once; return one copy per pass with dropout, (passes · R, width)."""
         normed = norm(x)
         if not ctx.is_live(site):
             return normed.repeat(ctx.passes, 1)
@@ -44,7 +44,7 @@ class TorchOperations:
         *,
         cls_rows: bool,
     ) -> Tensor:
-        """Return norm(residual + dropout(x)); ``x`` is spent. A residual without passes is shared by all."""
+        """Return norm(residual + dropout(x)); overwrites ``x``. A residual without passes is shared by all passes."""
         scale = 1.0
         if site is not None and ctx.is_live(site):
             x, scale = _drop(x, site, ctx, cls_rows=cls_rows), site.scale
@@ -56,11 +56,11 @@ class TorchOperations:
         return activation(linear(x))
 
     def drop(self, x: Tensor, site: DropoutSpec, ctx: PassContext, *, cls_rows: bool) -> Tensor:
-        """Return dropout(x); ``x`` is spent."""
+        """Return dropout(x); overwrites ``x``."""
         return _drop(x, site, ctx, cls_rows=cls_rows).mul_(site.scale) if ctx.is_live(site) else x
 
     def attention(self, qkv: Tensor, attention: Attention, ctx: PassContext) -> Tensor:
-        """Attend with dropout on the probabilities: (passes · R, 3 · width) to (passes · R, width)."""
+        """Apply attention with dropout on the probabilities: (passes · R, 3 · width) to (passes · R, width)."""
         heads, width, rows = attention.heads, attention.width, ctx.batch.rows
         live = ctx.is_live(attention.site)
         keeps = keep_attention(ctx, attention.site, heads) if live else []
@@ -78,9 +78,9 @@ class TorchOperations:
         return out.view(-1, width)
 
     def cls_attention(self, query: Tensor, key_value: Tensor, attention: Attention, ctx: PassContext) -> Tensor:
-        """Attend from each text's first row only: (passes · B, width).
+        """Apply attention from each text's [CLS] row only: (passes · B, width).
 
-        Queries (B, width) and keys and values (R, 2 · width) without passes are shared by all of them.
+        Queries (B, width), and keys and values (R, 2 · width), without passes are shared by all passes.
         """
         heads, width, texts, rows = attention.heads, attention.width, len(ctx.batch), ctx.batch.rows
         live = ctx.is_live(attention.site)
@@ -96,7 +96,7 @@ class TorchOperations:
                 probabilities = probabilities * _floats(keeps[index], probabilities)
             if len(split) == ctx.passes:
                 context = (probabilities @ value).squeeze(3)
-            else:  # one set of values for all passes: the passes become the rows of the product
+            else:  # Values shared by all passes: the passes become the rows of one product.
                 context = (probabilities.squeeze(3).permute(1, 2, 0, 3) @ value[0]).permute(2, 0, 1, 3)
             out[:, segment.texts] = context * attention.site.scale if live else context
         return out.view(-1, width)
@@ -115,31 +115,31 @@ class TorchOperations:
             hidden = _drop(hidden, head.site, ctx, cls_rows=True).mul_(head.site.scale)
         return head.classifier.in_fp32(hidden).view(-1, texts, head.classifier.weight.shape[0])
 
-    def signals(self, x: Tensor, head: Head, ctx: PassContext, look: DeterministicOutput) -> Signals:
-        """Return the signals of all passes from pooled rows (passes · B or B, width)."""
+    def signals(self, x: Tensor, head: Head, ctx: PassContext, deterministic: DeterministicOutput) -> Signals:
+        """Return the signals of all passes, from pooled rows (passes · B or B, width) and the deterministic output."""
         logits = self.head(x, head, ctx)
-        return summarise(look.logits, logits.expand(ctx.passes, -1, -1), look.features)
+        return summarise(deterministic.logits, logits.expand(ctx.passes, -1, -1), deterministic.features)
 
 
 def classifier_input(x: Tensor, head: Head) -> Tensor:
-    """Return what the classifier reads where nothing is dropped after the pooled rows ``x``."""
+    """Return the inputs of the classifier for pooled rows ``x`` without dropout after pooling."""
     hidden = head.activation(head.dense(x))
     return hidden if head.norm is None else head.norm(hidden)
 
 
 def _floats(keep: Tensor, like: Tensor) -> Tensor:
-    """Return decisions as contiguous 0 and 1 of the probabilities' type: bytes in another order multiply slowly."""
+    """Return a mask as contiguous 0 and 1 of the probabilities' type: products with strided bytes are slow."""
     return torch.empty(keep.shape, dtype=like.dtype, device=like.device).copy_(keep)
 
 
 def _probabilities(query: Tensor, key: Tensor, attention: Attention, segment: LengthSegment) -> Tensor:
-    """Softmax of the scores of a segment, (passes, texts, heads, queries, keys); queries are scaled already."""
+    """Return the attention probabilities of a segment, (passes, texts, heads, queries, keys), of scaled queries."""
     scores = query @ key.transpose(-1, -2)
     queries, keys = scores.shape[-2:]
     if attention.bias is not None:
         scores += attention.bias(segment.length)[:, :queries]
     if attention.window is not None and keys > attention.window + 1:
-        places = torch.arange(keys, device=scores.device)
-        far = (places[:queries, None] - places[None]).abs() > attention.window
+        positions = torch.arange(keys, device=scores.device)
+        far = (positions[:queries, None] - positions[None]).abs() > attention.window
         scores.masked_fill_(far, float("-inf"))
     return scores.softmax(-1)

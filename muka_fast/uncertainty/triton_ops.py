@@ -1,4 +1,4 @@
-"""What the passes do between two matrix products, in Triton kernels: the same functions and masks as ``operations``."""
+"""The operations between matrix products as Triton kernels: the same functions and masks as ``torch_ops``."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 from muka_fast.uncertainty.torch_ops import TorchOperations
 
 HEAD_SIZES = (16, 32, 64, 128)
+"""Sizes of an attention head that the kernels support."""
 
 
 def can_run(encoder: Encoder) -> bool:
-    """Return whether the kernels take an encoder's shapes."""
+    """Return whether the kernels support the shapes of an encoder."""
     return all(layer.attention.width // layer.attention.heads in HEAD_SIZES for layer in encoder.layers)
 
 
 class TritonOperations(TorchOperations):
-    """Every operation between the matrix products as one kernel; masks are made where they are used."""
+    """Every operation between the matrix products as one kernel; each kernel computes its own masks."""
 
     name = "triton"
 
@@ -66,8 +67,8 @@ class TritonOperations(TorchOperations):
         """See :class:`TorchOperations`."""
         if not ctx.is_live(site):
             return x
-        nothing = x.new_zeros(len(ctx.batch) if cls_rows else ctx.batch.rows, x.shape[1])
-        return self.residual_norm(x, nothing, None, site, ctx, cls_rows=cls_rows)
+        zeros = x.new_zeros(len(ctx.batch) if cls_rows else ctx.batch.rows, x.shape[1])
+        return self.residual_norm(x, zeros, None, site, ctx, cls_rows=cls_rows)
 
     def attention(self, qkv: Tensor, attention: Attention, ctx: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
@@ -85,29 +86,29 @@ class TritonOperations(TorchOperations):
 
     def head(self, x: Tensor, head: Head, ctx: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
-        found = self._head(x, head, ctx, want_logits=True)
-        if found is None or found.logits is None:
+        signals = self._head(x, head, ctx, want_logits=True)
+        if signals is None or signals.logits is None:
             return super().head(x, head, ctx)
-        return found.logits
+        return signals.logits
 
-    def signals(self, x: Tensor, head: Head, ctx: PassContext, look: DeterministicOutput) -> Signals:
+    def signals(self, x: Tensor, head: Head, ctx: PassContext, deterministic: DeterministicOutput) -> Signals:
         """See :class:`TorchOperations`."""
-        found = self._head(x, head, ctx, want_logits=False)
-        if found is None:
-            return super().signals(x, head, ctx, look)
+        signals = self._head(x, head, ctx, want_logits=False)
+        if signals is None:
+            return super().signals(x, head, ctx, deterministic)
         return Signals(
-            logits=look.logits.float().cpu().numpy(),
-            mean_probabilities=found.mean_probabilities.cpu().numpy(),
-            predictive_entropy=found.predictive_entropy.cpu().numpy(),
-            expected_entropy=found.expected_entropy.cpu().numpy(),
-            mean_energy=found.mean_energy.cpu().numpy(),
-            trust_spread=found.trust_spread.cpu().numpy(),
+            logits=deterministic.logits.float().cpu().numpy(),
+            mean_probabilities=signals.mean_probabilities.cpu().numpy(),
+            predictive_entropy=signals.predictive_entropy.cpu().numpy(),
+            expected_entropy=signals.expected_entropy.cpu().numpy(),
+            mean_energy=signals.mean_energy.cpu().numpy(),
+            trust_spread=signals.trust_spread.cpu().numpy(),
             passes=np.full(len(ctx.batch), ctx.passes, dtype=np.int32),
-            features=look.features,
+            features=deterministic.features,
         )
 
     def _head(self, x: Tensor, head: Head, ctx: PassContext, *, want_logits: bool) -> HeadSignals | None:
-        """Run the head's kernel, or return None if the head has parts it does not know."""
+        """Run the kernel of the head, or return None if it does not support a part of the head."""
         activation = _activation(head.activation)
         if head.norm is not None or activation is None:
             return None
@@ -136,7 +137,7 @@ def _bias(attention: Attention, ctx: PassContext) -> Tensor | None:
 
 
 def _activation(function: Callable[[Tensor], Tensor]) -> str | None:
-    """Return the kernels' name of an activation, or None if they do not have it."""
+    """Return the name of an activation in the kernels, or None if they do not support it."""
     known = {torch.tanh: "tanh", torch.relu: "relu", nn.functional.gelu: "gelu"}
     if function in known:
         return known[function]

@@ -100,7 +100,7 @@ def test_a_label_column_is_not_even_decoded_while_amalgamating(tmp_path):
         ("a.txt", "", "no rows", "a.txt"),
         ("a.json", "", "no rows", "a.json"),
         ("a.txt", "\n \n", "every text is empty", "a.txt"),
-        ("a.csv", "text,n\na,1\nb\n", "ragged row: 1 cell", "a.csv:3"),
+        ("a.csv", "text,n\na,1\nb\n", "ragged row: 1 value", "a.csv:3"),
         ("a.csv", 'text\n"open\n', "not valid CSV", "a.csv:2"),
         ("a.csv", "text,n,text,,\na,1,b,,\n", "two columns are named 'text'", "a.csv:1"),
         ("a.txt", b"caf\xe9", "not UTF-8: byte 3 is 0xe9", "a.txt"),

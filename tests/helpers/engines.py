@@ -39,3 +39,12 @@ def batch(lengths=LENGTHS, ids=IDS, **extra):
             row["token_type_ids"] = (np.arange(len(row["input_ids"])) > 2).astype(np.int64)
     pick = [LENGTHS.index(length) for length in lengths]
     return pack([rows[i] for i in pick], ids[: len(pick)], CPU)
+
+
+def logits_of_the_model(model, packed):
+    """The logits that the Hugging Face model itself gives for a packed batch."""
+    parts = []
+    for segment in packed.segments:
+        inputs = {k: v[segment.rows].view(segment.count, -1) for k, v in packed.inputs.items()}
+        parts.append(model(**inputs).logits)
+    return torch.cat(parts)

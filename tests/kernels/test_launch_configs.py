@@ -28,13 +28,13 @@ def test_block_sizes_follow_the_length_of_the_texts():
     x = random(1, dtype=torch.bfloat16)
     sizes = [launch_configs.attention(90, x, 64, longest) for longest in (1, 16, 17, 32, 33, 512)]
     assert [(each["QUERIES"], each["KEYS"]) for each in sizes] == [(16, 16)] * 2 + [(16, 32)] * 2 + [(64, 64)] * 2
-    assert [launch_configs.cls_attention(90, 64, longest)["KEYS"] for longest in (1, 17, 40, 512)] == [
+    assert [launch_configs.cls_attention(64, longest)["KEYS"] for longest in (1, 17, 40, 512)] == [
         16,
         32,
         64,
         64,
     ]
-    assert launch_configs.cls_attention(90, 128, 512)["KEYS"] == 32
+    assert launch_configs.cls_attention(128, 512)["KEYS"] == 32
     assert launch_configs.head(90, random(1), 256) != launch_configs.head(90, random(1), 257)
 
 
@@ -75,11 +75,11 @@ def test_tf32_follows_pytorchs_newer_setting(owner, value):
         pytest.skip("this torch has the older setting only")
     code = (
         "import torch\n"
-        "from muka_fast.kernels import configurations\n"
+        "from muka_fast.kernels import launch_configs\n"
         "matmul = torch.backends.cuda.matmul\n"
         f"{owner}.fp32_precision = {value!r}\n"
-        "configurations.interpreted = lambda: False\n"
-        "print(configurations.precision(torch.ones(1)))"
+        "launch_configs.interpreted = lambda: False\n"
+        "print(launch_configs.precision(torch.ones(1)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == ("tf32" if value == "tf32" else "tf32x3"), done.stderr

@@ -100,12 +100,9 @@ def decisions(key: int = 11, text: int = 22, number: int = 3, site: int = 4, p: 
 
 
 @pytest.mark.parametrize("in_memory", [True, False])
-def test_decisions_are_the_counters_lanes_in_pieces_and_again(in_memory, monkeypatch):
-    """Whether numpy's state is set where it lies or through its own setter."""
-    philox = PhiloxLanes(11)
-    assert philox._memory is not None, "the counter was not found in this numpy: masks are right, but slower"
-    if not in_memory:
-        monkeypatch.setattr(philox, "_memory", None)
+def test_philox_lanes_keep_equals_the_lanes_of_each_counter_across_chunks_and_calls(in_memory):
+    philox = PhiloxLanes(11, in_memory=in_memory)
+    assert philox.in_memory == in_memory, "the counter was not found in this NumPy: masks are right, but slower"
     limit, texts, blocks = np.uint16(threshold(0.1)), [2**64 - 1, 7, 2**64 - 1], [SAMPLE, 3, 2]
     for _ in range(2):  # a draw leaves nothing behind for the next
         kept = np.empty(16 * sum(blocks), dtype=np.bool_)

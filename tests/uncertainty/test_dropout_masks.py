@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.kernels.philox import keep_scale, row_blocks, threshold
 from muka_fast.uncertainty.dropout_masks import PassContext, keep_attention, keep_rows, mask_key
-from muka_fast.uncertainty.packing import PackedBatch, pack
+from muka_fast.uncertainty.packing import pack
 
 
 def packed(lengths, ids=None):
@@ -92,16 +92,3 @@ def test_keys_name_run_and_teacher():
     keys = {mask_key(seed, teacher) for seed in (0, 1, 2**63 - 1) for teacher in ("a", "b")}
     assert len(keys) == 6
     assert all(0 <= key < 2**64 for key in keys)
-
-
-def test_a_packed_batch_knows_its_segments():
-    batch = packed([4, 4, 2, 1])
-    assert [(s.texts, s.rows, s.length) for s in batch.segments] == [
-        (slice(0, 2), slice(0, 8), 4),
-        (slice(2, 3), slice(8, 10), 2),
-        (slice(3, 4), slice(10, 11), 1),
-    ]
-    assert batch.cls_rows.tolist() == [0, 4, 8, 10]
-    assert batch.positions.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 0]
-    assert (len(batch), batch.rows) == (4, 11)
-    assert isinstance(batch, PackedBatch)

@@ -32,31 +32,31 @@ def test_the_audit_sample_follows_from_ids_and_seed_and_has_the_asked_size():
     assert StoppingRule(0, 0.9, 16, 1.0).audited(ids, 1).all()
 
 
-def test_close_first_looks_need_passes():
+def test_needs_passes_is_true_for_margins_up_to_min_margin():
     trust = np.array([[0.9, 0.9, 0.2], [0.5, 0.7, 0.3], [0.1, 0.0, 0.9]])
     assert RULE.needs_passes(trust).tolist() == [False, True, False]
 
 
-def test_texts_stay_open_while_any_teacher_is_within_the_noise_of_the_best():
+def test_undecided_while_any_teacher_is_within_the_noise_of_the_best():
     trust = np.array([[0.9, 0.9], [0.5, 0.5], [0.8, 0.1]])
     error = np.array([[0.01, 0.01], [0.01, 0.3], [0.1, 0.3]])
     # Text 0: the third teacher is 0.1 behind with an error of 0.1. Text 1: the second is 0.4 behind with 0.3,
     # just above 1.28 times that; the third 0.8.
     assert RULE.undecided(trust, error).tolist() == [True, False]
-    surer = StoppingRule(0.3, 0.95, 16, 0)
-    assert surer.undecided(trust, error).tolist() == [True, True]
+    stricter = StoppingRule(0.3, 0.95, 16, 0)
+    assert stricter.undecided(trust, error).tolist() == [True, True]
 
 
-def test_the_estimate_by_hand():
-    look, trust, variance = np.array([0.8, 0.4]), np.array([0.6, 0.4]), np.array([0.04, 0.0])
+def test_estimate_of_known_values():
+    deterministic, trust, variance = np.array([0.8, 0.4]), np.array([0.6, 0.4]), np.array([0.04, 0.0])
     both = np.array([True, True])
-    estimate, error = RULE.estimate(look, trust, variance, 2, both)
+    estimate, error = RULE.estimate(deterministic, trust, variance, 2, both)
     assert estimate == pytest.approx([0.7, 0.4])
     squares = np.array([0.04 + 1.0 * 0.04, 0.0])
     pooled = squares.mean() / 2
     assert error == pytest.approx(np.sqrt((squares + 2 * pooled) / 4 / 4))
-    assert RULE.estimate(look, trust, variance, 16, both)[0].tolist() == trust.tolist()
-    alone = RULE.estimate(look, trust, variance, 2, np.array([True, False]))[1]
+    assert RULE.estimate(deterministic, trust, variance, 16, both)[0].tolist() == trust.tolist()
+    alone = RULE.estimate(deterministic, trust, variance, 2, np.array([True, False]))[1]
     assert alone == pytest.approx(np.sqrt((squares + 2 * 0.08 / 2) / 4 / 4))
 
 
@@ -79,7 +79,7 @@ def test_equal_passes_have_no_variance():
     assert variance == pytest.approx([0.0], abs=1e-12)
 
 
-def test_wilsons_interval_by_the_textbook():
+def test_audit_totals_and_interval():
     audit = Audit.total([Audit(60, 1, 600, 900), Audit(40, 4, 400, 600)])
     assert audit == Audit(100, 5, 1000, 1500)
     assert audit.interval == pytest.approx((0.0215, 0.1118), abs=1e-4)

@@ -82,20 +82,20 @@ def test_odd_head_sizes_stay_with_pytorch():
 
 
 @pytest.mark.parametrize(
-    ("width", "capability", "installed", "told"),
+    ("width", "capability", "installed", "reason"),
     [
         (32, (7, 5), True, "compute capability 8.0 or newer, this one has 7.5"),
         (32, (9, 0), False, "triton is not installed"),
-        (24, (9, 0), True, "its attention heads are of another size than 16, 32, 64, 128"),
+        (24, (9, 0), True, "the size of its attention heads is not one of 16, 32, 64, 128"),
         (32, (9, 0), True, None),
     ],
 )
-def test_a_gpu_without_the_kernels_says_why(monkeypatch, width, capability, installed, told):
-    said = []
+def test_build_engine_logs_why_a_gpu_has_no_kernels(monkeypatch, width, capability, installed, reason):
+    logged = []
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(factory, "find_spec", lambda name: installed or None)
     encoder = FAMILIES["bert"](make("bert", hidden_size=width))
-    operations = factory._operations(encoder, torch.device("cuda"), "teacher x", said.append)
-    assert operations.name == ("torch" if told else "triton")
-    assert len(said) == bool(told)
-    assert all(line.startswith("teacher x: no kernels") and told in line and "CPU" in line for line in said)
+    operations = factory._operations(encoder, torch.device("cuda"), "teacher x", logged.append)
+    assert operations.name == ("torch" if reason else "triton")
+    assert len(logged) == bool(reason)
+    assert all(line.startswith("teacher x: no GPU kernels") and reason in line and "CPU" in line for line in logged)
