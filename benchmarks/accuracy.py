@@ -213,7 +213,7 @@ def selection_shares(run: Run, trust: Selection) -> dict[str, float | None]:
     signals = tuple(one.take(known) for one in run.looks.signals)
     part = replace(run.looks, signals=signals, ids=run.looks.ids[known], embeddings=None)
     found = selection_metrics(part, replace(trust, belief=trust.belief[known]), run.truth[known])
-    return {"chosen": found.chosen, "pseudo": found.selection} | telling_foreign(run, trust)
+    return {"chosen": found.routing_accuracy, "pseudo": found.selection} | telling_foreign(run, trust)
 
 
 def telling_foreign(run: Run, trust: Selection) -> dict[str, float]:

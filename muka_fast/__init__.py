@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from muka_fast.config.recipe import DataSpec, Recipe
     from muka_fast.errors import MukaError
     from muka_fast.inference.classifier import Classifier
-    from muka_fast.pipeline.amalgamate import Result, amalgamate, evaluate, score
+    from muka_fast.pipeline.amalgamate import Result, amalgamate, score
     from muka_fast.pipeline.estimate import check
+    from muka_fast.pipeline.evaluate import evaluate
     from muka_fast.runtime.progress import Progress
 
 # Loaded on first use, so that importing the package, and the command line's --help, does not import torch.
@@ -26,7 +27,7 @@ _HOMES = {
     "check": "pipeline.estimate",
     "Classifier": "inference.classifier",
     "DataSpec": "config.recipe",
-    "evaluate": "pipeline.amalgamate",
+    "evaluate": "pipeline.evaluate",
     "MukaError": "errors",
     "Progress": "runtime.progress",
     "read_recipe": "config.loading",

@@ -21,6 +21,7 @@ from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import SameName
 from muka_fast.data.tokenization import tokenize
 from muka_fast.errors import RecipeError
+from muka_fast.evaluation.run_record import read_run_record
 from muka_fast.models.teacher import Teacher, describe_teachers, load_teacher
 from muka_fast.pipeline.run_directory import RunDirectory
 
@@ -120,10 +121,12 @@ def of_run(folder: str | Path) -> dict[str, Any]:
 
     Raises:
         RecipeError: If it is none.
+        ModelError: If another version of muka-fast wrote it.
     """
     run = RunDirectory(folder)
     if not run.record.is_file():
         raise RecipeError("not a finished run of amalgamate", where=str(folder), hint="give its output folder")
+    read_run_record(run.record)  # first: the recipe of another version may have other keys
     recipe = read_recipe(run.recipe)
     return {
         "teachers": tuple(recipe.teachers),

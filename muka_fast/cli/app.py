@@ -10,12 +10,15 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from muka_fast import __version__
 from muka_fast.errors import MukaError, machine_error
+
+if TYPE_CHECKING:
+    from muka_fast.evaluation.run_record import Evaluation
 
 app = typer.Typer(
     name="muka-fast",
@@ -26,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 RESUMABLE = ("amalgamate", "score")
 """Commands that resume after an interruption."""
 _state = {"verbose": False}
@@ -100,20 +103,18 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     )
 
 
-def print_results(test: dict[str, Any]) -> None:
-    """Print the figures of an evaluation."""
-    from muka_fast.evaluation.tables import confidence_line, percent, result_rows
+def print_results(test: Evaluation) -> None:
+    """Print the metrics of an evaluation."""
+    from muka_fast.evaluation.tables import calibration_line, percent, result_rows
 
     rows = [[name, accuracy, remark] for name, accuracy, remark in result_rows(test)]
-    print_table(f"{test['student']['count']} labelled texts", ["", "accuracy", ""], rows)
-    print(confidence_line(test))
-    if test["foreign"]:
-        count = sum(test["foreign"].values())
-        print(f"left out: {count} texts of {len(test['foreign'])} label(s) outside the label space")
+    print_table(f"{test.metrics.count} labelled texts", ["", "accuracy", ""], rows)
+    print(calibration_line(test))
+    if test.unknown_labels:
+        count = sum(test.unknown_labels.values())
+        print(f"left out: {count} texts of {len(test.unknown_labels)} label(s) outside the label space")
     classes = [
-        [c["name"], percent(c["precision"]), percent(c["recall"]), percent(c["f1"]), str(c["support"])]
-        for c in test["student"]["classes"]
+        [one.name, percent(one.precision), percent(one.recall), percent(one.f1), str(one.support)]
+        for one in test.metrics.classes
     ]
-    print_table(
-        f"{test.get('classifier', 'student')}, by class", ["class", "precision", "recall", "F1", "texts"], classes
-    )
+    print_table(f"{test.classifier}, by class", ["class", "precision", "recall", "F1", "texts"], classes)

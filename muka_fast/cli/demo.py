@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 import muka_fast
 from muka_fast.data.synthetic import DOMAINS, utterances
 from muka_fast.errors import OutputError
+from muka_fast.evaluation.run_record import RunRecord
 from muka_fast.evaluation.tables import percent, result_rows, terminal_table
 
 MAX_LENGTH = 64
@@ -139,8 +140,8 @@ def _write_texts(output: Path, seed: int) -> None:
                 print(json.dumps({"text": text, "label": label}), file=file)
 
 
-def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> dict[str, Any]:
-    """Play the demonstration in a folder and print what comes out; return the figures.
+def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> RunRecord:
+    """Run the demonstration in a folder and print its results; return the run's record.
 
     Args:
         output: Folder for texts, teachers, recipe and student.
@@ -176,11 +177,12 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> dict[str, An
     recipe = muka_fast.read_recipe(output / "recipe.yaml")
     result = muka_fast.amalgamate(recipe, overwrite=True, progress=progress)
 
-    table = terminal_table(("on texts with known labels", "accuracy", ""), result_rows(result.record["test"]))
-    console.print(table)
-    trusted = ", ".join(f"{t['name']} {percent(t['chosen_share'])}" for t in result.record["teachers"])
-    console.print(f"most trusted on the {result.record['texts']['used']} unlabelled texts: {trusted}")
-    stages = {name: value for name, value in result.record["seconds"].items() if value >= 0.5}
+    record = result.record
+    assert record.test is not None, "the recipe of the demonstration has labelled texts"
+    console.print(terminal_table(("on texts with known labels", "accuracy", ""), result_rows(record.test)))
+    chosen = ", ".join(f"{teacher.name} {percent(teacher.chosen_share)}" for teacher in record.teachers)
+    console.print(f"most trusted on the {record.texts.used} unlabelled texts: {chosen}")
+    stages = {name: value for name, value in record.seconds.items() if value >= 0.5}
     spent = {"making texts": seconds["making texts"], "training teachers": seconds["training teachers"], **stages}
     console.print("where the time went: " + ", ".join(f"{name} {value:.0f} s" for name, value in spent.items()))
 
@@ -194,4 +196,4 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> dict[str, An
         "  muka-fast init recipe.yaml     # then name your own teachers and texts in it",
         markup=False,
     )
-    return result.record
+    return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,11 +30,11 @@ def evaluate(
 ) -> None:
     """Accuracy, macro-F1 and a table by class; with the recipe also those of teachers, oracle and selection."""
     spec = data_from_flags(data, text_column, label_column, split, pair_column)
-    from muka_fast.pipeline.amalgamate import evaluate as run
+    from muka_fast.pipeline.evaluate import evaluate as run
 
-    evaluation = asdict(run(model, spec, teachers=teachers, device=device_name(device)))
+    evaluation = run(model, spec, teachers=teachers, device=device_name(device))
     if as_json:
-        print_json("evaluate", model=model, **evaluation)
+        print_json("evaluate", model=model, **evaluation.model_dump(mode="json"))
     else:
         print_results(evaluation)
 

@@ -96,10 +96,10 @@ def amalgamate(options: RecipeOptions, overwrite: OverwriteOption = False, as_js
     if int(os.environ.get("RANK", "0")):
         return
     if as_json:
-        print_json("amalgamate", output=str(result.output), **result.record)
+        print_json("amalgamate", output=str(result.output), **result.record.model_dump(mode="json"))
         return
-    if "test" in result.record:
-        print_results(result.record["test"])
+    if result.record.test is not None:
+        print_results(result.record.test)
     print(result.output)
 
 

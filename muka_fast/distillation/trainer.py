@@ -128,21 +128,6 @@ class _LastEvaluation(TrainerCallback):
 
 
 @dataclass(frozen=True)
-class Fidelity:
-    """How far a student has learned its targets: top-1 agreement (Stanton et al. 2021, arXiv 2106.05945).
-
-    Attributes:
-        share: Of the texts whose most likely class is the targets'.
-        texts: Their number.
-        held_out: Whether the student was not trained on them.
-    """
-
-    share: float
-    texts: int
-    held_out: bool
-
-
-@dataclass(frozen=True)
 class TrainingResult:
     """What training gave.
 
@@ -150,13 +135,11 @@ class TrainingResult:
         steps: Optimiser steps done.
         best_loss: Validation distillation loss of the kept checkpoint, None without validation.
         history: Trainer's log entries; None where a value is not finite.
-        agreement: With the targets, if they are class distributions and it was measured.
     """
 
     steps: int
     best_loss: float | None
     history: list[dict[str, float | None]]
-    agreement: Fidelity | None = None
 
 
 def _require_sound(student: Student, best: float | None, validated: bool) -> None:

@@ -1,13 +1,13 @@
-"""A run's record as a page: one HTML file that shows ``run.json`` and the recipe and asks for nothing else."""
+"""The run's record as one self-contained HTML page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from html import escape
-from typing import Any
 
+from muka_fast.evaluation.run_record import Evaluation, RunRecord, SelectionStats, TeacherRecord, TrainingRecord
 from muka_fast.evaluation.svg_charts import Axis, bars, histogram, line
-from muka_fast.evaluation.tables import agreement_line, duration, percent, result_rows
+from muka_fast.evaluation.tables import duration, fidelity_line, percent, result_rows
 from muka_fast.selection.mixture import KAPPA_SLIGHT
 from muka_fast.uncertainty.stopping import Audit
 
@@ -126,197 +126,195 @@ def _key(chosen: str, other: str) -> str:
     return f'<p class="key"><i class="chosen"></i>{escape(chosen)} <i class="other"></i>{escape(other)}</p>'
 
 
-def _agreeing(counts: Sequence[Sequence[int]]) -> float:
+def _diagonal_share(counts: Sequence[Sequence[int]]) -> float:
     return sum(row[index] for index, row in enumerate(counts)) / max(1, sum(map(sum, counts)))
 
 
-def _headline(record: dict[str, Any]) -> str:
-    tiles = []
-    if texts := record.get("texts"):
-        left = f"{texts['read']:,} read, {texts['empty']:,} empty, {texts['duplicate']:,} repeated"
-        tiles.append(("unlabelled texts", f"{texts['used']:,}", left))
-    counted = {"teachers": record.get("teachers"), "classes": record.get("labels")}
-    tiles += [(name, f"{len(values):,}", "") for name, values in counted.items() if values]
-    if test := record.get("test"):
-        student = test["student"]
-        who = f"{test.get('classifier', 'student')} accuracy"
-        tiles.append((who, percent(student["accuracy"]), f"on {student['count']:,} labelled texts"))
-    if seconds := record.get("seconds"):
-        tiles.append(("time", duration(sum(seconds.values())), record.get("device", "")))
+def _headline(record: RunRecord) -> str:
+    texts = record.texts
+    left_out = f"{texts.read:,} read, {texts.empty:,} empty, {texts.duplicate:,} repeated"
+    tiles = [
+        ("unlabelled texts", f"{texts.used:,}", left_out),
+        ("teachers", f"{len(record.teachers):,}", ""),
+        ("classes", f"{len(record.labels):,}", ""),
+    ]
+    if test := record.test:
+        accuracy = percent(test.metrics.accuracy)
+        tiles.append((f"{test.classifier} accuracy", accuracy, f"on {test.metrics.count:,} labelled texts"))
+    tiles.append(("time", duration(sum(record.seconds.values())), record.device))
     cells = (
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(remark)}</small></dd></div>"
         for name, value, remark in tiles
     )
-    return f'<dl class="tiles">{"".join(cells)}</dl>' if tiles else ""
+    return f'<dl class="tiles">{"".join(cells)}</dl>'
 
 
-def _teachers(record: dict[str, Any]) -> str:
-    """Write who was merged: a column for each key that the record has."""
-    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
-        "name": ("teacher", str),
-        "model": ("model", str),
-        "labels": ("classes", "{:,}".format),
-        "max_length": ("longest text, tokens", "{:,}".format),
-        "truncated_share": ("texts cut", percent),
-        "mean_passes": ("passes a text", "{:.1f}".format),
-        "chosen_share": ("most trusted for", percent),
-    }
-    teachers = record.get("teachers", [])
-    kept = [key for key in columns if all(key in teacher for teacher in teachers)]
-    rows = [[columns[key][1](teacher[key]) for key in kept] for teacher in teachers]
-    numbers = [index for index, key in enumerate(kept) if key not in ("name", "model")]
-    return _table([columns[key][0] for key in kept], rows, numbers) if rows else ""
+def _teachers(teachers: Sequence[TeacherRecord]) -> str:
+    header = ["teacher", "model", "classes", "maximum tokens", "texts cut", "passes per text", "chosen for"]
+    rows = [
+        [
+            teacher.name,
+            teacher.model,
+            f"{teacher.num_labels:,}",
+            f"{teacher.max_length:,}",
+            percent(teacher.truncated_share),
+            f"{teacher.mean_passes:.1f}",
+            percent(teacher.chosen_share),
+        ]
+        for teacher in teachers
+    ]
+    return _table(header, rows, range(2, len(header)))
 
 
-def _classes(record: dict[str, Any]) -> str:
-    """Write the label union, classes that the same teachers know together."""
-    labels, selection = record.get("labels", []), record.get("selection")
-    blocks: dict[str, list[str]] = {}
-    for index, label in enumerate(labels):
-        known = [selection["teachers"][teacher] for teacher in selection["known_to"][index]] if selection else []
-        blocks.setdefault(" + ".join(known) or "all", []).append(label)
+def _classes(record: RunRecord) -> str:
+    """Write the label space by label group: the classes that the same set of teachers knows."""
+    selection = record.selection
+    groups: dict[str, list[str]] = {}
+    for label, known_to in zip(record.labels, selection.known_to, strict=True):
+        groups.setdefault(" + ".join(selection.teachers[teacher] for teacher in known_to), []).append(label)
     parts = []
-    for block, names in blocks.items():
+    for group, names in groups.items():
         chips = "".join(f'<li dir="auto">{escape(name)}</li>' for name in names)
         count = f"{len(names):,} {'class' if len(names) == 1 else 'classes'}"
-        summary = f"<summary>{escape(block)} <small>{count}</small></summary>"
-        opened = " open" if len(labels) <= _FOLDED else ""
+        summary = f"<summary>{escape(group)} <small>{count}</small></summary>"
+        opened = " open" if len(record.labels) <= _FOLDED else ""
         parts.append(f'<details{opened}>{summary}<ul class="chips">{chips}</ul></details>')
     return "".join(parts)
 
 
-def _trust(selection: dict[str, Any]) -> str:
-    teachers = selection["teachers"]
+def _weights(selection: SelectionStats) -> str:
     rows = [
         (name, count, f"{count:,} texts, {percent(share)}")
-        for name, count, share in zip(teachers, selection["chosen"], selection["chosen_share"], strict=True)
+        for name, count, share in zip(selection.teachers, selection.chosen, selection.chosen_share, strict=True)
     ]
-    chosen = _figure("Texts each teacher is most trusted for", bars("Texts by most trusted teacher", rows))
-    name = "weight of the most trusted minus the next"
-    margin = histogram("Texts by margin of the weights", name, {"chosen": selection["margin"]})
-    return f'<div class="charts pair">{chosen}{_figure("How clearly: margin of the weights", margin)}</div>'
+    chosen = _figure("Texts by teacher of largest weight", bars("Texts by teacher of largest weight", rows))
+    name = "largest weight minus second largest"
+    margin = histogram("Texts by margin of the weights", name, {"chosen": selection.margin})
+    return f'<div class="charts pair">{chosen}{_figure("Texts by margin of the weights", margin)}</div>'
 
 
-def _side_by_side(selection: dict[str, Any]) -> str:
-    teachers, counts = selection["teachers"], selection["score_and_choice"]
+def _side_by_side(selection: SelectionStats) -> str:
+    teachers, counts = selection.teachers, selection.score_by_selection
     parts = [
         _note(
-            f"The score of one text at a time, 1 − predictive entropy / ln C, and the selection choose the same "
-            f"teacher for {percent(_agreeing(counts))} of the texts. Percentages are of a row."
+            f"The per-text score, 1 − predictive entropy / ln C, and the selection choose the same teacher for "
+            f"{percent(_diagonal_share(counts))} of the texts. Percentages are shares of a row."
         ),
         _cross_table("Score and selection", "score ↓ / selection →", teachers, counts),
     ]
-    if views := selection.get("views"):
+    if kappa := selection.kappa:
+        fallback = f"It must be above {KAPPA_SLIGHT}: the run fell back to the per-text rule. "
         parts += [
             _note(
-                f"The mixture has two views: the teachers' (features and energies) and the text's (the gate on its "
-                f"embedding and the features). They agree for {percent(_agreeing(views['counts']))} of the texts; "
-                f"before they were fitted to each other, the gate on the embedding alone, with Cohen's kappa "
-                f"{views['agreement']:.3f} (0: by chance, 1: always), with 95 % confidence above {views['bound']:.3f}. "
-                + (f"{KAPPA_SLIGHT} is needed: trust was judged text by text. " if views["unsure"] else "")
-                + f"Estimated share of texts that belong to no teacher: {percent(views['nobody'])}."
+                f"The mixture has two views: the teachers' likelihood ratios, and the gating network on text embedding "
+                f"and teacher features. After the joint fit they choose the same teacher for "
+                f"{percent(_diagonal_share(kappa.contingency))} of the texts. Before it, Cohen's kappa of likelihood "
+                f"and embedding-only gate is {kappa.kappa:.3f} (0: chance, 1: equality), with a lower bound of "
+                f"{kappa.kappa_lower_bound:.3f} (95 %). {fallback if kappa.views_disagree else ''}"
+                f"Estimated share of texts that are in-domain for no teacher: {percent(kappa.background)}."
             ),
-            _cross_table("Teachers' view and gate", "teachers' view ↓ / gate →", teachers, views["counts"]),
+            _cross_table("Likelihood and gate", "likelihood ↓ / gate →", teachers, kappa.contingency),
         ]
     return "".join(parts)
 
 
-def _entropies(selection: dict[str, Any]) -> str:
+def _entropies(selection: SelectionStats) -> str:
     charts = (
-        _figure(name, histogram(f"Predictive entropy of {name}", "predictive entropy / ln C", series))
-        for name, series in zip(selection["teachers"], selection["entropy"], strict=True)
+        _figure(
+            name,
+            histogram(
+                f"Predictive entropy of {name}",
+                "predictive entropy / ln C",
+                {"chosen": texts.chosen, "other": texts.other},
+            ),
+        )
+        for name, texts in zip(selection.teachers, selection.entropy, strict=True)
     )
-    key = _key("texts it is most trusted for", "other texts")
-    return f'{_note("0: sure of one class; 1: all classes alike.")}{key}<div class="charts">{"".join(charts)}</div>'
+    key = _key("texts for which it has the largest weight", "other texts")
+    note = _note("0: one class has all the probability; 1: all classes are equally probable.")
+    return f'{note}{key}<div class="charts">{"".join(charts)}</div>'
 
 
-def _passes(selection: dict[str, Any], audit: dict[str, Any] | None) -> str:
-    rows = [(f"{number:,} passes", count, f"{count:,} texts") for number, count in selection["passes"]]
-    told = _note(f"{Audit(**audit)}.".capitalize()) if audit else ""
-    return told + _figure("Texts by passes used", bars("Texts by passes used", rows))
+def _passes(selection: SelectionStats, audit: Audit | None) -> str:
+    rows = [(f"{number:,} passes", count, f"{count:,} texts") for number, count in selection.passes]
+    note = _note(f"{audit}.".capitalize()) if audit else ""
+    return note + _figure("Texts by passes used", bars("Texts by passes used", rows))
 
 
-def _test(test: dict[str, Any]) -> str:
-    who = test.get("classifier", "student")
+def _test(test: Evaluation) -> str:
+    who = test.classifier
     parts = [_table(["", "accuracy", ""], result_rows(test), numbers=[1])]
-    if foreign := sum(test["foreign"].values()):
-        parts.append(_note(f"{foreign:,} texts with labels outside the label space are left out."))
-    if "calibration_error" in test:
-        told = f"Expected calibration error of the {who}'s confidence: {percent(test['calibration_error'])}."
-        parts.append(_note(told))
-    if points := test.get("risk_coverage"):
-        percentages = [(100 * coverage, 100 * risk) for coverage, risk in points]
-        name = "texts answered, the most confident first, %"
-        chart = line("Error rate by share of texts answered", Axis(name, 100), "error rate, %", {"chosen": percentages})
-        parts.append(_figure(f"Risk and coverage of the {who}", chart))
-    if confusion := test.get("block_confusion"):
-        caption = "Confusion between blocks: classes that the same teachers know"
-        parts.append(_cross_table(caption, "true ↓ / predicted →", confusion["blocks"], confusion["counts"]))
+    if unknown := sum(test.unknown_labels.values()):
+        parts.append(_note(f"{unknown:,} texts with labels outside the label space are left out."))
+    error = percent(test.expected_calibration_error)
+    parts.append(_note(f"Expected calibration error of the {who}: {error}."))
+    percentages = [(100 * coverage, 100 * risk) for coverage, risk in test.risk_coverage]
+    name = "texts answered, most confident first, %"
+    chart = line("Error rate by share of texts answered", Axis(name, 100), "error rate, %", {"chosen": percentages})
+    parts.append(_figure(f"Risk and coverage of the {who}", chart))
+    if confusion := test.group_confusion:
+        caption = "Confusion of label groups: classes that the same teachers know"
+        parts.append(_cross_table(caption, "true ↓ / predicted →", confusion.groups, confusion.counts))
     return "".join(parts)
 
 
-def _least_certain(selection: dict[str, Any]) -> str:
-    """Write the texts of the smallest margins."""
+def _least_certain(selection: SelectionStats) -> str:
     items = ""
-    for row in selection["least_certain"]:
-        votes = sorted(zip(selection["teachers"], row["teachers"], strict=True), key=lambda vote: -vote[1]["weight"])
+    for text in selection.least_certain:
+        votes = sorted(zip(selection.teachers, text.teachers, strict=True), key=lambda vote: -vote[1].weight)
         chips = "".join(
-            f"<li><b>{escape(name)} {percent(vote['weight'])}</b> {escape(vote['class'])} "
-            f"<small>{percent(vote['probability'])}</small></li>"
+            f"<li><b>{escape(name)} {percent(vote.weight)}</b> {escape(vote.label)} "
+            f"<small>{percent(vote.probability)}</small></li>"
             for name, vote in votes
         )
-        items += f'<li><p dir="auto">{escape(row["text"])}</p><ul class="chips">{chips}</ul></li>'
-    note = _note("Each teacher with its weight, its most likely class and that class's probability.")
+        items += f'<li><p dir="auto">{escape(text.text)}</p><ul class="chips">{chips}</ul></li>'
+    note = _note("Each teacher with its weight, its most likely class, and the probability of that class.")
     return f'{note}<ol class="texts">{items}</ol>'
 
 
-def _training(training: dict[str, Any] | None) -> str:
+def _training(training: TrainingRecord | None) -> str:
     if training is None:
         return ""
-    history = training.get("history", [])
-    found: dict[str, list[tuple[float, float]]] = {"other": [], "chosen": []}
-    for entry in history:
-        for kind, key in (("other", "loss"), ("chosen", "eval_loss")):
-            value = entry.get(key)
-            if value is not None:  # a rounded divergence may lie a little below zero
-                found[kind].append((entry["step"], max(0.0, value)))
-    series = {kind: points for kind, points in found.items() if points}
+    # A rounded divergence may lie a little below zero.
+    losses = {
+        "other": [(entry.step, max(0.0, entry.loss)) for entry in training.history if entry.loss is not None],
+        "chosen": [(e.step, max(0.0, e.eval_loss)) for e in training.history if e.eval_loss is not None],
+    }
+    series = {kind: points for kind, points in losses.items() if points}
     if not series:
         return ""
     steps = Axis("optimiser steps", max(step for points in series.values() for step, _ in points), True)
-    best = training.get("best_loss")
-    told = _note(f"{training['steps']:,} steps" + (f"; best validation loss {best:.4f}." if best is not None else "."))
-    if agreement := training.get("agreement"):
-        told += _note(f"In the end {agreement_line(agreement)}.")
-    return told + _key("validation", "training") + line("Loss by step", steps, "distillation loss", series)
+    best = f"; best validation loss {training.best_loss:.4f}" if training.best_loss is not None else ""
+    notes = _note(f"{training.steps:,} steps{best}.")
+    if training.fidelity:
+        notes += _note(f"{fidelity_line(training.fidelity)}.".capitalize())
+    return notes + _key("validation", "training") + line("Loss by step", steps, "distillation loss", series)
 
 
-def report_page(record: dict[str, Any], recipe: str) -> str:
-    """Return a run as one HTML file without references to anything outside it.
+def report_page(record: RunRecord, recipe: str) -> str:
+    """Return a run as one HTML file that loads nothing from outside.
 
     Args:
-        record: What ``run.json`` holds; a section whose key is missing is left out.
+        record: The run's record.
         recipe: The resolved recipe, YAML.
     """
-    title = f"A classifier over {len(record['labels'])} classes" if "labels" in record else "A classifier"
-    title += f", merged from {len(record['teachers'])} teachers" if "teachers" in record else ""
-    selection, test, seconds = record.get("selection"), record.get("test"), record.get("seconds", {})
-    other = "gate" if selection and selection.get("views") else "selection"
-    stages = [(name, value, f"{value:,.1f} s") for name, value in seconds.items()]
-    machine = {"device": record.get("device"), "processes": record.get("processes"), "seed": record.get("seed")}
-    rows = {**record.get("versions", {}), **{key: value for key, value in machine.items() if value is not None}}
+    title = f"A classifier over {len(record.labels)} classes, merged from {len(record.teachers)} teachers"
+    selection, test = record.selection, record.test
+    stages = [(name, value, f"{value:,.1f} s") for name, value in record.seconds.items()]
+    machine = {"device": record.device, "processes": record.processes, "seed": record.seed}
+    environment = [(key, str(value)) for key, value in (record.versions | machine).items()]
     sections = [
         _headline(record),
-        _section("Teachers and classes", _teachers(record), _classes(record)),
-        _section("Who was trusted", _trust(selection)) if selection else "",
-        _section(f"Score and {other} side by side", _side_by_side(selection)) if selection else "",
-        _section("Predictive entropy by teacher", _entropies(selection)) if selection else "",
-        _section("Passes used", _passes(selection, record.get("audit"))) if selection else "",
-        _section(f"Measured on {test['student']['count']:,} labelled texts", _test(test)) if test else "",
-        _section("Least certain texts", _least_certain(selection)) if selection else "",
+        _section("Teachers and classes", _teachers(record.teachers), _classes(record)),
+        _section("Teacher weights", _weights(selection)),
+        _section(f"Score and {'gate' if selection.kappa else 'selection'} side by side", _side_by_side(selection)),
+        _section("Predictive entropy by teacher", _entropies(selection)),
+        _section("Passes used", _passes(selection, record.audit)),
+        _section(f"Measured on {test.metrics.count:,} labelled texts", _test(test)) if test else "",
+        _section("Least certain texts", _least_certain(selection)),
         _section("Time by stage", bars("Seconds by stage", stages) if stages else ""),
-        _section("Training", _training(record.get("training"))),
-        _section("Versions and device", _table([], [(key, str(value)) for key, value in rows.items()])) if rows else "",
+        _section("Training", _training(record.training)),
+        _section("Versions and device", _table([], environment)),
         _section("Recipe", f"<pre>{escape(recipe)}</pre>"),
     ]
     return (

@@ -3,33 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from muka_fast.data.label_space import LabelSpace
+from muka_fast.evaluation.run_record import ClassificationMetrics, ClassMetrics, Fidelity, SelectionMetrics
 from muka_fast.selection.base import Pool, Selection, targets, teacher_predictions
-
-
-@dataclass(frozen=True)
-class ClassMetrics:
-    """One class: precision, recall, F1 (0 where undefined) and how many texts have it."""
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-@dataclass(frozen=True)
-class ClassificationMetrics:
-    """Accuracy, macro-F1 over the classes that occur as a label, and each of those classes."""
-
-    accuracy: float
-    macro_f1: float
-    count: int
-    classes: tuple[ClassMetrics, ...]
 
 
 def classification_metrics(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> ClassificationMetrics:
@@ -45,52 +24,44 @@ def classification_metrics(truth: np.ndarray, predicted: np.ndarray, names: Sequ
         support = int((truth == index).sum())
         if support:
             hits = int(((truth == index) & (predicted == index)).sum())
-            said = int((predicted == index).sum())
-            precision, recall = hits / said if said else 0.0, hits / support
-            f1 = 2 * hits / (said + support)
-            classes.append(ClassMetrics(name, precision, recall, f1, support))
+            predictions = int((predicted == index).sum())
+            precision, recall = hits / predictions if predictions else 0.0, hits / support
+            f1 = 2 * hits / (predictions + support)
+            classes.append(ClassMetrics(name=name, precision=precision, recall=recall, f1=f1, support=support))
     return ClassificationMetrics(
         accuracy=float((truth == predicted).mean()),
-        macro_f1=float(np.mean([figure.f1 for figure in classes])),
+        macro_f1=float(np.mean([one.f1 for one in classes])),
         count=len(truth),
-        classes=tuple(classes),
+        classes=classes,
     )
-
-
-@dataclass(frozen=True)
-class SelectionMetrics:
-    """What teachers and selection get right, before any student.
-
-    Attributes:
-        teachers: Accuracy of each teacher alone over all texts; texts of classes it lacks count as wrong.
-        own: Accuracy of each teacher on the texts of its own classes.
-        oracle: Accuracy if the right teacher were always chosen (any of them, where several know the class).
-        selection: Accuracy of the most likely class of the target mixture.
-        chosen: Share of texts whose chosen teacher knows the class, over texts whose class some teacher lacks;
-            None if every teacher knows every class.
-    """
-
-    teachers: dict[str, float]
-    own: dict[str, float]
-    oracle: float
-    selection: float
-    chosen: float | None
 
 
 def selection_metrics(pool: Pool, trust: Selection, truth: np.ndarray) -> SelectionMetrics:
     """Compare teachers, oracle and selection with labels given as union columns, (N,)."""
     space: LabelSpace = pool.space
     right = teacher_predictions(pool) == truth[:, None]
-    owned = space.membership[:, truth].T
-    telling = ~owned.all(1)
-    chosen = owned[np.arange(len(truth)), trust.chosen]
+    known = space.membership[:, truth].T  # (N, T): whether the teacher has the text's class
+    exclusive = ~known.all(1)
+    routed = known[np.arange(len(truth)), trust.chosen]
     return SelectionMetrics(
         teachers={name: float(right[:, i].mean()) for i, name in enumerate(space.teachers)},
-        own={
-            name: float(right[owned[:, i], i].mean()) if owned[:, i].any() else 0.0
+        own_classes={
+            name: float(right[known[:, i], i].mean()) if known[:, i].any() else 0.0
             for i, name in enumerate(space.teachers)
         },
-        oracle=float((right & owned).any(1).mean()),
+        oracle=float((right & known).any(1).mean()),
         selection=float((targets(pool, trust).argmax(1) == truth).mean()),
-        chosen=float(chosen[telling].mean()) if telling.any() else None,
+        routing_accuracy=float(routed[exclusive].mean()) if exclusive.any() else None,
     )
+
+
+def fidelity(logits: np.ndarray, targets: np.ndarray, *, held_out: bool) -> Fidelity:
+    """Compare a student with its targets.
+
+    Args:
+        logits: The student's, (N, C), N ≥ 1.
+        targets: Distributions, (N, C).
+        held_out: Whether the student was not trained on these texts.
+    """
+    agreement = float((logits.argmax(1) == targets.argmax(1)).mean())
+    return Fidelity(agreement=agreement, texts=len(logits), held_out=held_out)

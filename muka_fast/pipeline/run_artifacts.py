@@ -1,11 +1,9 @@
-"""A finished run, read back: what it was made of, and whether that is still the same."""
+"""The artefacts of a finished run, and whether its inputs have changed since."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -13,6 +11,7 @@ from muka_fast.config.loading import read_recipe
 from muka_fast.config.recipe import Recipe
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ModelError
+from muka_fast.evaluation.run_record import RunRecord, read_run_record
 from muka_fast.models.student import encoder_fingerprint
 from muka_fast.models.teacher import Teacher, describe_teachers
 from muka_fast.pipeline.run_directory import RunDirectory
@@ -20,7 +19,7 @@ from muka_fast.selection.mixture import MIXTURE_FILE, TeacherMixture
 
 
 def _reported(folder: str | Path, section: str, key: str) -> str | None:
-    """Return what the recipe of the finished run in a folder says; None if there is no run, or nothing said."""
+    """Return a key of the recipe of the finished run in a folder; None if there is no run or no such key."""
     run = RunDirectory(folder)
     if not run.record.is_file():
         return None
@@ -42,20 +41,20 @@ def is_ensemble(folder: str | Path) -> bool:
 
 
 def pair_column_of(folder: str | Path) -> str | None:
-    """Return the second column of the texts that a finished run was made from; None if they were single, or no run."""
+    """Return the column of the second texts of a finished run; None if its texts are single, or there is no run."""
     return _reported(folder, "data", "pair_column")
 
 
 @dataclass(frozen=True)
 class RunArtifacts:
-    """What a run was made of.
+    """The inputs of a finished run, and its selection model.
 
     Attributes:
         recipe: Its recipe.
         teachers: Its teachers.
         space: The union of their labels.
-        model: What the pool taught; None if it was not asked.
-        changed: What is not the same any more: a teacher, or the encoder of the pool's embeddings; empty if nothing.
+        model: The mixture fitted to the pool; None for methods without one.
+        changed: What has changed since: a teacher, or the encoder of the text embeddings; empty if nothing.
     """
 
     recipe: Recipe
@@ -69,33 +68,27 @@ class RunArtifacts:
         """Read an output folder of ``amalgamate``.
 
         Raises:
-            MukaError: If it is damaged, or a teacher is gone.
+            OtherVersionError: If another version of muka-fast wrote it.
+            MukaError: If it is damaged, or a teacher is missing.
         """
         run = RunDirectory(folder)
+        record = read_run_record(run.record)  # first: the recipe of another version may have other keys
         recipe = read_recipe(run.recipe)
-        try:
-            record = json.loads(run.record.read_text(encoding="utf-8"))
-            told = [dict(teacher) for teacher in record["teachers"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            raise ModelError(
-                "the run's record cannot be read", where=str(run.record), hint="amalgamate again"
-            ) from None
         teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
         space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
         path = run.path / MIXTURE_FILE
         model = TeacherMixture.load(path) if path.exists() else None
         if model is not None and len(model.teachers) != len(teachers):
-            raise ModelError("what the pool taught is of other teachers", where=str(path), hint="amalgamate again")
-        return cls(recipe, teachers, space, model, _changed(recipe, teachers, told, record))
+            raise ModelError("the fitted mixture is of other teachers", where=str(path), hint="amalgamate again")
+        return cls(recipe, teachers, space, model, _changed(recipe, teachers, record))
 
 
-def _changed(recipe: Recipe, teachers: tuple[Teacher, ...], told: list[dict[str, Any]], record: dict[str, Any]) -> str:
-    if len(told) != len(teachers):
+def _changed(recipe: Recipe, teachers: tuple[Teacher, ...], record: RunRecord) -> str:
+    if len(record.teachers) != len(teachers):
         return "the list of teachers"
-    for teacher, before in zip(teachers, told, strict=True):
-        now = {"fingerprint": teacher.fingerprint, "tokenizer": teacher.tokenizer_fingerprint}
-        if any(key in before and before[key] != value for key, value in now.items()):
+    for teacher, before in zip(teachers, record.teachers, strict=True):
+        if (teacher.fingerprint, teacher.tokenizer_fingerprint) != (before.fingerprint, before.tokenizer_fingerprint):
             return f"teacher {teacher.name}"
-    if record.get("encoder") is not None and record["encoder"] != encoder_fingerprint(recipe.student):
+    if record.encoder_fingerprint not in (None, encoder_fingerprint(recipe.student)):
         return f"the encoder {recipe.student.model}"
     return ""

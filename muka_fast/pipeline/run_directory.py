@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ _OURS = (
         "README.md",
         "report.html",
         MIXTURE_FILE,
+        "ownership.npz",  # the mixture's name in schema version 1
         "scores",
         "scores-test",
         "checkpoints",
@@ -158,10 +158,9 @@ class RunDirectory:
             file.replace(self.path / file.name)
         staging.rmdir()
 
-    def finalize(self, card: str, page: str, record: dict[str, Any]) -> None:
-        """Write card and report and, last, the record that marks the run as finished."""
+    def finalize(self, card: str, page: str, record: str) -> None:
+        """Write model card and report and, last, ``run.json``, which marks the run as finished."""
         atomic_write(self.path / "README.md", card.encode())
         atomic_write(self.path / "report.html", page.encode())
-        content = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        atomic_write(self.record, content.encode())
+        atomic_write(self.record, record.encode())
         shutil.rmtree(self.checkpoints, ignore_errors=True)

@@ -48,7 +48,7 @@ from muka_fast.selection.teacher_likelihood import (
 
 ROUNDS_EMBEDDED, ROUNDS_TOGETHER = 6, 6
 """With a gate on the embeddings, and with one on embeddings and features."""
-MIXTURE_FILE = "ownership.npz"
+MIXTURE_FILE = "mixture.npz"
 """Name of an :class:`TeacherMixture` beside the student."""
 KAPPA_SLIGHT, KAPPA_MODERATE = 0.2, 0.4
 """Cohen's kappa up to which agreement is called slight, and from which on moderate (Landis and Koch 1977)."""

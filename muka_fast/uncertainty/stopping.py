@@ -112,19 +112,16 @@ def _mix(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Audit:
-    """How often the rule's choice of teacher differs from the choice after all K passes, on a random sample.
-
-    Attributes:
-        audited: Texts of the sample.
-        changed: Texts of the sample whose choice differs.
-        texts: Texts of the pool.
-        passes: Passes after which the rule stopped, summed over the pool.
-    """
+    """How often the rule's choice of teacher differs from the choice after all K passes, on a random sample."""
 
     audited: int
+    """Texts of the sample."""
     changed: int
+    """Texts of the sample whose choice differs."""
     texts: int
+    """Texts of the pool."""
     passes: int
+    """Passes after which the rule stopped, summed over the pool."""
 
     @staticmethod
     def total(audits: Sequence[Audit]) -> Audit:

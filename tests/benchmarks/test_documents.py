@@ -17,6 +17,7 @@ import passes  # noqa: E402
 import performance  # noqa: E402
 
 from muka_fast.bench.results import SCHEMA_VERSION  # noqa: E402
+from muka_fast.evaluation.run_record import Evaluation  # noqa: E402
 from muka_fast.evaluation.tables import percent, result_rows  # noqa: E402
 
 
@@ -44,7 +45,7 @@ def test_the_performance_page_is_written_from_the_committed_results():
 def test_the_readme_shows_a_run_of_the_demonstration():
     record = json.loads((RESULTS / "demo.json").read_text(encoding="utf-8"))
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name, accuracy, remark in result_rows(record["test"]):
+    for name, accuracy, remark in result_rows(Evaluation.model_validate(record["test"])):
         (line,) = [line for line in page.splitlines() if line.startswith(f"  {name} ")]
         assert line.split(name, 1)[1].split() == [*accuracy.split(), *remark.split()]
     trusted = ", ".join(f"{t['name']} {percent(t['chosen_share'])}" for t in record["teachers"])

@@ -68,7 +68,7 @@ def test_check_prints_the_union_and_writes_nothing(run, project):
     for part in ("label space: 5 classes", "music", "DistilBert", "6/6 (full)", "texts: 60", "3 passes, on cpu"):
         assert part in result.stdout
     as_json = json.loads(run("check", "recipe.yaml", "--json").stdout)
-    assert (as_json["schema_version"], as_json["texts"]) == (1, 60)
+    assert (as_json["schema_version"], as_json["texts"]) == (2, 60)
     assert as_json["labels"] == ["music", "weather", "Travel", "bank", "lights"]
     assert [teacher["live"] for teacher in as_json["estimate"]["teachers"]] == [8, 6]
     assert sorted(path.name for path in project.iterdir()) == before
@@ -152,8 +152,8 @@ def test_a_student_of_pairs_is_measured_on_pairs_and_without_its_teachers(run, p
     (project / "two").rename(project / "moved")
     alone = run("evaluate", "out", "-d", "same.csv", "--json")
     assert alone.exit_code == 0, alone.stderr
-    assert "the student alone is measured: no such teacher folder" in alone.stderr
-    assert json.loads(alone.stdout)["student"] == record["test"]["student"]
+    assert "measuring the student alone: no such teacher folder" in alone.stderr
+    assert json.loads(alone.stdout)["metrics"] == record["test"]["metrics"]
     assert json.loads(alone.stdout)["selection"] is None
 
 
@@ -168,8 +168,8 @@ def test_predict_and_evaluate_work_on_any_classifier(run, project):
     assert [p["text"] for p in printed["predictions"]] == ["a", "", "a"]
     result = run("evaluate", "one", "-d", "test.csv", "--json")
     figures = json.loads(result.stdout)
-    assert figures["student"]["count"] == 10
-    assert figures["foreign"] == {"travel": 5, "bank": 5, "lights": 5}
+    assert figures["metrics"]["count"] == 10
+    assert figures["unknown_labels"] == {"travel": 5, "bank": 5, "lights": 5}
     assert figures["selection"] is None
     assert "macro-F1" in run("evaluate", "one", "-d", "test.csv").stdout
 
@@ -191,7 +191,7 @@ def test_env_lists_versions(run):
         (["export", "one", "one"], 2, "the folder is not empty and is no export"),
         (["export", "./none", "onnx"], 2, "no such folder"),
         (["export", "one", "onnx", "--atol", "-1"], 1, "the fp32 graph is not the model's: logits differ by"),
-        (["predict", "one", "hi", "--precision", "int8"], 2, "--precision is for what 'muka-fast export' wrote"),
+        (["predict", "one", "hi", "--precision", "int8"], 2, "--precision applies to exports only"),
         (["predict", "one", "hi", "--temperature", "0"], 2, "not a temperature: 0"),
         (["predict", "one", "hi", "--abstain-below", "50"], 2, "not a probability: 50"),
         (["amalgamate", "none.yaml"], 2, "no such recipe"),
@@ -373,7 +373,7 @@ def test_an_export_predicts_and_is_evaluated_as_its_model(run, project):
     done = run("export", "one", "onnx", "--precision", "fp32", "--precision", "fp16", "-d", "texts.jsonl", "--json")
     assert done.exit_code == 0, done.stderr
     record = json.loads(done.stdout)
-    assert (record["kind"], record["schema_version"], list(record["graphs"])) == ("export", 1, ["fp32", "fp16"])
+    assert (record["kind"], record["schema_version"], list(record["graphs"])) == ("export", 2, ["fp32", "fp16"])
     ours, theirs = (
         [line.split("\t") for line in run("predict", name, "-d", "texts.jsonl").stdout.splitlines()]
         for name in ("onnx", "one")
@@ -385,7 +385,7 @@ def test_an_export_predicts_and_is_evaluated_as_its_model(run, project):
     assert (len(line), line[-1]) == (5, "play some jazz\n")
     (project / "own.csv").write_text("text,label\nplay some jazz,music\nwhat is the weather,weather\nstop,music\n")
     theirs, ours = (json.loads(run("evaluate", name, "-d", "own.csv", "--json").stdout) for name in ("one", "onnx"))
-    assert ours["student"] == theirs["student"]
+    assert ours["metrics"] == theirs["metrics"]
     table = run("export", "one", "onnx", "--overwrite", "--test", "own.csv")
     assert "model.onnx" in table.stdout
     assert "fused: " in table.stdout

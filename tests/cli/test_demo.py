@@ -9,8 +9,8 @@ def test_the_demo_plays_from_start_to_end_and_again(tmp_path, monkeypatch, capsy
         monkeypatch.setattr(demo, name, size)
     monkeypatch.setattr(demo, "RECIPE", demo.RECIPE.replace("epochs: 12", "epochs: 1"))
     record = demo.run(tmp_path / "demo")
-    assert record["texts"]["used"] == 96
-    assert len(record["labels"]) == 32
+    assert record.texts.used == 96
+    assert len(record.labels) == 32
     printed = capsys.readouterr().out
     for part in ("teacher electra alone", "oracle", "student", "where the time went", "next:", " → "):
         assert part in printed

@@ -7,6 +7,7 @@ from muka_fast.data.label_space import match_labels
 from muka_fast.errors import CorpusError
 from muka_fast.evaluation.metrics import (
     classification_metrics,
+    fidelity,
     selection_metrics,
 )
 from muka_fast.selection.base import select_teachers
@@ -38,7 +39,14 @@ def test_selection_figures_of_the_by_hand_example():
     trust = select_teachers(POOL, SelectionSpec(method="muka", targets="hard"))  # chooses a, b, a, a
     result = selection_metrics(POOL, trust, np.array([0, 2, 1, 3]))
     assert result.teachers == {"a": 0.5, "b": 0.75, "c": 0.0}
-    assert result.own == {"a": 1.0, "b": 1.0, "c": 0.0}
+    assert result.own_classes == {"a": 1.0, "b": 1.0, "c": 0.0}
     assert result.oracle == 1.0
     assert result.selection == 0.75
-    assert result.chosen == 0.75
+    assert result.routing_accuracy == 0.75
+
+
+def test_fidelity_is_the_share_of_equal_classes():
+    logits = np.array([[3.0, 1.0], [0.0, 1.0], [2.0, 1.0], [2.0, 9.0]])
+    targets = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.3, 0.7]])
+    found = fidelity(logits, targets, held_out=True)
+    assert (found.agreement, found.texts, found.held_out) == (0.75, 4, True)

@@ -9,7 +9,8 @@ import pytest
 
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.evaluation.selection_stats import block_confusion, risk_coverage, summarise_selection
+from muka_fast.evaluation.run_record import KappaStats, SelectionStats
+from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage, selection_stats
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.mixture import KappaEstimate, MixturePosterior
 from muka_fast.uncertainty.signals import Signals
@@ -41,7 +42,7 @@ def judged(weights: np.ndarray) -> Selection:
     return Selection(weights, weights, np.ones(len(weights)))
 
 
-SUMMARY = summarise_selection(POOL, judged(WEIGHTS), CORPUS)
+SUMMARY = selection_stats(POOL, judged(WEIGHTS), CORPUS)
 
 
 def bins(**filled: int) -> list[int]:
@@ -50,91 +51,93 @@ def bins(**filled: int) -> list[int]:
 
 
 def test_who_is_trusted_and_how_clearly():
-    assert SUMMARY["teachers"] == ["a", "b"]
-    assert SUMMARY["known_to"] == [[0], [0, 1], [1], [1], [1]]
-    assert SUMMARY["chosen"] == [1, 3]
-    assert SUMMARY["chosen_share"] == [0.25, 0.75]
-    assert SUMMARY["margin"] == bins(b16=1, b4=1, b2=1, b12=1)  # .82 .22 .12 .62
+    assert SUMMARY.teachers == ["a", "b"]
+    assert SUMMARY.known_to == [[0], [0, 1], [1], [1], [1]]
+    assert SUMMARY.chosen == [1, 3]
+    assert SUMMARY.chosen_share == [0.25, 0.75]
+    assert SUMMARY.margin == bins(b16=1, b4=1, b2=1, b12=1)  # .82 .22 .12 .62
 
 
 def test_hard_targets_keep_the_margins_that_they_were_chosen_by():
     hard = replace(judged(WEIGHTS), hard=True)
     assert hard.weights.tolist() == [[1, 0], [0, 1], [0, 1], [0, 1]]
-    assert summarise_selection(POOL, hard, CORPUS) == SUMMARY
+    assert selection_stats(POOL, hard, CORPUS) == SUMMARY
 
 
 def test_the_margin_is_between_the_two_most_trusted_of_three():
     space = LabelSpace.union({"a": ["x", "y"], "b": ["y", "z", "w", "v"], "c": ["x", "u"]})
     weights = np.array([[0.6, 0.01, 0.39], [0.2, 0.53, 0.27], [0.1, 0.1, 0.8], [0.2, 0.5, 0.3]])
-    summary = summarise_selection(Pool((A, B, A), space, POOL.ids), judged(weights), CORPUS)
-    assert [row["margin"] for row in summary["least_certain"]] == pytest.approx([0.2, 0.21, 0.26, 0.7])
-    assert summary["chosen"] == [1, 2, 1]
-    assert summary["score_and_choice"] == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+    summary = selection_stats(Pool((A, B, A), space, POOL.ids), judged(weights), CORPUS)
+    assert [row.margin for row in summary.least_certain] == pytest.approx([0.2, 0.21, 0.26, 0.7])
+    assert summary.chosen == [1, 2, 1]
+    assert summary.score_by_selection == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
 
 
 def test_entropies_are_split_by_the_choice():
-    first, second = SUMMARY["entropy"]
-    assert first == {"chosen": bins(b0=1), "other": bins(b10=1, b19=1, b5=1)}
-    assert second == {"chosen": bins(b12=1, b4=1, b2=1), "other": bins(b6=1)}
+    first, second = SUMMARY.entropy
+    assert (first.chosen, first.other) == (bins(b0=1), bins(b10=1, b19=1, b5=1))
+    assert (second.chosen, second.other) == (bins(b12=1, b4=1, b2=1), bins(b6=1))
 
 
 def test_passes_are_counted_by_text():
-    assert SUMMARY["passes"] == [[0, 1], [2, 1], [16, 2]]
+    assert SUMMARY.passes == [(0, 1), (2, 1), (16, 2)]
 
 
 def test_the_score_would_choose_the_other_teacher_for_one_text():
     # Scores .98 > .68, .48 > .38, .03 < .78, .73 < .88: a a b b; chosen are a b b b.
-    assert SUMMARY["score_and_choice"] == [[1, 1], [0, 2]]
+    assert SUMMARY.score_by_selection == [[1, 1], [0, 2]]
 
 
 def test_least_certain_first():
-    rows = SUMMARY["least_certain"]
-    assert [row["id"] for row in rows] == [f"{i:016x}" for i in (0xFFFFFFFFFFFFFFFF, 5, 1, 7)]
-    assert [row["margin"] for row in rows] == pytest.approx([0.12, 0.22, 0.62, 0.82])
-    assert [row["text"] for row in rows] == ["t" * 199 + "…", "second line", "t" * 200, "first"]
-    one, other = rows[1]["teachers"]
-    assert (one["class"], other["class"]) == ("y", "v")
-    assert [one["weight"], one["probability"]] == pytest.approx([0.39, 0.7])
-    assert [other["weight"], other["probability"]] == pytest.approx([0.61, 0.4])
+    rows = SUMMARY.least_certain
+    assert [row.id for row in rows] == [f"{i:016x}" for i in (0xFFFFFFFFFFFFFFFF, 5, 1, 7)]
+    assert [row.margin for row in rows] == pytest.approx([0.12, 0.22, 0.62, 0.82])
+    assert [row.text for row in rows] == ["t" * 199 + "…", "second line", "t" * 200, "first"]
+    one, other = rows[1].teachers
+    assert (one.label, other.label) == ("y", "v")
+    assert [one.weight, one.probability] == pytest.approx([0.39, 0.7])
+    assert [other.weight, other.probability] == pytest.approx([0.61, 0.4])
 
 
 def test_equal_margins_are_listed_by_text_id():
     pool = Pool((A.take(np.arange(32) % 4), B.take(np.arange(32) % 4)), SPACE, np.arange(32, 0, -1).astype(np.uint64))
     corpus = Corpus(tuple(f"text {i}" for i in range(32)), None, pool.ids)
-    rows = summarise_selection(pool, judged(np.tile([[0.0, 1.0]], (32, 1))), corpus)["least_certain"]
-    assert [row["text"] for row in rows] == [f"text {i}" for i in range(31, 11, -1)]
+    rows = selection_stats(pool, judged(np.tile([[0.0, 1.0]], (32, 1))), corpus).least_certain
+    assert [row.text for row in rows] == [f"text {i}" for i in range(31, 11, -1)]
 
 
 def test_a_pair_is_shown_whole():
     corpus = build_corpus(["one", "two", "three", "four"], ["uno", "dos", "tres", "cuatro"])
-    texts = [row["text"] for row in summarise_selection(POOL, judged(WEIGHTS), corpus)["least_certain"]]
+    texts = [row.text for row in selection_stats(POOL, judged(WEIGHTS), corpus).least_certain]
     assert texts == ["three / tres", "two / dos", "four / cuatro", "one / uno"]
 
 
-def test_views_of_ownership():
+def test_kappa_of_the_two_views():
     evidence = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
     gate = -np.array([[0.0, 1], [1, 0], [1, 0], [1, 0]])
     background = np.array([0.0, 0.5, 0.5, 0.0])
     trust = replace(
         judged(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, KappaEstimate(0.5, 0.4))
     )
-    views = summarise_selection(POOL, trust, CORPUS)["views"]
-    assert views == {"counts": [[1, 1], [0, 2]], "agreement": 0.5, "bound": 0.4, "unsure": False, "nobody": 0.25}
+    assert selection_stats(POOL, trust, CORPUS).kappa == KappaStats(
+        kappa=0.5, kappa_lower_bound=0.4, views_disagree=False, background=0.25, contingency=[[1, 1], [0, 2]]
+    )
     without = replace(judged(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, None))
-    assert summarise_selection(POOL, without, CORPUS)["views"] is None
-    assert SUMMARY["views"] is None
+    assert selection_stats(POOL, without, CORPUS).kappa is None
+    assert SUMMARY.kappa is None
 
 
-def test_the_summary_is_plain_json():
-    assert json.loads(json.dumps(SUMMARY, allow_nan=False)) == SUMMARY
+def test_the_statistics_survive_json():
+    tree = json.loads(json.dumps(SUMMARY.model_dump(mode="json"), allow_nan=False))
+    assert SelectionStats.model_validate(tree) == SUMMARY
 
 
 def test_values_that_rounding_put_outside_are_counted():
     pool = Pool((teacher([[0.5, 0.5]], [1.0001], [0]), teacher([[0.25] * 4], [-0.0001], [0])), SPACE, POOL.ids[:1])
-    summary = summarise_selection(pool, judged(np.array([[0.0, 1.0]])), CORPUS)
-    assert summary["entropy"][0]["other"] == bins(b19=1)
-    assert summary["entropy"][1]["chosen"] == bins(b0=1)
-    assert summary["margin"] == bins(b19=1)
+    summary = selection_stats(pool, judged(np.array([[0.0, 1.0]])), CORPUS)
+    assert summary.entropy[0].other == bins(b19=1)
+    assert summary.entropy[1].chosen == bins(b0=1)
+    assert summary.margin == bins(b19=1)
 
 
 def test_risk_coverage_by_hand():
@@ -158,9 +161,8 @@ def test_risk_coverage_has_at_most_fifty_points():
     assert coverages[-2:] == [0.5, 1.0]
 
 
-def test_block_confusion_by_hand():
+def test_group_confusion_by_hand():
     truth, predicted = np.array([0, 1, 2, 3, 4, 4]), np.array([0, 2, 2, 4, 1, 0])
-    assert block_confusion(SPACE, truth, predicted) == {
-        "blocks": ["a", "a + b", "b"],
-        "counts": [[1, 0, 0], [0, 0, 1], [1, 1, 2]],
-    }
+    found = group_confusion(SPACE, truth, predicted)
+    assert found.groups == ["a", "a + b", "b"]
+    assert found.counts == [[1, 0, 0], [0, 0, 1], [1, 1, 2]]

@@ -24,7 +24,8 @@ import muka_fast
 from muka_fast.cli import app
 from muka_fast.data.label_space import match_labels
 from muka_fast.evaluation.html_report import report_page
-from muka_fast.evaluation.tables import agreement_line, confidence_line
+from muka_fast.evaluation.run_record import read_run_record
+from muka_fast.evaluation.tables import calibration_line, fidelity_line
 from muka_fast.export import OnnxClassifier
 from tests.helpers.models import make_model, texts
 
@@ -65,17 +66,19 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert (label, probability) == (best["label"], pytest.approx(best["score"], abs=1e-5))
 
     record = json.loads((out / "run.json").read_text())
-    assert record["schema_version"] == 1
+    assert record["schema_version"] == 2
     assert record["texts"] == {"read": 60, "empty": 0, "duplicate": 0, "used": 60}
-    assert record["test"]["student"]["count"] == 25
+    assert record["test"]["metrics"]["count"] == 25
     assert sum(teacher["chosen_share"] for teacher in record["teachers"]) == pytest.approx(1)
     judged = record["test"]["selection"]
     assert judged["oracle"] >= max(judged["teachers"].values())
     assert set(record["seconds"]) == {"checking", "scoring", "selection", "training", "evaluation"}
     assert sum(record["selection"]["chosen"]) == 60
-    assert record["training"]["agreement"] == {"share": ANY, "texts": 59, "held_out": False}
-    assert record["selection"]["views"] is not None  # the default method has two
-    assert (out / "report.html").read_text() == report_page(record, (out / "recipe.yaml").read_text())
+    assert record["training"]["fidelity"] == {"agreement": ANY, "texts": 59, "held_out": False}
+    assert record["selection"]["kappa"] is not None  # the default method has two
+    assert (out / "report.html").read_text() == report_page(
+        read_run_record(out / "run.json"), (out / "recipe.yaml").read_text()
+    )
     card = (out / "README.md").read_text()
     assert "| oracle (right teacher chosen) |" in card
     assert "passes: 3" in card
@@ -86,7 +89,7 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert (again.exit_code, "finished run" in again.stderr) == (2, True)
     measured = CliRunner().invoke(app, ["evaluate", "out", "-d", "test.csv", "--json"])
     figures = json.loads(measured.stdout)
-    assert figures["student"] == record["test"]["student"]
+    assert figures["metrics"] == record["test"]["metrics"]
     assert figures["selection"] == record["test"]["selection"]
 
 
@@ -100,9 +103,9 @@ def test_methods_that_train_on_all_teachers_leave_an_ordinary_student(method, pr
     assert not [name for name in weights if "objective" in name]
     assert len(muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).classify(["play some jazz"])) == 1
     record = json.loads((project / "out" / "run.json").read_text())
-    assert record["selection"]["views"] is None
+    assert record["selection"]["kappa"] is None
     assert record["training"]["history"][-1]["step"] == 3
-    assert record["training"]["agreement"] is None
+    assert record["training"]["fidelity"] is None
 
 
 def check_confidence_figures(project, found):
@@ -117,7 +120,7 @@ def check_confidence_figures(project, found):
     bins, error = (15 * confidence).astype(int).clip(max=14), 0.0
     for number in set(bins):
         error += (bins == number).mean() * abs(confidence[bins == number].mean() - right[bins == number].mean())
-    assert found["calibration_error"] == pytest.approx(error, abs=1e-6)
+    assert found["expected_calibration_error"] == pytest.approx(error, abs=1e-6)
     assert found["risk_coverage"][-1] == [1.0, pytest.approx(1 - right.mean())]
     surest = confidence >= np.sort(confidence)[-len(confidence) // 2]
     half = next(risk for covered, risk in found["risk_coverage"] if covered >= surest.mean() - 1e-9)
@@ -126,21 +129,22 @@ def check_confidence_figures(project, found):
 
 def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatch):
     monkeypatch.chdir(project)
-    monkeypatch.setattr(muka_fast.pipeline.amalgamate, "ENOUGH", 10)
+    lines = [json.dumps({"text": text}) for text in texts(130)]
+    (project / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     change(project, student={"model": "base", "abstain_below": 0.999})
     settings = ["--set", "training.validation_share=0.4", "--test", "test.csv"]
     result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", *settings])
     assert result.exit_code == 0, result.stderr
     record = json.loads((project / "out" / "run.json").read_text())
     confidence = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).calibration
-    assert confidence._asdict() == record["confidence"]
+    assert confidence._asdict() == record["calibration"]
     assert confidence.temperature != 1
-    agreement = record["training"]["agreement"]
-    assert (agreement["texts"], agreement["held_out"], 0 <= agreement["share"] <= 1) == (24, True, True)
-    assert agreement_line(agreement) in result.stderr
+    fidelity = read_run_record(project / "out" / "run.json").training.fidelity
+    assert (fidelity.texts, fidelity.held_out) == (52, True)
+    assert fidelity_line(fidelity) in result.stderr
     check_confidence_figures(project, record["test"])
     shown = CliRunner().invoke(app, ["evaluate", "out", "-d", "test.csv", "--no-teachers"])
-    assert confidence_line(record["test"]) in shown.stdout
+    assert calibration_line(read_run_record(project / "out" / "run.json").test) in shown.stdout
     label, probability = CliRunner().invoke(app, ["predict", "out", "play some jazz"]).stdout.split("\t")[:2]
     assert label == "–"
     said = CliRunner().invoke(app, ["predict", "out", "play some jazz", "--abstain-below", "0"]).stdout.split("\t")
@@ -172,7 +176,9 @@ def test_scores_are_reused_by_other_selections_and_refused_for_other_texts(proje
 def interrupt(arguments, monkeypatch):
     """Stop a run after its training and before its end."""
     with monkeypatch.context() as patch:
-        patch.setattr(muka_fast.pipeline.amalgamate, "_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            muka_fast.pipeline.amalgamate, "build_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert CliRunner().invoke(app, arguments).exit_code == 130
 
 
@@ -195,7 +201,7 @@ def test_an_unfinished_run_of_other_texts_or_another_base_is_not_gone_on_with(pr
     assert (refused.exit_code, "overwrite" in refused.stderr) == (2, False)
     assert "delete this store" in refused.stderr
     again = CliRunner().invoke(app, [*run, "--overwrite"])
-    assert (again.exit_code, "going on" in again.stderr) == (0, False), again.stderr
+    assert (again.exit_code, "resuming" in again.stderr) == (0, False), again.stderr
     assert weights(project / "out") == weights(project / "fresh")
 
     again = CliRunner().invoke(app, [*run, "-o", "elsewhere", "--set", "scores=scores2"])
@@ -253,10 +259,10 @@ def test_the_python_interface_does_the_same(project):
     )
     result = muka_fast.amalgamate(recipe, progress=muka_fast.Progress(silent=True))
     assert result.output == project / "out"
-    assert result.record["training"]["steps"] == 2
+    assert result.record.training.steps == 2
     spec = muka_fast.DataSpec(texts=str(project / "test.csv"))
     figures = muka_fast.evaluate(str(result.output), spec, teachers=False, progress=muka_fast.Progress(silent=True))
-    assert figures.student.count == 25
+    assert figures.metrics.count == 25
 
 
 def run_and_stop(arguments, folder, when, how) -> subprocess.CompletedProcess:
@@ -315,7 +321,7 @@ def test_killed_while_scoring_and_while_training_the_same_command_gives_the_same
 
     last = subprocess.run(command(*arguments), cwd=project, env=ENVIRONMENT, capture_output=True, text=True)
     assert last.returncode == 0, last.stderr
-    assert "going on with the unfinished run" in last.stderr
+    assert "resuming the unfinished run" in last.stderr
     assert "scoring with" not in last.stderr
     assert parquet(out / "scores") == parquet(project / "whole" / "scores")
     assert (out / "model.safetensors").read_bytes() == (project / "whole" / "model.safetensors").read_bytes()

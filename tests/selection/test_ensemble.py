@@ -41,7 +41,7 @@ def test_teachers_answer_together_without_a_student(ensemble):
     for more in (["--no-teachers"], []):
         measured = CliRunner().invoke(app, ["evaluate", "out", "-d", "test.csv", "--json", *more])
         figures = json.loads(measured.stdout)
-        assert figures["student"] == record["test"]["student"]
+        assert figures["metrics"] == record["test"]["metrics"]
         assert figures["selection"] == (None if more else record["test"]["selection"])
 
 

@@ -203,8 +203,8 @@ def test_a_shared_class_is_its_text_s_only_if_all_that_know_it_say_so(tmp_path):
     assert (abs(first[truth == 2] - 0.5) < 0.25).mean() > 0.7
     alone = fit_mixture([replace(view, owners=None) for view in views], embeddings, ids)[0].posterior[:, 0]
     assert (alone[truth == 0] > 0.5).mean() < 0.3
-    model.save(tmp_path / "ownership.npz")
-    again = TeacherMixture.load(tmp_path / "ownership.npz").judge(views, embeddings)
+    model.save(tmp_path / "mixture.npz")
+    again = TeacherMixture.load(tmp_path / "mixture.npz").judge(views, embeddings)
     assert (again.posterior.argmax(1) == result.posterior.argmax(1))[truth != 2].mean() > 0.97
 
 

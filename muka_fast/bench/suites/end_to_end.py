@@ -20,6 +20,7 @@ from muka_fast.bench.baselines import AUTHORS_BATCH, AUTHORS_LENGTH
 from muka_fast.bench.inputs import Material
 from muka_fast.bench.subprocesses import run
 from muka_fast.data.corpus import Corpus
+from muka_fast.evaluation.run_record import read_run_record
 
 EPOCHS, LEARNING_RATE = 1.0, 5e-5
 
@@ -53,20 +54,21 @@ def of_material(
         if material.labelled is not None:
             sections["test"] = material.labelled.model_dump(mode="json", exclude_none=True)
         recipe = material.write_recipe(work, corpus.texts, **sections)
-        common = ["-m", "muka_fast", "amalgamate", str(recipe), "--json"]
+        common = ["-m", "muka_fast", "amalgamate", str(recipe)]
         methods = {
             "muka-fast, pool": ["--method", "pool"],
             f"muka-fast, muka, K ≤ {material.passes}": ["--method", "muka", "--passes", str(material.passes)],
         }
         for number, (name, flags) in enumerate(methods.items()):
-            done = run([*common, *flags, "-o", str(work / f"out-{number}")], f"suite end-to-end, {name}")
-            record = json.loads(done.output)
+            out = work / f"out-{number}"
+            done = run([*common, *flags, "-o", str(out)], f"suite end-to-end, {name}")
+            record = read_run_record(out / "run.json")
             rows[name] = {
                 "seconds": done.seconds / len(corpus),
                 "total_seconds": done.seconds,
                 "peak_bytes": done.peak_bytes,
-                "accuracy": record["test"]["student"]["accuracy"] if "test" in record else None,
-                "stages": record["seconds"],
+                "accuracy": record.test.metrics.accuracy if record.test is not None else None,
+                "stages": record.seconds,
             }
         accuracy = rows[name]["accuracy"]
         theirs = _authors(material, student, corpus, work, few, epochs, learning_rate) | {"accuracy": accuracy}

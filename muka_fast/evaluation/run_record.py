@@ -1,0 +1,353 @@
+"""The schema of ``run.json``: what a finished run was made of, what it measured, and how long it took.
+
+The pipeline builds a :class:`RunRecord`; the report, the model card and the command line read one. Its JSON schema is
+``docs/run.schema.json``, written by ``python -m muka_fast.evaluation.run_record > docs/run.schema.json``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from muka_fast.errors import ModelError
+from muka_fast.uncertainty.stopping import Audit
+
+
+def _clip_rounding(value: Any) -> Any:
+    """Move a share that floating-point rounding put just outside of 0…1 to its end."""
+    return min(max(value, 0.0), 1.0) if isinstance(value, float) and -1e-6 < value < 1 + 1e-6 else value
+
+
+Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_clip_rounding)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Record(BaseModel):
+    """A part of the record: immutable, numbers finite, unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, from_attributes=True
+    )
+
+
+class TextCounts(Record):
+    """The pool of unlabelled texts."""
+
+    read: Count
+    """Texts in the files."""
+    empty: Count
+    """Empty texts, left out."""
+    duplicate: Count
+    """Repeated texts, left out."""
+    used: Count
+    """Texts that were scored."""
+
+
+class TeacherRecord(Record):
+    """One teacher, and what the run found about it."""
+
+    name: str
+    """Name in the recipe."""
+    model: str
+    """Folder or hub id."""
+    revision: str | None
+    """Hub revision; null for a folder."""
+    fingerprint: str
+    """Hash of weights and configuration."""
+    tokenizer_fingerprint: str
+    """Hash of the tokenizer's files."""
+    num_labels: int
+    """Number of its classes."""
+    max_length: int
+    """Longest text it reads, in tokens."""
+    truncated_share: Share
+    """Share of the texts that were cut at ``max_length``."""
+    mean_passes: float
+    """Monte-Carlo dropout passes per text, averaged over the pool."""
+    chosen_share: Share
+    """Share of the texts for which it has the largest weight of all teachers."""
+    mean_trust_score: float
+    """Its trust score, averaged over the pool; unit and range follow from the method."""
+
+
+class EntropyHistograms(Record):
+    """Texts of the pool by one teacher's predictive entropy, divided by ln(classes): 20 equal bins over 0…1."""
+
+    chosen: list[Count]
+    """Texts for which this teacher has the largest weight."""
+    other: list[Count]
+    """All other texts."""
+
+
+class KappaStats(Record):
+    """Agreement of the mixture's two views: the teachers' likelihood ratios, and the gating network."""
+
+    kappa: float
+    """Cohen's kappa of likelihood and embedding-only gate before the joint fit: 0 is chance, 1 is equality."""
+    kappa_lower_bound: float
+    """Lower bound of ``kappa``, one-sided, 95 % confidence."""
+    views_disagree: bool
+    """Whether the bound is at most 0.2, so that the run fell back to the per-text rule."""
+    background: Share
+    """Posterior probability of the background component (in-domain for no teacher), averaged over the pool."""
+    contingency: list[list[Count]]
+    """Texts by most likely teacher, (T, T): row by likelihood, column by gate, both after the joint fit."""
+
+
+class TeacherVote(Record):
+    """What one teacher predicts for one text."""
+
+    weight: Share
+    """Weight of the teacher for this text."""
+    label: str
+    """Most likely class of its deterministic pass."""
+    probability: Share
+    """Probability of that class."""
+
+
+class UncertainText(Record):
+    """A text whose two largest teacher weights are close."""
+
+    id: str
+    """Text id, 16 hexadecimal digits."""
+    text: str
+    """The text without control characters, cut to 200 characters; a pair is joined with " / "."""
+    margin: Share
+    """Largest teacher weight minus the second largest."""
+    teachers: list[TeacherVote]
+    """One entry per teacher, in the run's order."""
+
+
+class SelectionStats(Record):
+    """Statistics of the teacher weights over the N texts of the pool; T teachers, C classes."""
+
+    teachers: list[str]
+    """Names of the teachers, (T,)."""
+    known_to: list[list[int]]
+    """For each class of the label space, (C,), the indices of the teachers that have it."""
+    chosen: list[Count]
+    """Texts for which each teacher has the largest weight, (T,)."""
+    chosen_share: list[Share]
+    """The same, divided by N."""
+    margin: list[Count]
+    """Texts by largest minus second largest weight: 20 equal bins over 0…1."""
+    entropy: list[EntropyHistograms]
+    """One entry per teacher, (T,)."""
+    passes: list[tuple[Count, Count]]
+    """(passes, texts that used as many), ascending."""
+    score_by_selection: list[list[Count]]
+    """Texts by teacher, (T, T): row by largest 1 − predictive entropy / ln C, column by largest weight."""
+    kappa: KappaStats | None
+    """Agreement of the mixture's two views; null for methods without a mixture or without embeddings."""
+    least_certain: list[UncertainText]
+    """The 20 texts of smallest margin, ascending."""
+
+
+class LossPoint(Record):
+    """One entry of the training log."""
+
+    step: int
+    """Optimiser step."""
+    epoch: float | None = None
+    """Epochs done."""
+    loss: float | None = None
+    """Training loss; null where it was not logged or not finite."""
+    eval_loss: float | None = None
+    """Distillation loss on the validation texts; null where it was not computed or not finite."""
+    learning_rate: float | None = None
+    """Learning rate of the step."""
+    grad_norm: float | None = None
+    """Gradient norm before clipping."""
+
+
+class Fidelity(Record):
+    """Top-1 agreement of student and targets (Stanton et al. 2021, arXiv 2106.05945)."""
+
+    agreement: Share
+    """Share of the texts for which student and targets have the same most likely class."""
+    texts: Count
+    """Texts compared."""
+    held_out: bool
+    """Whether the student was not trained on these texts."""
+
+
+class TrainingRecord(Record):
+    """The student's training."""
+
+    steps: Count
+    """Optimiser steps."""
+    best_loss: float | None
+    """Distillation loss on the validation texts of the checkpoint that was kept; null without validation."""
+    history: list[LossPoint]
+    """The training log, ascending."""
+    fidelity: Fidelity | None
+    """Agreement with the targets; null for methods whose targets are no class distributions."""
+
+
+class ClassMetrics(Record):
+    """One class; each score is 0 where it is undefined."""
+
+    name: str
+    """Its name."""
+    precision: Share
+    """Share of the predictions of this class that are right."""
+    recall: Share
+    """Share of the texts of this class that are predicted as such."""
+    f1: Share
+    """Harmonic mean of precision and recall."""
+    support: Count
+    """Texts of this class."""
+
+
+class ClassificationMetrics(Record):
+    """Metrics of a classifier on labelled texts."""
+
+    accuracy: Share
+    """Share of the texts whose prediction is right."""
+    macro_f1: Share
+    """F1, averaged over the classes that occur as a label."""
+    count: Count
+    """Texts measured."""
+    classes: list[ClassMetrics]
+    """The classes that occur as a label, in column order."""
+
+
+class SelectionMetrics(Record):
+    """Metrics of the teachers and their selection, before any student."""
+
+    teachers: dict[str, Share]
+    """Accuracy of each teacher alone on all texts; a text of a class that it lacks counts as wrong."""
+    own_classes: dict[str, Share]
+    """Accuracy of each teacher on the texts of its own classes."""
+    oracle: Share
+    """Accuracy if a teacher that knows the class were always chosen."""
+    selection: Share
+    """Accuracy of the most likely class of the weighted teachers."""
+    routing_accuracy: Share | None
+    """Share of texts whose chosen teacher knows the class, over texts whose class some teacher lacks; null if none."""
+
+
+class GroupConfusion(Record):
+    """Confusion of label groups: a label group is the classes that the same set of teachers knows."""
+
+    groups: list[str]
+    """Teachers of each group, joined with " + ", in the order of their first class, (S,)."""
+    counts: list[list[Count]]
+    """Texts, (S, S): row by the group of the true class, column by that of the predicted class."""
+
+
+class Evaluation(Record):
+    """Metrics on labelled texts."""
+
+    classifier: Literal["student", "ensemble"]
+    """Which classifier was measured."""
+    metrics: ClassificationMetrics
+    """Its metrics, on the texts whose label it knows."""
+    selection: SelectionMetrics | None
+    """Teachers, oracle and selection on the same texts; null if the teachers were not asked."""
+    unknown_labels: dict[str, Count]
+    """Labels outside the label space, with their number of texts; these texts are left out."""
+    expected_calibration_error: Share
+    """Mean gap of confidence and accuracy over 15 bins of equal width (Guo et al. 2017)."""
+    risk_coverage: list[tuple[Share, Share]]
+    """(share of the texts answered, most confident first; error rate on them), ascending to 1, at most 50 points."""
+    group_confusion: GroupConfusion | None
+    """Confusion of label groups; null if the teachers were not asked."""
+
+
+class CalibrationRecord(Record):
+    """How the classifier's logits become probabilities and predictions."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    """Divisor of the logits before the softmax."""
+    abstain_below: Share
+    """Probability below which no class is predicted."""
+
+
+class RunRecord(Record):
+    """A finished run of ``muka-fast amalgamate``."""
+
+    schema_version: Literal[2] = 2
+    """Version of this schema."""
+    versions: dict[str, str]
+    """Versions of Python, muka-fast and the libraries it used."""
+    device: str
+    """Name of the device."""
+    processes: Annotated[int, Field(ge=1)]
+    """Number of processes (world size)."""
+    seed: int
+    """Seed of the recipe."""
+    texts: TextCounts
+    """The pool of unlabelled texts."""
+    labels: list[str]
+    """The label space: class names in column order, (C,)."""
+    teachers: list[TeacherRecord]
+    """The teachers, in the recipe's order."""
+    encoder_fingerprint: str | None
+    """Hash of the encoder that embedded the pool; null for methods without embeddings."""
+    audit: Audit | None
+    """Check of the adaptive stopping rule; null where all texts had the same number of passes."""
+    mean_sample_weight: float
+    """Weight of a text in the student's loss, averaged over the pool; at least 0."""
+    selection: SelectionStats
+    """Statistics of the teacher weights."""
+    training: TrainingRecord | None
+    """The student's training; null for an ensemble."""
+    test: Evaluation | None
+    """Metrics on the recipe's labelled texts; null without them."""
+    calibration: CalibrationRecord
+    """Temperature and threshold of the classifier."""
+    seconds: dict[str, float]
+    """Wall-clock seconds of each stage."""
+
+    def dump(self) -> str:
+        """Return the record as the text of ``run.json``."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+SCHEMA_VERSION: int = RunRecord.model_fields["schema_version"].default
+
+
+class OtherVersionError(ModelError):
+    """A record of another schema version."""
+
+
+def read_run_record(path: str | Path) -> RunRecord:
+    """Read ``run.json``.
+
+    Raises:
+        OtherVersionError: If another version of muka-fast wrote it.
+        ModelError: If it is missing or damaged.
+    """
+    try:
+        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+        version = tree["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ModelError("the run's record cannot be read", where=str(path), hint="amalgamate again") from None
+    if version != SCHEMA_VERSION:
+        raise OtherVersionError(
+            f"the run has schema version {version}; this version of muka-fast reads {SCHEMA_VERSION}",
+            where=str(path),
+            hint="amalgamate again, or evaluate the student alone with --no-teachers",
+        )
+    try:
+        return RunRecord.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise ModelError(
+            f"the run's record is damaged: {key}: {first['msg']}", where=str(path), hint="amalgamate again"
+        ) from None
+
+
+def json_schema() -> str:
+    """Return the JSON schema of ``run.json``."""
+    schema: dict[str, Any] = RunRecord.model_json_schema(mode="serialization")
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    print(json_schema(), end="")

@@ -1,0 +1,128 @@
+"""Metrics of a classifier, its teachers and their selection on labelled texts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from muka_fast.config.recipe import DataSpec
+from muka_fast.data.corpus import Corpus, read_corpus
+from muka_fast.data.label_space import match_labels
+from muka_fast.errors import ModelError, RecipeError
+from muka_fast.evaluation.calibration import expected_calibration_error
+from muka_fast.evaluation.metrics import classification_metrics, selection_metrics
+from muka_fast.evaluation.run_record import Evaluation, OtherVersionError
+from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage
+from muka_fast.inference.base import TextClassifier
+from muka_fast.pipeline.load import open_classifier
+from muka_fast.pipeline.plan import Plan
+from muka_fast.pipeline.run_artifacts import RunArtifacts, method_of, pair_column_of
+from muka_fast.pipeline.stages import build_pool, fill_scores
+from muka_fast.runtime.device import Device, choose_device
+from muka_fast.runtime.distributed import DistributedContext, init_distributed
+from muka_fast.runtime.progress import Progress
+from muka_fast.selection.base import select_teachers, targets
+from muka_fast.selection.mixture import TeacherMixture
+
+
+def evaluate(
+    model: str, data: DataSpec, *, teachers: bool = True, device: Device = "auto", progress: Progress | None = None
+) -> Evaluation:
+    """Measure a classifier on labelled texts and, if it is a muka-fast output, its teachers and their selection too.
+
+    Args:
+        model: Folder or hub id.
+        data: Labelled texts; the default of the pair column is the run's.
+        teachers: Measure the teachers too, with as many passes as the run used, if all of them still exist.
+        device: Device to compute on.
+        progress: Receives messages; default stderr.
+
+    Raises:
+        MukaError: If the classifier or the texts cannot be read, or another version of muka-fast wrote the run.
+    """
+    progress = progress or Progress()
+    data = data.model_copy(update={"pair_column": data.pair_column or pair_column_of(model)})
+    run = _read_run(model, progress) if teachers and method_of(model) is not None else None
+    test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
+    classifier = open_classifier(model, device, log=progress.log)
+    chosen = torch.device("cpu") if run is None else choose_device(device)
+    plan, mixture = None, None
+    if run is not None:
+        plan, mixture = Plan(run.recipe, run.teachers, run.space, test, test, chosen), run.model
+        if run.changed:
+            progress.log(f"{run.changed} has changed since the run: fitting the selection to these texts instead")
+            mixture = None
+    return measure(plan, test, classifier, Path(model), init_distributed(chosen), progress, mixture)
+
+
+def _read_run(model: str, progress: Progress) -> RunArtifacts | None:
+    """Read a finished run; None, with a message, if a teacher or the record is missing."""
+    try:
+        return RunArtifacts.read(model)
+    except OtherVersionError as error:
+        hint = "amalgamate again, or evaluate the student alone with --no-teachers"
+        raise ModelError(error.what, where=error.where, hint=hint) from None
+    except (ModelError, RecipeError) as error:
+        if method_of(model) == "ensemble":
+            raise
+        progress.log(f"measuring the student alone: {error.what} ({error.where})")
+        return None
+
+
+def measure(
+    plan: Plan | None,
+    test: Corpus,
+    classifier: TextClassifier,
+    folder: Path,
+    group: DistributedContext,
+    progress: Progress,
+    mixture: TeacherMixture | None,
+) -> Evaluation:
+    """Measure a classifier on labelled texts.
+
+    Args:
+        plan: The run, to measure teachers and selection too; None for the classifier alone.
+        test: Labelled texts.
+        classifier: The classifier.
+        folder: Output folder of the run.
+        group: The processes that share the work.
+        progress: Receives messages.
+        mixture: The run's selection model; None to fit one to these texts.
+    """
+    truth, unknown = match_labels(classifier.labels, test.labels or (), where="the labelled texts")
+    known = np.flatnonzero(truth >= 0)
+    test, truth = test.take(known), truth[known]
+    selected, confusion, probabilities = None, None, None
+    if plan is not None:
+        pool = build_pool(plan, test, fill_scores(plan, test, _test_store(plan, test, folder), group, progress))
+        selection = select_teachers(pool, plan.recipe.selection, mixture)
+        selected = selection_metrics(pool, selection, truth)
+        if classifier.kind == "ensemble":  # its prediction is the weighted teachers: no second pass is needed
+            probabilities = targets(pool, selection)
+    if probabilities is None:
+        with progress.task("predicting", len(test), "texts") as advance:
+            probabilities = classifier.predict_proba(test.texts, test.pairs, advance)
+    predicted = probabilities.argmax(1)
+    if plan is not None:
+        confusion = group_confusion(plan.space, truth, predicted)
+    confidence, correct = probabilities.max(1), predicted == truth
+    return Evaluation(
+        classifier=classifier.kind,
+        metrics=classification_metrics(truth, predicted, classifier.labels),
+        selection=selected,
+        unknown_labels=unknown,
+        expected_calibration_error=expected_calibration_error(confidence, correct),
+        risk_coverage=risk_coverage(confidence, correct),
+        group_confusion=confusion,
+    )
+
+
+def _test_store(plan: Plan, test: Corpus, folder: Path) -> Path:
+    """Return the score store of labelled texts: beside the run's store, named by the hash of its manifest."""
+    name = hashlib.sha256(json.dumps(plan.manifest(test), sort_keys=True).encode()).hexdigest()[:12]
+    scores = plan.scores(folder)
+    return scores.with_name(f"{scores.name}-test") / name

@@ -1,0 +1,227 @@
+"""The stages of a run: scores, selection, training with calibration, and the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from muka_fast.data.corpus import Corpus
+from muka_fast.data.tokenization import tokenize
+from muka_fast.distillation.dataset import DistillationSet, split_validation
+from muka_fast.distillation.targets import DistillationTargets, build_targets
+from muka_fast.distillation.trainer import TrainingResult, train_student
+from muka_fast.evaluation.calibration import ENOUGH, fit_temperature
+from muka_fast.evaluation.metrics import fidelity
+from muka_fast.evaluation.run_record import (
+    CalibrationRecord,
+    Evaluation,
+    Fidelity,
+    LossPoint,
+    RunRecord,
+    SelectionStats,
+    TeacherRecord,
+    TextCounts,
+    TrainingRecord,
+)
+from muka_fast.inference.classifier import Classifier
+from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
+from muka_fast.models.student import encoder_fingerprint, load_student
+from muka_fast.pipeline.plan import Plan
+from muka_fast.pipeline.run_directory import RunDirectory
+from muka_fast.runtime.distributed import DistributedContext
+from muka_fast.runtime.environment import device_name, versions
+from muka_fast.runtime.progress import Progress
+from muka_fast.scoring.score_pool import PoolScores, collect, score_pool
+from muka_fast.scoring.store import ScoreStore
+from muka_fast.selection.base import BY_POOL, CHOOSING, Pool, Selection, select_teachers
+from muka_fast.selection.mixture import KAPPA_SLIGHT
+from muka_fast.selection.text_embeddings import embed
+
+
+def fill_scores(plan: Plan, corpus: Corpus, folder: Path, group: DistributedContext, progress: Progress) -> PoolScores:
+    """Fill a score store with the teachers' signals on some texts, and read them back.
+
+    Args:
+        plan: The run.
+        corpus: The texts.
+        folder: Folder of the store; shards that it has are kept.
+        group: The processes that share the work.
+        progress: Receives messages.
+    """
+    settings = plan.recipe.uncertainty
+    if group.is_main_process:
+        ScoreStore(folder, plan.manifest(corpus))
+    group.barrier()
+    store = ScoreStore(folder, plan.manifest(corpus))
+    score_pool(
+        plan.teachers,
+        corpus,
+        store,
+        settings,
+        seed=plan.recipe.seed,
+        device=plan.device,
+        progress=progress,
+        group=group,
+    )
+    scores = collect(plan.teachers, corpus, store, settings)
+    if scores.audit is not None:
+        progress.log(str(scores.audit))
+    return scores
+
+
+def log_truncation(plan: Plan, scores: PoolScores, progress: Progress) -> None:
+    """Print which teachers cut texts at their maximum length."""
+    for teacher, share in zip(plan.teachers, scores.truncated, strict=True):
+        if share > 0:
+            progress.log(f"teacher {teacher.name}: {share:.1%} of the texts were cut at {teacher.max_length} tokens")
+
+
+def build_pool(plan: Plan, corpus: Corpus, scores: PoolScores) -> Pool:
+    """Join scores with text embeddings, if the method reads them."""
+    embeddings = embed(plan.recipe.student, corpus) if plan.recipe.selection.method in BY_POOL else None
+    return Pool(scores.signals, plan.space, corpus.ids, embeddings)
+
+
+def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
+    """Apply the recipe's selection method to the pool."""
+    selection = select_teachers(pool, plan.recipe.selection)
+    if selection.ownership is not None and selection.ownership.views_disagree:
+        progress.log(
+            f"selection is uncertain (kappa between the two views is not above {KAPPA_SLIGHT}, or few texts): "
+            "falling back to the paper's per-text rule"
+        )
+    return selection
+
+
+@dataclass(frozen=True)
+class TrainedStudent:
+    """A student before its calibration.
+
+    Attributes:
+        classifier: The student, uncalibrated.
+        result: Steps and losses of the training.
+        targets: What the student was trained on, N texts.
+        training: Indices of the training texts.
+        validation: Indices of the validation texts.
+    """
+
+    classifier: Classifier
+    result: TrainingResult
+    targets: DistillationTargets
+    training: np.ndarray
+    validation: np.ndarray
+
+
+def train(plan: Plan, pool: Pool, selection: Selection, run: RunDirectory, progress: Progress) -> TrainedStudent:
+    """Train the student on the targets of the selection; resume from the run's last checkpoint."""
+    recipe = plan.recipe
+    student = load_student(recipe.student, plan.space.names, recipe.seed)
+    encodings = tokenize(student.tokenizer, plan.corpus, student.max_length).encodings
+    targets = build_targets(pool, selection, recipe.selection, student.width)
+
+    def subset(indices: np.ndarray) -> DistillationSet:
+        return DistillationSet(encodings, targets.targets, targets.sample_weight, indices)
+
+    training, validation = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed)
+    result = train_student(
+        student,
+        subset(training),
+        subset(validation) if len(validation) else None,
+        recipe.training,
+        run.checkpoints,
+        seed=recipe.seed,
+        device=plan.device,
+        progress=progress,
+        loss_fn=targets.loss_fn,
+        logs=run.logs,
+    )
+    student.tokenizer.model_max_length = student.max_length
+    model = student.model.to(plan.device).eval()
+    classifier = Classifier(model, student.tokenizer, plan.space.names, student.max_length)
+    return TrainedStudent(classifier, result, targets, training, validation)
+
+
+def calibrate(plan: Plan, trained: TrainedStudent) -> tuple[Classifier, Fidelity | None]:
+    """Fit the student's temperature on validation texts, and measure its agreement with the targets.
+
+    With fewer than 50 validation texts the temperature stays 1, and the agreement is of about 50 training texts. Where
+    the targets are softened, or no class distributions, the temperature stays 1 and the agreement is None.
+
+    Returns:
+        The classifier with its calibration, which its configuration holds too, and the agreement.
+    """
+    temperature, agreement = 1.0, None
+    if plan.recipe.selection.method in CHOOSING:
+        held_out = len(trained.validation) >= ENOUGH
+        step = max(1, len(trained.training) // ENOUGH)
+        indices = trained.validation if held_out else trained.training[::step]
+        texts, targets = plan.corpus.take(indices), trained.targets.targets[indices]
+        logits = trained.classifier.logits(texts.texts, texts.pairs)
+        if held_out:
+            temperature = fit_temperature(logits, targets, trained.targets.sample_weight[indices])
+        agreement = fidelity(logits, targets, held_out=held_out)
+    calibration = Calibration(temperature, plan.recipe.student.abstain_below)
+    setattr(trained.classifier.model.config, CALIBRATION_KEY, calibration._asdict())
+    return trained.classifier.with_calibration(calibration), agreement
+
+
+def training_record(result: TrainingResult, agreement: Fidelity | None) -> TrainingRecord:
+    """Return the record of a training; log entries without a loss are left out."""
+    points = [
+        LossPoint.model_validate({key: value for key, value in entry.items() if key in LossPoint.model_fields})
+        for entry in result.history
+        if entry.keys() & {"loss", "eval_loss"}
+    ]
+    return TrainingRecord(steps=result.steps, best_loss=result.best_loss, history=points, fidelity=agreement)
+
+
+def build_record(
+    plan: Plan,
+    scores: PoolScores,
+    selection: Selection,
+    stats: SelectionStats,
+    training: TrainingRecord | None,
+    test: Evaluation | None,
+    calibration: Calibration,
+    seconds: dict[str, float],
+    processes: int,
+) -> RunRecord:
+    """Return the record of a finished run."""
+    corpus = plan.corpus
+    teachers = [
+        TeacherRecord(
+            name=teacher.name,
+            model=teacher.spec.model,
+            revision=teacher.spec.revision,
+            fingerprint=teacher.fingerprint,
+            tokenizer_fingerprint=teacher.tokenizer_fingerprint,
+            num_labels=len(teacher.labels),
+            max_length=teacher.max_length,
+            truncated_share=truncated,
+            mean_passes=float(signals.passes.mean()),
+            chosen_share=float((selection.chosen == index).mean()),
+            mean_trust_score=float(selection.scores[:, index].mean()),
+        )
+        for index, (teacher, truncated, signals) in enumerate(
+            zip(plan.teachers, scores.truncated, scores.signals, strict=True)
+        )
+    ]
+    return RunRecord(
+        versions=versions(),
+        device=device_name(plan.device),
+        processes=processes,
+        seed=plan.recipe.seed,
+        texts=TextCounts(read=corpus.read, empty=corpus.empty, duplicate=corpus.duplicate, used=len(corpus)),
+        labels=list(plan.space.names),
+        teachers=teachers,
+        encoder_fingerprint=encoder_fingerprint(plan.recipe.student) if selection.model is not None else None,
+        audit=scores.audit,
+        mean_sample_weight=float(selection.sample_weight.mean()),
+        selection=stats,
+        training=training,
+        test=test,
+        calibration=CalibrationRecord.model_validate(calibration),
+        seconds={stage: round(value, 2) for stage, value in seconds.items()},
+    )
