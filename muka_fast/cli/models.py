@@ -149,7 +149,7 @@ def export(
         overwrite=overwrite,
     )
     if as_json:
-        print_json("export", output=str(output), **{k: v for k, v in done.record.items() if k != "schema_version"})
+        print_json("export", output=str(output), **done.record.tree())
         return
     _print_graphs(done)
     print(output)

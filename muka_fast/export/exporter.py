@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import match_labels
 from muka_fast.data.synthetic import utterances
 from muka_fast.errors import CheckFailed, ModelError, OutputError, RecipeError
+from muka_fast.export.export_record import RECORD, ExportedGraph, ExportRecord, Parity, is_exported
 from muka_fast.export.graph import OPSET, Graph, trace
-from muka_fast.export.onnx_classifier import RECORD, OnnxClassifier, is_exported
-from muka_fast.export.parity import Parity, ParityChecker, Tolerances
+from muka_fast.export.onnx_classifier import OnnxClassifier
+from muka_fast.export.parity import ParityChecker, Tolerances
 from muka_fast.export.quantization import SCHEMES, to_half, to_int8
 from muka_fast.export.sessions import open_session
-from muka_fast.inference.predictions import CALIBRATION_KEY
+from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
@@ -35,7 +35,6 @@ from muka_fast.models.checkpoint import (
 )
 from muka_fast.models.teacher import check_head
 from muka_fast.runtime.environment import PACKAGES, versions
-from muka_fast.runtime.files import atomic_write
 from muka_fast.runtime.progress import Progress
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -47,25 +46,6 @@ _LIBRARIES = (*PACKAGES, "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
 @dataclass(frozen=True)
-class ExportedGraph:
-    """One graph that passed.
-
-    Attributes:
-        file: Its name in the folder.
-        bytes: Its size, weights in a file of their own included.
-        sha256: Hash over the SHA-256 of the file, and of the file of its weights if there is one.
-        scheme: How it was quantised; empty for fp32 and fp16.
-        parity: How far it is from the model.
-    """
-
-    file: str
-    bytes: int
-    sha256: str
-    scheme: str
-    parity: Parity
-
-
-@dataclass(frozen=True)
 class Exported:
     """A finished export.
 
@@ -73,13 +53,13 @@ class Exported:
         folder: Where it lies.
         graphs: By precision, in the order asked for.
         fused: How many operators each fusion made.
-        record: What ``export.json`` holds.
+        record: The content of ``export.json``.
     """
 
     folder: Path
     graphs: dict[str, ExportedGraph]
     fused: dict[str, int]
-    record: dict[str, Any]
+    record: ExportRecord
 
 
 def export(
@@ -147,25 +127,23 @@ def export(
         tokenizer.model_max_length = max_length
         tokenizer.save_pretrained(staging)
         loaded.config.save_pretrained(staging)
-        record = {
-            "schema_version": 1,
-            "model": model,
-            "revision": checkpoint.revision,
-            "weights": checkpoint.fingerprint(WEIGHT_FILES),
-            "opset": opset,
-            "fuse": fuse,
-            "fused": graph.fused,
-            "graphs": {precision: asdict(one) for precision, one in graphs.items()},
-            "labels": list(names),
-            "max_length": max_length,
-            "confidence": getattr(config, CALIBRATION_KEY, None),
-            "inputs": {name: _padding(name, tokenizer) for name in inputs},
-            "padding_side": tokenizer.padding_side,
-            "truncation_side": tokenizer.truncation_side,
-            "versions": versions(_LIBRARIES),
-        }
-        content = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        atomic_write(staging / RECORD, content.encode())
+        record = ExportRecord(
+            model=model,
+            revision=checkpoint.revision,
+            weights=checkpoint.fingerprint(WEIGHT_FILES),
+            opset=opset,
+            fuse=fuse,
+            fused=graph.fused,
+            graphs=graphs,
+            labels=names,
+            max_length=max_length,
+            calibration=Calibration.read(getattr(config, CALIBRATION_KEY, None)),
+            inputs={name: _padding(name, tokenizer) for name in inputs},
+            padding_side=tokenizer.padding_side,
+            truncation_side=tokenizer.truncation_side,
+            versions=versions(_LIBRARIES),
+        )
+        record.write(staging)
         if (staging / "tokenizer.json").exists():
             gate.check_tokenizer(OnnxClassifier(staging, device="cpu").encode)
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +14,11 @@ import numpy as np
 
 from muka_fast.data.batching import token_batches
 from muka_fast.errors import CorpusError, MachineError, ModelError
+from muka_fast.export.export_record import read_export_record
 from muka_fast.export.sessions import CPU, Session, open_session
 from muka_fast.inference.base import Advance, LogitClassifier, no_progress, require_list
 from muka_fast.inference.predictions import Calibration
 
-RECORD = "export.json"
 MIN_BATCH_TOKENS = 64
 """Tokens that keep a core busy; a batch with at least that many ends where texts get shorter."""
 
@@ -66,25 +65,25 @@ class OnnxClassifier(LogitClassifier):
         if temperature is not None and not temperature > 0:
             raise ValueError(f"the temperature must be positive, not {temperature}")
         folder = Path(folder)
-        record = read_record(folder)
-        self.calibration = Calibration.read(record.get("confidence"))
+        record = read_export_record(folder)
+        self.calibration = record.calibration
         if temperature is not None:
             self.calibration = self.calibration._replace(temperature=temperature)
-        graphs = record["graphs"]
+        graphs = record.graphs
         chosen = precision or next(iter(graphs))
         if chosen not in graphs:
             raise ModelError(
                 f"no {chosen} graph, only {', '.join(graphs)}", where=str(folder), hint=f"export it with {chosen} too"
             )
-        self.labels = tuple(record["labels"])
-        self.max_length = int(record["max_length"])
+        self.labels = record.labels
+        self.max_length = record.max_length
         self.precision = chosen
         self._budget = token_budget
-        self._inputs: dict[str, int] = record["inputs"]  # padding value of each input
-        left = record["padding_side"] == "left"
+        self._inputs = record.inputs
+        left = record.padding_side == "left"
         self._side = (lambda count: slice(-count, None)) if left else slice
-        self._tokenizer = _tokenizer(folder, self.max_length, record["truncation_side"])
-        self._graph = folder / graphs[chosen]["file"]
+        self._tokenizer = _tokenizer(folder, self.max_length, record.truncation_side)
+        self._graph = folder / graphs[chosen].file
         self._session = open_session(self._graph, device, threads)
         self.provider, self.warning = self._session.provider, self._session.warning
         self._threads = (threads or _cores()) if self.provider == CPU else 1
@@ -159,37 +158,6 @@ class OnnxClassifier(LogitClassifier):
 def _cores() -> int:
     """Return the number of cores this process may use; a container's limit on CPU time is not seen here."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def is_exported(folder: str | Path) -> bool:
-    """Return whether ``muka-fast export`` wrote a folder."""
-    return (Path(folder) / RECORD).is_file()
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """Read ``export.json``.
-
-    Raises:
-        ModelError: If the file is missing, damaged or incomplete, or a graph it lists is missing.
-    """
-    path = folder / RECORD
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        graphs = record["graphs"]
-        if not graphs or not {"labels", "inputs", "max_length", "padding_side", "truncation_side"} <= record.keys():
-            raise ValueError("it is incomplete")
-    except FileNotFoundError:
-        raise ModelError(
-            f"no {RECORD} in the folder", where=str(folder), hint="give a folder that 'muka-fast export' wrote"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(
-            f"cannot read the export's record: {error}", where=str(path), hint="export the model again"
-        ) from None
-    missing = [graph["file"] for graph in graphs.values() if not (folder / graph["file"]).is_file()]
-    if missing:
-        raise ModelError(f"the graph {missing[0]} is missing", where=str(folder), hint="export the model again")
-    return record
 
 
 def _tokenizer(folder: Path, max_length: int, truncation_side: str) -> Any:

@@ -13,6 +13,7 @@ from muka_fast.data.batching import token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import TokenizedText, pad_batch, tokenize
 from muka_fast.errors import CheckFailed, ModelError, first_line
+from muka_fast.export.export_record import Parity
 
 SAMPLE = 256
 _BATCH_LENGTH = 64
@@ -28,27 +29,6 @@ class Probe:
     name: str
     inputs: dict[str, np.ndarray]
     logits: np.ndarray
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How far a graph is from its model.
-
-    Attributes:
-        texts: Texts compared, besides the awkward shapes.
-        largest: Largest absolute difference of a logit, over everything.
-        mean: Mean absolute difference of a logit, over the texts.
-        agreement: Share of the texts whose most likely class is the same, or of texts and awkward shapes together,
-            whichever is less.
-        accuracy: The graph's on labelled texts, ``model_accuracy`` the model's; None without labelled texts.
-    """
-
-    texts: int
-    largest: float
-    mean: float
-    agreement: float
-    accuracy: float | None = None
-    model_accuracy: float | None = None
 
 
 def _with_a_long_one(sample: Corpus, max_length: int) -> Corpus:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from muka_fast.errors import ModelError, RecipeError
-from muka_fast.export.onnx_classifier import OnnxClassifier, is_exported
+from muka_fast.export.export_record import is_exported
+from muka_fast.export.onnx_classifier import OnnxClassifier
 from muka_fast.inference.base import TextClassifier
 from muka_fast.inference.predictions import Calibration
 

@@ -62,7 +62,7 @@ def tokenizer_settings(folder, **settings):
 def test_pairs_are_read_as_pairs(bert, tmp_path):
     tokenizer_settings(bert, model_input_names=["input_ids", "token_type_ids", "attention_mask"])
     done = export(str(bert), tmp_path / "out")
-    assert set(done.record["inputs"]) == {"input_ids", "token_type_ids", "attention_mask"}
+    assert set(done.record.inputs) == {"input_ids", "token_type_ids", "attention_mask"}
     exported, original = OnnxClassifier(tmp_path / "out"), Classifier.load(str(bert), torch.device("cpu"))
     first, second = texts(8), texts(8, 50)
     np.testing.assert_allclose(exported.logits(first, second), original.logits(first, second), atol=1e-4)
@@ -76,7 +76,7 @@ def test_all_precisions_at_once(bert, tmp_path):
     )
     assert [graph.file for graph in done.graphs.values()] == ["model_int8.onnx", "model_fp16.onnx", "model.onnx"]
     record = json.loads((tmp_path / "out" / "export.json").read_text())
-    assert record == json.loads(json.dumps(done.record))
+    assert record == json.loads(json.dumps(done.record.tree()))
     assert record["labels"] == ["music", "weather", "travel"]
     assert done.graphs["int8"].bytes < done.graphs["fp32"].bytes
     exact = OnnxClassifier(tmp_path / "out", precision="fp32").logits(SAMPLE)
@@ -153,7 +153,7 @@ def test_sides_of_padding_and_cuts_are_the_tokenizers(settings, words, bert, tmp
     """In pairs of a short and a longer text: padded on the left, BERT's positions and logits go by the batch."""
     tokenizer_settings(bert, **settings)
     done = export(str(bert), tmp_path / "out")
-    assert settings.items() <= done.record.items()
+    assert settings.items() <= done.record.tree().items()
     exported = OnnxClassifier(tmp_path / "out", threads=1)  # which then puts 40 words and a short text into one batch
     original = Classifier.load(str(bert), torch.device("cpu"))
     for short in texts(6):
@@ -184,7 +184,7 @@ def test_int8_tries_on_after_a_graph_that_does_not_run_or_cannot_be_made(bert, t
 
     monkeypatch.setattr(exporter, "to_int8", damaged)
     done = export(str(bert), tmp_path / "out", precisions=("int8",), bounds=Tolerances(agreement=0.5))
-    assert done.graphs["int8"].way == SCHEMES[2].name
+    assert done.graphs["int8"].scheme == SCHEMES[2].name
 
 
 def test_the_present_folder_is_a_folder(bert, tmp_path, monkeypatch):

@@ -376,3 +376,27 @@ def test_two_processes_give_the_same_scores_and_a_like_student(project):
     assert records["pair"]["training"]["best_loss"] == pytest.approx(
         records["alone"]["training"]["best_loss"], rel=0.25
     )
+
+
+def test_a_run_of_schema_version_1_is_refused_and_its_student_stays_usable(project, monkeypatch):
+    monkeypatch.chdir(project)
+    settings = ["--set", "uncertainty.passes=0", "--set", "training.max_steps=1"]
+    assert CliRunner().invoke(app, ["amalgamate", "recipe.yaml", *settings]).exit_code == 0
+    out = project / "out"
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(record | {"schema_version": 1}))
+    (out / "mixture.npz").rename(out / "ownership.npz")
+
+    refused = CliRunner().invoke(app, ["evaluate", "out", "-d", "test.csv"])
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "error: the run has schema version 1; this version of muka-fast reads 2" in refused.stderr
+    assert "fix: amalgamate again, or evaluate the student alone with --no-teachers" in refused.stderr
+    alone = CliRunner().invoke(app, ["evaluate", "out", "-d", "test.csv", "--no-teachers", "--json"])
+    assert json.loads(alone.stdout)["metrics"]["count"] == 25
+    assert CliRunner().invoke(app, ["predict", "out", "play some jazz"]).exit_code == 0
+    refused = CliRunner().invoke(app, ["bench", "scoring", "--run", "out"])
+    assert (refused.exit_code, "schema version 1" in refused.stderr) == (2, True)
+    again = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", *settings, "--overwrite"])
+    assert again.exit_code == 0, again.stderr
+    assert not (out / "ownership.npz").exists()
+    assert (out / "mixture.npz").exists()
