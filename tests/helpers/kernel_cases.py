@@ -1,4 +1,4 @@
-"""What the kernel tests share: texts, passes, sites, and the bound on rounding.
+"""Shared cases of the kernel tests: texts, passes, sites, and the bound on rounding.
 
 Kernels run on the GPU where there is one, else in Triton's interpreter on tiny shapes. Import this before anything that
 imports Triton: the interpreter is chosen when Triton and the kernels are first imported.
@@ -48,7 +48,7 @@ def mask(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array).to(DEVICE)
 
 
-def numbers(passes: int) -> list[int]:
+def pass_ids(passes: int) -> list[int]:
     return list(range(FIRST_PASS, FIRST_PASS + passes))
 
 
@@ -75,33 +75,33 @@ def assert_precise(actual: Tensor, naive: Tensor, exact: Tensor, dtype: torch.dt
     assert (error <= bound).all(), f"error {error.max():.3g}, bound {bound.max():.3g}"
 
 
-def lanes(key: int, text_id: int, number: int, site: int, blocks: int) -> np.ndarray:
-    """The contract in one line: the lanes of a text, pass and site, uint16; numpy counts up before its first block."""
-    counter = np.array([0, text_id, number << 32 | site, 0], dtype=np.uint64)
+def lanes(key: int, text_id: int, pass_id: int, site_id: int, blocks: int) -> np.ndarray:
+    """The contract in one line: the lanes of a text, pass and site, uint16; NumPy increments its counter first."""
+    counter = np.array([0, text_id, pass_id << 32 | site_id, 0], dtype=np.uint64)
     philox = np.random.Philox(key=np.array([key, 0], dtype=np.uint64), counter=counter)
     return philox.random_raw(blocks * 4).view(np.uint16)
 
 
 def keep_rows(
-    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: DropoutSpec, width: int
+    key: int, text_ids: np.ndarray, lengths: Sequence[int], pass_ids: Sequence[int], drop: DropoutSpec, width: int
 ) -> np.ndarray:
     """Return which elements of packed hidden rows are kept."""
     blocks = row_blocks(width)
     texts = [
-        lanes(key, int(text), number, drop.site_id, length * blocks).reshape(length, blocks * LANES)[:, :width]
-        for number in numbers
+        lanes(key, int(text), pass_id, drop.site_id, length * blocks).reshape(length, blocks * LANES)[:, :width]
+        for pass_id in pass_ids
         for text, length in zip(text_ids, lengths, strict=True)
     ]
     return np.concatenate(texts) >= drop.threshold
 
 
 def keep_attention(
-    key: int, text_ids: np.ndarray, lengths: Sequence[int], numbers: Sequence[int], drop: DropoutSpec, heads: int
+    key: int, text_ids: np.ndarray, lengths: Sequence[int], pass_ids: Sequence[int], drop: DropoutSpec, heads: int
 ) -> list[np.ndarray]:
     """Return which attention probabilities are kept."""
     masks = []
     for text, length in zip(text_ids, lengths, strict=True):
         blocks = row_blocks(length)
-        drawn = np.stack([lanes(key, int(text), n, drop.site_id, length * heads * blocks) for n in numbers])
-        masks.append(drawn.reshape(len(numbers), length, heads, blocks * LANES)[..., :length] >= drop.threshold)
+        drawn = np.stack([lanes(key, int(text), n, drop.site_id, length * heads * blocks) for n in pass_ids])
+        masks.append(drawn.reshape(len(pass_ids), length, heads, blocks * LANES)[..., :length] >= drop.threshold)
     return masks

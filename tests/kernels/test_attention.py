@@ -14,7 +14,7 @@ from tests.helpers.kernel_cases import (
     keep_attention,
     layout,
     mask,
-    numbers,
+    pass_ids,
     random,
 )
 
@@ -38,7 +38,7 @@ def test_equals_reference(heads, size, passes, drop, biased, window, dtype):
     bias = random(heads, 80, 80, seed=1) if biased else None
     keep = None
     if drop:
-        keep = [mask(each) for each in keep_attention(KEY, TEXT_IDS, LENGTHS, numbers(passes), drop, heads)]
+        keep = [mask(each) for each in keep_attention(KEY, TEXT_IDS, LENGTHS, pass_ids(passes), drop, heads)]
     rest = (heads, size**-0.5, LENGTHS, passes, keep, drop.scale if drop else 1.0)
     actual = attention(qkv, heads, size**-0.5, layout(LENGTHS), FIRST_PASS, passes, drop, bias, window)
     naive = attention_reference(qkv, *rest, bias, window)

@@ -16,7 +16,7 @@ from tests.helpers.kernel_cases import (
     keep_rows,
     layout,
     mask,
-    numbers,
+    pass_ids,
     random,
 )
 
@@ -26,7 +26,7 @@ FIELDS = ("mean_probabilities", "predictive_entropy", "expected_entropy", "mean_
 
 
 def rows(drop, passes, width):
-    return mask(keep_rows(KEY, TEXT_IDS, [1] * TEXTS, numbers(passes), drop, width)) if drop else None
+    return mask(keep_rows(KEY, TEXT_IDS, [1] * TEXTS, pass_ids(passes), drop, width)) if drop else None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -15,7 +15,7 @@ from tests.helpers.kernel_cases import (
     keep_attention,
     layout,
     mask,
-    numbers,
+    pass_ids,
     random,
 )
 
@@ -45,7 +45,7 @@ def test_equals_reference(lengths, heads, size, passes, shared, drop, biased, wi
     bias = random(heads, 80, 80, seed=2) if biased else None
     keep = None
     if drop:
-        keep = [mask(each) for each in keep_attention(KEY, TEXT_IDS, lengths, numbers(passes), drop, heads)]
+        keep = [mask(each) for each in keep_attention(KEY, TEXT_IDS, lengths, pass_ids(passes), drop, heads)]
     rest = (heads, size**-0.5, lengths, passes, keep, drop.scale if drop else 1.0)
     actual = cls_attention(q, kv, heads, size**-0.5, layout(lengths), FIRST_PASS, passes, drop, bias, window)
     naive = cls_attention_reference(q, kv, *rest, bias, window)

@@ -15,7 +15,7 @@ from tests.helpers.kernel_cases import (
     keep_rows,
     layout,
     mask,
-    numbers,
+    pass_ids,
     random,
 )
 
@@ -37,7 +37,7 @@ def test_equals_reference(width, passes, drop, norm, dtype):
     e = random(ROWS, width, dtype=dtype)
     weight = random(width, dtype=dtype, seed=2) if norm else None
     bias = random(width, dtype=dtype, seed=3) if norm and width != 33 else None
-    keep = mask(keep_rows(KEY, TEXT_IDS, LENGTHS, numbers(passes), drop, width)) if drop else None
+    keep = mask(keep_rows(KEY, TEXT_IDS, LENGTHS, pass_ids(passes), drop, width)) if drop else None
     scale = drop.scale if drop else 1.0
     actual = embedding_norm(e, weight, bias, 1e-5, layout(), FIRST_PASS, passes, drop)
     naive = embedding_norm_reference(e, weight, bias, 1e-5, passes, keep, scale)

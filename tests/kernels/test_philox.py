@@ -61,31 +61,31 @@ def test_threshold_and_scale_are_quantised_alike():
 
 
 @triton.jit
-def _keep_kernel(key_ptr, text_ids_ptr, numbers_ptr, keep_ptr, site, threshold, M: tl.constexpr, N: tl.constexpr):
+def _keep_kernel(key_ptr, text_ids_ptr, pass_ids_ptr, keep_ptr, site, threshold, M: tl.constexpr, N: tl.constexpr):
     row = tl.arange(0, M)[:, None]
     block = tl.broadcast_to(tl.arange(0, N)[None, :], (M, N))
     text_id = tl.load(text_ids_ptr + row)
-    number = tl.load(numbers_ptr + row)
+    number = tl.load(pass_ids_ptr + row)
     keep = keep_tile(key_ptr, text_id, number, site, block, threshold)
     tl.store(keep_ptr + row * (16 * N) + tl.arange(0, 16 * N)[None, :], keep.to(tl.int8))
 
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 65535 / 65536])
 def test_device_equals_numpy_bit_for_bit(p):
-    site, texts, numbers = 2**31 - 1, np.array([0, 1, WORD, 2**63], dtype=np.uint64), [0, 1, 2**31 - 1, 7]
+    site, texts, pass_ids = 2**31 - 1, np.array([0, 1, WORD, 2**63], dtype=np.uint64), [0, 1, 2**31 - 1, 7]
     key = torch.from_numpy(np.array([KEY], dtype=np.uint64).view(np.int64)).to(DEVICE)
     text_ids = torch.from_numpy(texts.view(np.int64)).to(DEVICE)
     actual = torch.empty(4, 32, dtype=torch.int8, device=DEVICE)
-    _keep_kernel[(1,)](key, text_ids, torch.tensor(numbers, device=DEVICE), actual, site, threshold(p), M=4, N=2)
-    expected = np.stack([lanes(KEY, int(t), n, site, 2) for t, n in zip(texts, numbers, strict=True)]) >= threshold(p)
+    _keep_kernel[(1,)](key, text_ids, torch.tensor(pass_ids, device=DEVICE), actual, site, threshold(p), M=4, N=2)
+    expected = np.stack([lanes(KEY, int(t), n, site, 2) for t, n in zip(texts, pass_ids, strict=True)]) >= threshold(p)
     assert np.array_equal(actual.cpu().numpy().astype(bool), expected)
 
 
 def test_masks_do_not_depend_on_neighbours_or_order():
-    lengths, numbers = [5, 2, 9], [3, 4]
-    together = keep_rows(KEY, TEXT_IDS, lengths, numbers, DROP, 20).reshape(2, 16, 20)
+    lengths, pass_ids = [5, 2, 9], [3, 4]
+    together = keep_rows(KEY, TEXT_IDS, lengths, pass_ids, DROP, 20).reshape(2, 16, 20)
     assert np.array_equal(together[1, 5:7], keep_rows(KEY, TEXT_IDS[1:2], [2], [4], DROP, 20))
-    attention = keep_attention(KEY, TEXT_IDS, lengths, numbers, DROP, 2)
+    attention = keep_attention(KEY, TEXT_IDS, lengths, pass_ids, DROP, 2)
     assert np.array_equal(attention[2][1:], keep_attention(KEY, TEXT_IDS[2:], [9], [4], DROP, 2)[0])
     assert [each.shape for each in attention] == [(2, length, 2, length) for length in lengths]
 
