@@ -1,4 +1,4 @@
-"""Generated parts of documents, between the comments ``KIND: PART`` and ``end``."""
+"""Generated parts of documents, which stand between the comments ``KIND: PART`` and ``end``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def fill(document: Path, kind: str, parts: dict[str, str]) -> None:
-    """Put each part of a kind into a document."""
+    """Replace each part of a kind in a document."""
     page = document.read_text(encoding="utf-8")
     for name, content in parts.items():
         pattern = rf"(<!-- {kind}: {name} -->\n).*?(\n<!-- end -->)"

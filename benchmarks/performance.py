@@ -1,62 +1,80 @@
-"""Write ``docs/performance.md`` from the committed results of ``muka-fast bench``.
+"""Generate ``docs/performance.md`` from the committed results of ``muka-fast bench``.
 
-No number in them is typed by hand. The text before the page's tables is ``performance_intro.md``.
+Every number on the page comes from these results. The text before the page's tables is ``performance_intro.md``.
 
     python benchmarks/performance.py
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from muka_fast.bench.results import bytes_text, markdown, seconds_text, share_text
+from muka_fast.bench.results import read_results
+from muka_fast.bench.tables import bytes_text, markdown, seconds_text, share_text
 from muka_fast.evaluation.markdown import markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"
 INTRO = ROOT / "benchmarks" / "performance_intro.md"
+BASELINES = ("MUKI reference", "batched PyTorch")
 
 
 def collect(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
     """Return the committed results by name."""
-    return {
-        path.stem.removeprefix("bench-"): json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob("bench-*.json"))
-    }
+    return {path.stem.removeprefix("bench-"): read_results(path) for path in sorted(folder.glob("bench-*.json"))}
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
     """Return the page."""
     parts = [INTRO.read_text(encoding="utf-8"), f"\n## Summary\n\n{summary(results)}\n"]
-    for name, one in results.items():
-        told = ", ".join(f"{key} {value}" for key, value in one["versions"].items() if value != "not installed")
-        parts += [f"\n## {name}\n\n{markdown(one)}\nVersions: {told}.\n"]
+    for name, result in results.items():
+        versions = ", ".join(f"{key} {value}" for key, value in result["versions"].items() if value != "not installed")
+        parts += [f"\n## {name}\n\n{markdown(result)}\nVersions: {versions}.\n"]
     return "".join(parts)
 
 
 def summary(results: dict[str, dict[str, Any]]) -> str:
-    """Return what the passes and a whole run take beside the published code's way, a row a measurement."""
+    """Return the speed of the passes and of a whole run beside the baselines, one row per measurement."""
     rows = []
-    for name, one in results.items():
-        for suite, found in one["suites"].items():
-            link = f"[{name}](#{name})"
-            if suite.startswith("scoring") and "seconds" in (engine := found["rows"].get("engine, full", {})):
-                what = ", ".join([suite, *([found["settings"]["precision"]] if "," not in suite else [])])
-                ratios = [
-                    f"{found['rows'][other]['seconds'] / engine['seconds']:.1f}×" for other in ("authors", "by hand")
-                ]
-                cost = f"{seconds_text(engine['seconds'])} a text"
-                rows.append([link, what, cost, *ratios, share_text(engine.get("share_of_floor"))])
-            if suite == "end-to-end":
-                theirs = found["rows"][found["against"][0]]
-                for way, row in found["rows"].items():
-                    if row is not theirs:
-                        cost = f"{seconds_text(row['total_seconds'])}, {bytes_text(row['peak_bytes'])}"
-                        ratio = f"{theirs['total_seconds'] / row['total_seconds']:.1f}×"
-                        rows.append([link, f"a whole run, {way.removeprefix('muka-fast, ')}", cost, ratio, "–", "–"])
-    return markdown_table(["result", "what", "takes", "published way / it", "by hand / it", "of floor"], rows)
+    for name, result in results.items():
+        link = f"[{name}](#{name})"
+        for title, suite in result["suites"].items():
+            if title.startswith("scoring"):
+                rows += [[link, *cells] for cells in _scoring_rows(title, suite)]
+            if title == "end-to-end":
+                rows += [[link, *cells] for cells in _end_to_end_rows(suite)]
+    header = [
+        "result",
+        "what",
+        "time",
+        "speed-up over MUKI reference",
+        "speed-up over batched PyTorch",
+        "% of roofline",
+    ]
+    return markdown_table(header, rows)
+
+
+def _scoring_rows(title: str, suite: dict[str, Any]) -> list[list[str]]:
+    cases = suite["cases"]
+    engine = cases.get("engine, full", {})
+    if "seconds" not in engine:
+        return []
+    precision = [] if "," in title else [suite["settings"]["precision"]]
+    ratios = [f"{cases[name]['seconds'] / engine['seconds']:.1f}×" for name in BASELINES]
+    time = f"{seconds_text(engine['seconds'])} per text"
+    return [[", ".join([title, *precision]), time, *ratios, share_text(engine.get("roofline_share"))]]
+
+
+def _end_to_end_rows(suite: dict[str, Any]) -> list[list[str]]:
+    (baseline,) = suite["baselines"]
+    reference, rows = suite["cases"][baseline], []
+    for name, case in suite["cases"].items():
+        if name != baseline:
+            cost = f"{seconds_text(case['total_seconds'])}, {bytes_text(case['peak_bytes'])}"
+            ratio = f"{reference['total_seconds'] / case['total_seconds']:.1f}×"
+            rows.append([f"a whole run, {name.removeprefix('muka-fast, ')}", cost, ratio, "–", "–"])
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plots of a benchmark's results, PNG and SVG, on a white ground so that they read in light and dark."""
+"""Plots of a benchmark's results, PNG and SVG, on a white background that is readable in light and dark themes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from muka_fast.bench.results import seconds_text
+from muka_fast.bench.tables import seconds_text
 from muka_fast.errors import MachineError
 
-OURS, THEIRS, GRID = "#0b6e99", "#9a9a9a", "#dddddd"
+OWN_COLOUR, BASELINE_COLOUR, GRID_COLOUR = "#0b6e99", "#9a9a9a", "#dddddd"
 
 
 def require_matplotlib() -> Callable[[dict[str, Any], Path], list[Path]]:
@@ -28,7 +28,7 @@ def require_matplotlib() -> Callable[[dict[str, Any], Path], list[Path]]:
 
 
 def plot(results: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw a figure a suite and write it as PNG and SVG; needs matplotlib."""
+    """Draw one figure per suite, and write it as PNG and SVG; needs matplotlib."""
     matplotlib = importlib.import_module("matplotlib")
     matplotlib.use("Agg")
     pyplot = importlib.import_module("matplotlib.pyplot")
@@ -47,57 +47,62 @@ def plot(results: dict[str, Any], folder: Path) -> list[Path]:
     return written
 
 
-def is_ours(name: str) -> bool:
-    """Return whether a row is of this package."""
-    if name.endswith((", eager", ", compiled")):
-        return False
-    theirs = ("authors", "by hand", "deterministic", "torch", "baal", "transformers", "Optimum", "teachers in the loop")
-    return not name.startswith(theirs)
+BASELINES = (
+    *("MUKI reference", "batched PyTorch", "deterministic", "torch", "baal", "transformers", "Optimum"),
+    "teachers in the loop",
+)
+"""Beginnings of the names of cases that run no code of this package."""
+
+
+def is_baseline(name: str) -> bool:
+    """Return whether a case runs no code of this package."""
+    return name.endswith((", eager", ", compiled")) or name.startswith(BASELINES)
 
 
 def _bars(pyplot: Any, name: str, suite: dict[str, Any]) -> Any:
-    rows = [(row, found["seconds"]) for row, found in suite["rows"].items() if "seconds" in found]
+    times = [(case, record["seconds"]) for case, record in suite["cases"].items() if "seconds" in record]
     if name == "serving":
-        rows = [(row, seconds) for row, seconds in rows if row.endswith((", batch 1", ", batch 32"))]
-    if not rows:
+        times = [(case, seconds) for case, seconds in times if case.endswith((", batch 1", ", batch 32"))]
+    if not times:
         return None
-    rows.sort(key=lambda pair: pair[1])
-    figure, axes = pyplot.subplots(figsize=(8, 0.32 * len(rows) + 1))
-    names, values = [row for row, _ in rows], [1000 * seconds for _, seconds in rows]
-    bars = axes.barh(names, values, color=[OURS if is_ours(row) else THEIRS for row in names])
-    axes.bar_label(bars, [seconds_text(seconds) for _, seconds in rows], padding=3, fontsize=8)
+    times.sort(key=lambda pair: pair[1])
+    figure, axes = pyplot.subplots(figsize=(8, 0.32 * len(times) + 1))
+    names, values = [case for case, _ in times], [1000 * seconds for _, seconds in times]
+    colours = [BASELINE_COLOUR if is_baseline(case) else OWN_COLOUR for case in names]
+    bars = axes.barh(names, values, color=colours)
+    axes.bar_label(bars, [seconds_text(seconds) for _, seconds in times], padding=3, fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 2, max(values) * 3)
-    axes.set_xlabel(f"milliseconds a {suite['unit']} (logarithmic; blue: muka-fast)")
+    axes.set_xlabel(f"milliseconds per {suite['unit']} (logarithmic; blue: muka-fast)")
     axes.invert_yaxis()
-    _plain(axes)
+    _set_style(axes)
     return figure
 
 
 def _curves(pyplot: Any, suite: dict[str, Any]) -> Any:
     curves: dict[str, list[tuple[float, float]]] = {}
-    for row in suite["rows"].values():
-        cost = row["peak_bytes"] / 1e6 if row["curve"].startswith("memory") else row["seconds"]
-        curves.setdefault(row["curve"], []).append((row["size"], cost))
+    for case in suite["cases"].values():
+        cost = case["peak_bytes"] / 1e6 if case["curve"].startswith("memory") else case["seconds"]
+        curves.setdefault(case["curve"], []).append((case["size"], cost))
     figure, axes = pyplot.subplots(2, (len(curves) + 1) // 2, figsize=(9, 5.5), squeeze=False)
-    for place, (name, points) in zip(axes.flat, curves.items(), strict=False):
-        place.plot(*zip(*points, strict=True), marker="o", color=OURS)
+    for panel, (name, points) in zip(axes.flat, curves.items(), strict=False):
+        panel.plot(*zip(*points, strict=True), marker="o", color=OWN_COLOUR)
         sizes = [size for size, _ in points]
-        place.set_xscale("log")
-        place.set_xticks(sizes, [f"{size:g}" for size in sizes])
-        place.minorticks_off()
-        place.set_ylim(0, 1.15 * max(cost for _, cost in points))
+        panel.set_xscale("log")
+        panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
+        panel.minorticks_off()
+        panel.set_ylim(0, 1.15 * max(cost for _, cost in points))
         slope = suite["settings"]["exponents"].get(name)
-        place.set_title(name if slope is None else f"{name}: exponent {slope:.2f}", fontsize=9)
-        place.set_ylabel("MB" if name.startswith("memory") else "seconds", fontsize=8)
-        _plain(place)
-    for place in list(axes.flat)[len(curves) :]:
-        place.set_visible(False)
+        panel.set_title(name if slope is None else f"{name}: exponent {slope:.2f}", fontsize=9)
+        panel.set_ylabel("MB" if name.startswith("memory") else "seconds", fontsize=8)
+        _set_style(panel)
+    for panel in list(axes.flat)[len(curves) :]:
+        panel.set_visible(False)
     return figure
 
 
-def _plain(axes: Any) -> None:
-    axes.grid(True, axis="x", color=GRID, linewidth=0.6)
+def _set_style(axes: Any) -> None:
+    axes.grid(True, axis="x", color=GRID_COLOUR, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8)
     for side in ("top", "right"):

@@ -1,4 +1,4 @@
-"""Commands in a process of their own: how long they took, and the most memory they held."""
+"""Python commands in processes of their own: their wall-clock time and peak memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from muka_fast.errors import MachineError
@@ -14,26 +14,26 @@ from muka_fast.errors import MachineError
 KILOBYTE = 1024 if sys.platform != "darwin" else 1
 """Unit of ``ru_maxrss``."""
 
-# The peak of a process counts from what the one that started it held; so a small process stands between.
-_BETWEEN = """
+# A process's peak starts at the memory of the process that forked it, so a small process forks the command.
+_LAUNCHER = """
 import json, os, subprocess, sys, time
 started = time.perf_counter()
 process = subprocess.Popen([sys.executable, *sys.argv[2:]])
 _, status, usage = os.wait4(process.pid, 0)
-found = {"code": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - started, "peak": usage.ru_maxrss}
+record = {"code": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - started, "peak": usage.ru_maxrss}
 with open(sys.argv[1], "w") as file:
-    json.dump(found, file)
+    json.dump(record, file)
 """
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A finished command.
+class FinishedCommand:
+    """A command that has succeeded.
 
     Attributes:
         seconds: Wall-clock time, from start to end.
         peak_bytes: Largest resident memory of the process, or of one it waited for.
-        output: What it wrote to stdout.
+        output: Its stdout.
     """
 
     seconds: float
@@ -41,18 +41,22 @@ class Finished:
     output: str
 
 
-def run(arguments: Sequence[str], where: str) -> Finished:
+CommandRunner = Callable[[Sequence[str], str], FinishedCommand]
+"""Runs Python with arguments; the second argument is the origin that an error names."""
+
+
+def run_command(arguments: Sequence[str], where: str) -> FinishedCommand:
     """Run Python with these arguments.
 
     Raises:
-        MachineError: If it fails, with what it said.
+        MachineError: If the command fails, with its error.
     """
-    with tempfile.NamedTemporaryFile("r") as found:
-        command = [sys.executable, "-S", "-c", _BETWEEN, found.name, *arguments]
+    with tempfile.NamedTemporaryFile("r") as file:
+        command = [sys.executable, "-S", "-c", _LAUNCHER, file.name, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        told = json.loads(found.read() or "{}")
-    if told.get("code") != 0:
-        lines = done.stderr.strip().splitlines() or ["it said nothing"]
-        said = next((line for line in lines if line.startswith("error: ")), lines[-1])
-        raise MachineError(f"a measured command failed: {said}", where=where, hint="run it by itself with -v")
-    return Finished(told["seconds"], told["peak"] * KILOBYTE, done.stdout)
+        record = json.loads(file.read() or "{}")
+    if record.get("code") != 0:
+        lines = done.stderr.strip().splitlines() or ["no message on stderr"]
+        message = next((line for line in lines if line.startswith("error: ")), lines[-1])
+        raise MachineError(f"a measured command failed: {message}", where=where, hint="run it by itself with -v")
+    return FinishedCommand(record["seconds"], record["peak"] * KILOBYTE, done.stdout)

@@ -1,4 +1,4 @@
-"""The registry's rows and how they are timed: set up apart, warmed up, taking turns; medians, and the floor.
+"""Cases of a suite and their interleaved timing: set up and warmed up first, then one run of every case per turn.
 
 Needs torch and numpy alone.
 """
@@ -6,7 +6,6 @@ Needs torch and numpy alone.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,28 +13,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from muka_fast.bench.peaks import MachinePeaks, synchronise
 from muka_fast.errors import MukaError
 
 Run = Callable[[], Any]
-"""What is timed; its attributes ``backend`` and ``launches``, if it has them, are kept."""
-OPTIONAL = (ImportError, MukaError)
-"""What a row of this package's own may raise that needs what is optional."""
-PEER = (*OPTIONAL, AttributeError, RuntimeError)
-"""What somebody else's may raise: it is not installed, or does not get along with what is."""
+"""What is timed; its attributes ``backend`` and ``launches``, if it has them, are recorded."""
+OPTIONAL_ERRORS = (ImportError, MukaError)
+"""Errors of a case of this package that needs an optional dependency."""
+BASELINE_ERRORS = (*OPTIONAL_ERRORS, AttributeError, RuntimeError)
+"""Errors of another library's case: not installed, or incompatible with the installed versions."""
 NO_TIME, NOT_YET = "no time was left", "not timed yet"
-LEAST_TURNS = 3
-"""Fewer have no quartiles."""
+MIN_TURNS = 3
+"""Quartiles need at least three turns."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one run cannot do without: its floor.
+    """The least work of one run, from which its roofline follows.
 
     Attributes:
         flops: Operations in matrix products.
-        bytes: Memory that must be moved, read or written once.
+        bytes: Memory that must be read or written once.
     """
 
     flops: float = 0.0
@@ -43,17 +42,17 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One way to do something.
+class Case:
+    """One implementation that a suite times.
 
     Attributes:
-        name: Shown, and compared by.
-        set_up: Makes the run; its time, with that of the first run, is the cold start.
-        units: How many of the suite's units one run does.
-        work: The floor of one run; None if none is known.
+        name: Shown in tables, and the key by which results are compared.
+        set_up: Builds the run; its time and that of the first run are the cold start.
+        units: How many of the suite's units one run processes.
+        work: The least work of one run; None if it is not known.
         precision: Of its matrix products, ``fp32`` or ``bf16``.
-        passes: Passes a unit takes; None if that is not known before.
-        excused: Errors at which its row says why it is missing; others end the suite.
+        passes: Dropout passes per unit; None if the number is not known in advance.
+        allowed_errors: Errors that make the case a missing one; any other error ends the suite.
     """
 
     name: str
@@ -62,210 +61,182 @@ class Row:
     work: Work | None = None
     precision: str = "fp32"
     passes: int | None = 1
-    excused: tuple[type[Exception], ...] = ()
+    allowed_errors: tuple[type[Exception], ...] = ()
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Rows that do the same.
+    """Cases that do the same task.
 
     Attributes:
-        unit: What a row does some of: text, step, call.
-        rows: The rows.
-        against: Names of the rows the others' times are compared with.
+        unit: What a case processes: text, step, call.
+        cases: The cases.
+        baselines: Names of the cases that the others are compared with.
         settings: What was measured, for the reader.
     """
 
     unit: str
-    rows: Sequence[Row]
-    against: Sequence[str]
+    cases: Sequence[Case]
+    baselines: Sequence[str]
     settings: dict[str, Any] = field(default_factory=dict)
 
-    def record(self, rows: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        """Return what is kept of the suite with its measured rows."""
-        return {"unit": self.unit, "against": list(self.against), "settings": self.settings, "rows": rows}
+    def record(self, cases: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        """Return the suite's entry in the results, with its measured cases."""
+        return {"unit": self.unit, "baselines": list(self.baselines), "settings": self.settings, "cases": cases}
 
 
-@dataclass
-class MachinePeaks:
-    """What this machine can do at best: the largest of what was measured, at first and in every turn of the rows.
+@dataclass(frozen=True)
+class Limits:
+    """When the timing of a suite ends.
 
     Attributes:
-        products: FLOP/s of a plain matrix product, by precision.
-        copy: Bytes a second of a large copy, reads and writes together.
-        product: Rows, width and inner width of that product.
-        again: Measures anew; None if there is nothing to measure with.
+        turns: Turns of every case.
+        seconds: No further turn begins after this long. Set-up does not count.
+        min_turns: Turns that are made whatever ``seconds`` is.
+        deadline: Time of the clock after which no case is set up and, after the first one, no turn begins.
     """
 
-    products: dict[str, float]
-    copy: float
-    product: tuple[int, int, int]
-    again: Callable[[], tuple[dict[str, float], float]] | None = None
+    turns: int = 3
+    seconds: float = float("inf")
+    min_turns: int = MIN_TURNS
+    deadline: float = float("inf")
 
-    @classmethod
-    def measure(cls, device: torch.device) -> MachinePeaks:
-        """Time products of BERT-base's feed-forward layer and copies, on CUDA of sizes that no cache holds."""
-        cuda = device.type == "cuda"
-        product, elements = PRODUCTS[device.type], COPIES[device.type]
-        dtypes = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if cuda else {})
-
-        def again() -> tuple[dict[str, float], float]:
-            products = {name: product_speed(*product, device, dtype) for name, dtype in dtypes.items()}
-            return products, copy_speed(device, elements)
-
-        return cls(*again(), product, again)
-
-    def look_again(self) -> None:
-        """Measure anew: a machine shared with others may have been slow before."""
-        if self.again is None:
-            return
-        products, copy = self.again()
-        self.products = {name: max(value, products[name]) for name, value in self.products.items()}
-        self.copy = max(self.copy, copy)
+    def are_reached(self, turn: int, spent: float, now: float) -> bool:
+        """Return whether turn number ``turn`` must not begin, ``spent`` seconds after the first one began."""
+        return (spent > self.seconds and turn >= self.min_turns) or (turn > 0 and now > self.deadline)
 
 
-PRODUCTS = {"cpu": (4096, 768, 3072), "cuda": (65536, 768, 3072)}
-"""Rows, width and inner width of the product whose speed is the ceiling; rows as in the engine's batches."""
-COPIES = {"cpu": 2**25, "cuda": 2**28}
-"""fp32 elements of the copy whose speed is the other."""
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait for a GPU."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def product_speed(rows: int, width: int, inner: int, device: torch.device, dtype: torch.dtype) -> float:
-    """Return FLOP/s of the product (rows, width) by (width, inner)."""
-    a = torch.randn(rows, width, device=device, dtype=dtype)
-    b = torch.randn(inner, width, device=device, dtype=dtype)
-    return 2 * a.numel() * len(b) / _median_seconds(lambda: nn.functional.linear(a, b), device)
-
-
-def copy_speed(device: torch.device, elements: int) -> float:
-    """Return bytes a second of a copy of fp32 elements, reads and writes together."""
-    source = torch.empty(elements, dtype=torch.float32, device=device)
-    target = torch.empty_like(source)
-    return 2 * source.numel() * 4 / _median_seconds(lambda: target.copy_(source), device)
-
-
-def _median_seconds(run: Run, device: torch.device, turns: int = 6) -> float:
-    times, repeats = [], 20 if device.type == "cuda" else 1
-    for _ in range(turns):
-        synchronise(device)
-        started = time.perf_counter()
-        for _ in range(repeats):
-            run()
-        synchronise(device)
-        times.append((time.perf_counter() - started) / repeats)
-    return statistics.median(times[2:])
+DEFAULT_LIMITS = Limits()
 
 
 def measure(
     suite: Suite,
-    ceilings: MachinePeaks,
+    peaks: MachinePeaks,
     device: torch.device,
+    limits: Limits = DEFAULT_LIMITS,
     *,
-    repeats: int = 3,
-    seconds: float = float("inf"),
-    least: int = LEAST_TURNS,
-    deadline: float = float("inf"),
-    log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
-    failed: Callable[[str, Exception], None] | None = None,
-    keep: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
+    on_error: Callable[[str, Exception], None] | None = None,
+    on_update: Callable[[dict[str, dict[str, Any]]], None] = lambda _: None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, dict[str, Any]]:
-    """Time the rows, taking turns; every row has its turn or none has.
+    """Time the cases, interleaved: a turn is one run of every case.
 
     Args:
-        suite: The rows.
-        ceilings: Of this machine; measured again in every turn.
-        device: Where they run.
-        repeats: Turns.
-        seconds: No further turn begins after this long, set-up not counted, but ``least`` there are.
-        least: Turns there are in any case, if so many are asked for.
-        deadline: On ``time.perf_counter``'s clock: no row is set up and, after the first, no turn begins after it.
-        log: Told when a row is ready.
-        failed: Told of a row's error that is not excused; the row is then missing, and the others go on. None: such
-            an error ends the suite.
-        keep: Given what there is after every row's set-up and every turn.
+        suite: The cases.
+        peaks: Of this machine; measured again in every turn.
+        device: Where the cases run.
+        limits: Number of turns, and limits of time.
+        log: Receives a line when a case is ready.
+        on_error: Receives the name and the error of a case whose error is not allowed. The case is then missing, and
+            the others go on. None: such an error ends the suite.
+        on_update: Receives all records after the set-up of every case and after every turn.
+        clock: Returns seconds.
 
     Returns:
-        By row: seconds a unit (median) and their quartiles, units a second, cold start, work; or why it is missing.
+        By case: median seconds per unit and their quartiles, units per second, cold start, work; or why it is missing.
     """
-    begun = time.perf_counter()
-    runs: dict[str, Run] = {}
-    cold: dict[str, float] = {}
-    missing: dict[str, str] = {}
-    times: dict[str, list[float]] = {row.name: [] for row in suite.rows}
-
-    def found() -> dict[str, dict[str, Any]]:
-        return {row.name: one(row) for row in suite.rows}
-
-    def one(row: Row) -> dict[str, Any]:
-        if row.name in missing or not times[row.name]:
-            return {"missing": missing.get(row.name, NOT_YET)}
-        told = {name: getattr(runs[row.name], name, None) for name in ("backend", "launches")}
-        told = {name: value for name, value in told.items() if value is not None}
-        return {"cold_seconds": cold[row.name]} | figures(row, times[row.name]) | told
-
-    def lose(name: str, error: Exception, excused: tuple[type[Exception], ...] = ()) -> None:
-        """Leave a row out from here on, or let its error end the suite."""
-        if not isinstance(error, excused):
-            if failed is None:
-                raise error
-            failed(name, error)
-        runs.pop(name, None)
-        missing[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-
-    for row in suite.rows:
-        if (started := time.perf_counter()) > deadline:
-            missing[row.name] = NO_TIME
+    timer = _InterleavedTimer(suite, device, on_error, clock)
+    begun = clock()
+    for case in suite.cases:
+        if clock() > limits.deadline:
+            timer.mark_missing(case.name, NO_TIME)
             continue
-        try:
-            runs[row.name] = row.set_up()
-            runs[row.name]()
-            synchronise(device)
-        except Exception as error:  # noqa: BLE001 - what is neither excused nor asked for is raised again
-            lose(row.name, error, row.excused)
-        else:
-            cold[row.name] = time.perf_counter() - started
-            log(f"  {row.name}: ready after {time.perf_counter() - begun:.0f} s")
-        keep(found())
-    begun = time.perf_counter()
-    units = {row.name: row.units for row in suite.rows}
-    for turn in range(repeats):
-        late = time.perf_counter() - begun > seconds and turn >= least
-        if late or (turn and time.perf_counter() > deadline):
+        if timer.set_up(case):
+            log(f"  {case.name}: ready after {clock() - begun:.0f} s")
+        on_update(timer.records())
+    begun = clock()
+    for turn in range(limits.turns):
+        now = clock()
+        if limits.are_reached(turn, now - begun, now):
             break
-        ceilings.look_again()
-        for name in list(runs):
+        peaks.update()
+        timer.run_turn()
+        on_update(timer.records())
+    return timer.records()
+
+
+class _InterleavedTimer:
+    """The runs of a suite's cases and the times they took."""
+
+    def __init__(
+        self,
+        suite: Suite,
+        device: torch.device,
+        on_error: Callable[[str, Exception], None] | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._cases = {case.name: case for case in suite.cases}
+        self._device, self._on_error, self._clock = device, on_error, clock
+        self._runs: dict[str, Run] = {}
+        self._cold_seconds: dict[str, float] = {}
+        self._missing: dict[str, str] = {}
+        self._seconds: dict[str, list[float]] = {name: [] for name in self._cases}
+
+    def set_up(self, case: Case) -> bool:
+        """Build a case's run and run it once; return whether it can be timed."""
+        started = self._clock()
+        try:
+            self._runs[case.name] = case.set_up()
+            self._runs[case.name]()
+            synchronise(self._device)
+        except Exception as error:  # noqa: BLE001 - raised again unless the error is allowed or there is on_error
+            self._handle(case.name, error, case.allowed_errors)
+            return False
+        self._cold_seconds[case.name] = self._clock() - started
+        return True
+
+    def run_turn(self) -> None:
+        """Time one run of every case."""
+        for name in list(self._runs):
             try:
-                synchronise(device)
-                started = time.perf_counter()
-                runs[name]()
-                synchronise(device)
-            except Exception as error:  # noqa: BLE001 - as above
-                lose(name, error)
+                synchronise(self._device)
+                started = self._clock()
+                self._runs[name]()
+                synchronise(self._device)
+            except Exception as error:  # noqa: BLE001 - as in set_up; a case that was set up has no allowed errors
+                self._handle(name, error, ())
             else:
-                times[name].append((time.perf_counter() - started) / units[name])
-        keep(found())
-    return found()
+                self._seconds[name].append((self._clock() - started) / self._cases[name].units)
+
+    def _handle(self, name: str, error: Exception, allowed: tuple[type[Exception], ...]) -> None:
+        if not isinstance(error, allowed):
+            if self._on_error is None:
+                raise error
+            self._on_error(name, error)
+        self.mark_missing(name, f"{type(error).__name__}: {error}".splitlines()[0])
+
+    def mark_missing(self, name: str, reason: str) -> None:
+        """Leave a case out of the turns that follow."""
+        self._runs.pop(name, None)
+        self._missing[name] = reason
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of every case so far."""
+        return {name: self._record(case) for name, case in self._cases.items()}
+
+    def _record(self, case: Case) -> dict[str, Any]:
+        if case.name in self._missing or not self._seconds[case.name]:
+            return {"missing": self._missing.get(case.name, NOT_YET)}
+        run = self._runs[case.name]
+        traits = {name: getattr(run, name, None) for name in ("backend", "launches")}
+        traits = {name: value for name, value in traits.items() if value is not None}
+        return {"cold_seconds": self._cold_seconds[case.name]} | timing_record(case, self._seconds[case.name]) | traits
 
 
-def figures(row: Row, taken: Sequence[float]) -> dict[str, Any]:
-    """Return what is kept of a row's seconds a unit."""
-    middle = statistics.median(taken)
-    kept: dict[str, Any] = {
-        "seconds": middle,
-        "quartiles": [float(value) for value in np.quantile(taken, [0.25, 0.75])],
-        "repeats": len(taken),
-        "per_second": 1 / middle,
-        "units": row.units,
+def timing_record(case: Case, seconds: Sequence[float]) -> dict[str, Any]:
+    """Return a case's entry in the results, from its seconds per unit in every turn."""
+    median = statistics.median(seconds)
+    record: dict[str, Any] = {
+        "seconds": median,
+        "quartiles": [float(value) for value in np.quantile(seconds, [0.25, 0.75])],
+        "repeats": len(seconds),
+        "per_second": 1 / median,
+        "units": case.units,
     }
-    if row.passes is not None:
-        kept["passes_per_second"] = row.passes / middle
-    if row.work is not None:
-        work = {"flops": row.work.flops / row.units, "bytes": row.work.bytes / row.units}
-        kept["work"] = work | {"precision": row.precision}
-    return kept
+    if case.passes is not None:
+        record["passes_per_second"] = case.passes / median
+    if case.work is not None:
+        work = {"flops": case.work.flops / case.units, "bytes": case.work.bytes / case.units}
+        record["work"] = work | {"precision": case.precision}
+    return record

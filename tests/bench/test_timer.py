@@ -1,69 +1,88 @@
-import time
+"""Interleaved timing, on a clock that the test moves."""
 
 import pytest
 import torch
 
-from muka_fast.bench import results, timer
-from muka_fast.bench.timer import PEER, MachinePeaks, Row, Suite, Work, figures, measure
+from muka_fast.bench.peaks import MachinePeaks
+from muka_fast.bench.results import add_roofline
+from muka_fast.bench.timer import BASELINE_ERRORS, Case, Limits, Suite, Work, measure, timing_record
 
 CPU = torch.device("cpu")
-TOPS = MachinePeaks({"fp32": 100.0, "bf16": 400.0}, 10.0, (1, 2, 3))
+PEAKS = MachinePeaks({"fp32": 100.0}, 10.0, (1, 2, 3))
 
 
-def settled(rows, tops=TOPS):
-    record = {"suites": {"scoring": {"rows": rows}}}
-    results.settle(record, tops)
-    return record
+class Clock:
+    """Stands still except when something takes time."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def take(self, seconds):
+        self.now += seconds
 
 
-def test_the_floor_is_the_larger_of_two_bounds():
-    tops = settled({})["ceilings"]
-    work = {"flops": 200.0, "bytes": 10.0}
-    assert results.floor(work | {"precision": "fp32"}, tops) == (2.0, "products")
-    assert results.floor(work | {"precision": "bf16"}, tops) == (1.0, "bytes")
+def taking(clock, name, seconds, set_up=0.0):
+    """A case whose set-up and runs take time."""
+
+    def build():
+        clock.take(set_up)
+        return lambda: clock.take(seconds)
+
+    return Case(name, build, 1)
 
 
-def test_figures_by_hand():
-    row = Row("one", lambda: lambda: None, units=4, work=Work(flops=400), passes=16)
-    found = figures(row, [1.0, 2.0, 4.0])
-    settled({"one": found})
-    assert found["seconds"] == 2.0
-    assert found["quartiles"] == [1.5, 3.0]
-    assert found["per_second"] == 0.5
-    assert found["passes_per_second"] == 8
-    # 400 operations at 100 a second are 4 s, 1 s a unit; it took 2.
-    assert (found["share_of_floor"], found["bound_by"]) == (0.5, "products")
-    plain = figures(Row("two", lambda: lambda: None, 1, passes=None), [1.0])
-    settled({"two": plain, "three": {"missing": "no"}})
-    assert not {"work", "share_of_floor", "passes_per_second"} & set(plain)
+def turns(clock, limits, cases):
+    found = measure(Suite("call", cases, ()), PEAKS, CPU, limits, clock=clock)
+    return {name: record.get("repeats", record.get("missing")) for name, record in found.items()}
 
 
-def test_rows_take_turns_and_a_missing_peer_says_so():
-    told: list[str] = []
+def test_timing_record():
+    case = Case("one", lambda: lambda: None, units=4, work=Work(flops=400), passes=16)
+    record = timing_record(case, [1.0, 2.0, 4.0])
+    assert record["seconds"] == 2.0
+    assert record["quartiles"] == [1.5, 3.0]
+    assert record["per_second"] == 0.5
+    assert record["passes_per_second"] == 8
+    assert record["work"] == {"flops": 100.0, "bytes": 0.0, "precision": "fp32"}
+    plain = timing_record(Case("two", lambda: lambda: None, 1, passes=None), [1.0])
+    assert not {"work", "passes_per_second"} & set(plain)
+
+
+def test_measure_interleaves_cases_and_records_a_missing_baseline():
+    runs: list[str] = []
 
     def recording(name):
-        return lambda: lambda: told.append(name)
+        return lambda: lambda: runs.append(name)
 
     def absent():
         raise ImportError("no module named peer\nmore")
 
-    rows = [Row("a", recording("a"), 1), Row("b", recording("b"), 1), Row("peer", absent, 1, excused=PEER)]
-    found = measure(Suite("call", rows, ()), TOPS, CPU, repeats=2, log=lambda _: None)
-    assert told == ["a", "b", "a", "b", "a", "b"]  # once to warm up, then in turns
+    cases = [Case("a", recording("a"), 1), Case("b", recording("b"), 1)]
+    cases.append(Case("peer", absent, 1, allowed_errors=BASELINE_ERRORS))
+    found = measure(Suite("call", cases, ()), PEAKS, CPU, Limits(turns=2))
+    assert runs == ["a", "b", "a", "b", "a", "b"]  # once to warm up, then in turns
     assert found["peer"] == {"missing": "ImportError: no module named peer"}
     assert found["a"]["repeats"] == 2
-    assert found["a"]["cold_seconds"] > 0
 
 
-def test_an_error_of_our_own_is_not_hidden():
+def test_measure_records_median_and_cold_start_of_the_clock():
+    clock = Clock()
+    found = measure(Suite("call", [taking(clock, "one", 0.5, set_up=3.0)], ()), PEAKS, CPU, clock=clock)
+    assert (found["one"]["seconds"], found["one"]["cold_seconds"]) == (0.5, 3.5)
+
+
+def test_measure_raises_an_error_that_is_not_allowed():
     def broken():
         raise RuntimeError("wrong")
 
     with pytest.raises(RuntimeError, match="wrong"):
-        measure(Suite("call", [Row("ours", broken, 1)], ()), TOPS, CPU, log=lambda _: None)
+        measure(Suite("call", [Case("ours", broken, 1)], ()), PEAKS, CPU)
 
 
-def test_a_failing_row_leaves_the_others_where_that_is_asked_for():
+def test_measure_leaves_a_failing_case_out_where_errors_are_received():
     def after(runs):
         left = iter(range(runs))
 
@@ -76,76 +95,63 @@ def test_a_failing_row_leaves_the_others_where_that_is_asked_for():
     def unavailable():
         raise ImportError("no module")
 
-    rows = [
-        Row("at once", after(0), 1),
-        Row("in the second turn", after(2), 1),
-        Row("peer", unavailable, 1, excused=PEER),
-        Row("whole", after(9), 1),
+    cases = [
+        Case("at once", after(0), 1),
+        Case("in the second turn", after(2), 1),
+        Case("peer", unavailable, 1, allowed_errors=BASELINE_ERRORS),
+        Case("whole", after(9), 1),
     ]
-    suite = Suite("call", rows, ())
+    suite = Suite("call", cases, ())
     with pytest.raises(ValueError, match="wrong"):
-        measure(suite, TOPS, CPU, log=lambda _: None)
-    failed, kept = [], []
+        measure(suite, PEAKS, CPU)
+    errors, updates = [], []
     found = measure(
         suite,
-        TOPS,
+        PEAKS,
         CPU,
-        repeats=3,
-        log=lambda _: None,
-        failed=lambda name, error: failed.append((name, type(error))),
-        keep=kept.append,
+        on_error=lambda name, error: errors.append((name, type(error))),
+        on_update=updates.append,
     )
-    assert failed == [("at once", ValueError), ("in the second turn", ValueError)]
-    assert [found[row.name].get("missing") for row in rows] == [
+    assert errors == [("at once", ValueError), ("in the second turn", ValueError)]
+    assert [found[case.name].get("missing") for case in cases] == [
         "ValueError: wrong", "ValueError: wrong", "ImportError: no module", None,
     ]  # fmt: skip
     assert found["whole"]["repeats"] == 3
-    # After every row's set-up and every turn, each time with every row.
-    assert len(kept) == 7
-    assert all(list(each) == list(found) for each in kept)
-    assert kept[0]["whole"] == {"missing": "not timed yet"}
-    assert kept[4]["in the second turn"]["repeats"] == kept[4]["whole"]["repeats"] == 1
-    assert kept[-1] == found
+    # After the set-up of every case and after every turn, each time with every case.
+    assert len(updates) == 7
+    assert all(list(each) == list(found) for each in updates)
+    assert updates[0]["whole"] == {"missing": "not timed yet"}
+    assert updates[4]["in the second turn"]["repeats"] == updates[4]["whole"]["repeats"] == 1
+    assert updates[-1] == found
 
 
-def test_no_turn_begins_after_the_time_is_up():
-    slow = [Row(name, lambda: lambda: time.sleep(0.02), 1) for name in ("one", "two")]
+def test_no_turn_begins_after_the_limit_but_the_least_number_is_made():
+    clock = Clock()
+    slow = [taking(clock, name, 1.0) for name in ("one", "two")]
+    assert turns(clock, Limits(50, seconds=0.5), slow) == {"one": 3, "two": 3}  # enough for quartiles
+    assert turns(clock, Limits(50, seconds=0.5, min_turns=1), slow) == {"one": 1, "two": 1}
+    assert turns(clock, Limits(50, seconds=9.0, min_turns=1), slow) == {"one": 5, "two": 5}
 
-    def turns(**limits):
-        found = measure(Suite("call", slow, ()), TOPS, CPU, repeats=50, log=lambda _: None, **limits)
-        return {name: row.get("repeats", row.get("missing")) for name, row in found.items()}
 
-    assert turns(seconds=0.01) == {"one": 3, "two": 3}  # enough for quartiles
-    assert turns(seconds=0.01, least=1) == {"one": 1, "two": 1}
-    assert turns(deadline=time.perf_counter() - 1) == dict.fromkeys(("one", "two"), "no time was left")
-    ends_in_set_up = turns(deadline=time.perf_counter() + 0.01)
-    assert ends_in_set_up == {"one": 1, "two": "no time was left"}
+def test_no_case_is_set_up_after_the_deadline():
+    clock = Clock()
+    slow = [taking(clock, name, 1.0) for name in ("one", "two")]
+    passed = Limits(50, deadline=clock.now - 1)
+    assert turns(clock, passed, slow) == dict.fromkeys(("one", "two"), "no time was left")
+    in_set_up = Limits(50, deadline=clock.now + 0.5)
+    assert turns(clock, in_set_up, slow) == {"one": 1, "two": "no time was left"}
 
 
 def test_set_up_does_not_count_as_time():
-    def set_up():
-        time.sleep(0.1)
-        return lambda: None
-
-    found = measure(Suite("call", [Row("one", set_up, 1)], ()), TOPS, CPU, repeats=5, seconds=0.05, log=lambda _: None)
-    assert found["one"]["repeats"] == 5
-    assert found["one"]["cold_seconds"] > 0.1
+    clock = Clock()
+    assert turns(clock, Limits(5, seconds=3.0), [taking(clock, "one", 0.1, set_up=100.0)]) == {"one": 5}
 
 
-def test_a_ceiling_is_the_largest_of_all_turns():
+def test_peaks_are_updated_in_every_turn():
     speeds = iter([({"fp32": 150.0}, 5.0), ({"fp32": 120.0}, 20.0)])
-    tops = MachinePeaks({"fp32": 100.0}, 10.0, (1, 2, 3), lambda: next(speeds))
-    row = Row("one", lambda: lambda: time.sleep(0.01), 1, Work(flops=1.0))
-    found = measure(Suite("call", [row], ()), tops, CPU, repeats=2, log=lambda _: None)
-    assert (tops.products["fp32"], tops.copy) == (150.0, 20.0)
-    settled(found, tops)
-    assert found["one"]["share_of_floor"] == pytest.approx(1 / 150 / found["one"]["seconds"])
-
-
-def test_ceilings_are_measured(monkeypatch):
-    monkeypatch.setitem(timer.PRODUCTS, "cpu", (8, 32, 64))
-    monkeypatch.setitem(timer.COPIES, "cpu", 1024)
-    found = MachinePeaks.measure(CPU)
-    assert found.product == (8, 32, 64)
-    assert set(found.products) == ({"fp32"})
-    assert min(found.products["fp32"], found.copy) > 0
+    peaks, clock = MachinePeaks({"fp32": 100.0}, 10.0, (1, 2, 3), lambda: next(speeds)), Clock()
+    case = Case("one", lambda: lambda: clock.take(0.5), 1, Work(flops=1.0))
+    found = measure(Suite("call", [case], ()), peaks, CPU, Limits(turns=2), clock=clock)
+    assert (peaks.matmul["fp32"], peaks.copy) == (150.0, 20.0)
+    add_roofline({"suites": {"scoring": {"cases": found}}}, peaks)
+    assert found["one"]["roofline_share"] == pytest.approx(1 / 150 / 0.5)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from muka_fast.bench.timer import MachinePeaks, Row, Suite
+from muka_fast.bench.peaks import MachinePeaks
+from muka_fast.bench.timer import Case, Limits, Suite
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -35,21 +36,21 @@ def failing(*_):
     raise ValueError("wrong\nmore")
 
 
-def test_the_cuda_session_keeps_every_row_it_can(tmp_path):
+def test_the_cuda_session_records_every_case_it_can(tmp_path):
     out, tops = tmp_path / "new" / "bench-gpu-2.11", MachinePeaks({"fp32": 1.0}, 1.0, (1, 2, 3))
     session = gpu_session.Session(out, {"device": "test"}, tops, torch.device("cpu"), time.perf_counter(), 1e9)
     found = out.with_name("bench-gpu-2.11.json")
 
     def second():
-        assert json.loads(found.read_text())["suites"]["made up"]["rows"]["first"] == {"missing": "not timed yet"}
+        assert json.loads(found.read_text())["suites"]["made up"]["cases"]["first"] == {"missing": "not timed yet"}
         return lambda: None
 
-    rows = [Row("first", lambda: lambda: None, 1), Row("broken", failing, 1), Row("second", second, 1)]
-    session.timed("made up", lambda: Suite("call", rows, ()), repeats=2)
-    session.timed("not built", failing, repeats=2)
+    cases = [Case("first", lambda: lambda: None, 1), Case("broken", failing, 1), Case("second", second, 1)]
+    session.measure("made up", lambda: Suite("call", cases, ()), Limits(turns=2))
+    session.measure("not built", failing, Limits(turns=2))
     record = json.loads(found.read_text())
     assert record["failed"] == {"made up, broken": "ValueError: wrong", "not built": "ValueError: wrong"}
-    assert [row.get("repeats") for row in record["suites"]["made up"]["rows"].values()] == [2, None, 2]
+    assert [case.get("repeats") for case in record["suites"]["made up"]["cases"].values()] == [2, None, 2]
     assert sorted(path.name for path in out.parent.iterdir()) == ["bench-gpu-2.11.json", "bench-gpu-2.11.txt"]
     assert "made up, broken failed: ValueError: wrong" in out.with_name("bench-gpu-2.11.txt").read_text()
 

@@ -1,7 +1,7 @@
-"""Suite ``pools``: what scoring costs with all teachers, through the code that ``muka-fast score`` runs.
+"""Suite ``pools``: the cost of scoring texts with all teachers, through the code that ``muka-fast score`` runs.
 
-Fixed and adaptive passes, and every form of teacher; the store's writing is left out. No floor: how many passes
-adaptive texts take is not known before.
+Fixed and adaptive passes, and every form of teacher. The store is not written. There is no roofline: the number of
+adaptive passes is not known in advance.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from muka_fast.bench.inputs import Material
-from muka_fast.bench.timer import OPTIONAL, Row, Run, Suite
+from muka_fast.bench.inputs import BenchmarkInputs
+from muka_fast.bench.timer import OPTIONAL_ERRORS, Case, Run, Suite
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.errors import MachineError
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
@@ -19,73 +19,74 @@ from muka_fast.scoring.teacher_pool import TeacherPool
 FORMS = ("onnx", "onnx-int8")
 
 
-def suite(material: Material, *, forms: bool = True) -> Suite:
-    """Return the rows: texts scored by all teachers.
+def build_suite(inputs: BenchmarkInputs, *, forms: bool = True) -> Suite:
+    """Return the cases: texts scored by all teachers.
 
     Args:
-        material: Teachers and texts.
+        inputs: Teachers and texts.
         forms: Measure exported teachers too.
     """
-    passes, count = material.passes, len(material.corpus)
-    plain = _Rooms(material)
+    passes, count = inputs.passes, len(inputs.corpus)
+    pools = _TeacherPools(inputs)
 
-    def excused(form: str, scope: str = "full") -> tuple[type[Exception], ...]:
-        return () if (form, scope) == ("torch", "full") else OPTIONAL
+    def allowed_errors(form: str, scope: str = "full") -> tuple[type[Exception], ...]:
+        return () if (form, scope) == ("torch", "full") else OPTIONAL_ERRORS
 
-    def fixed(name: str, number: int, form: str = "torch", scope: str = "full") -> Row:
-        set_up = partial(plain.fixed, number, form, scope)
-        return Row(name, set_up, count, passes=max(1, number), excused=excused(form, scope))
+    def fixed(name: str, passes: int, form: str = "torch", scope: str = "full") -> Case:
+        set_up = partial(pools.fixed, passes, form, scope)
+        return Case(name, set_up, count, passes=max(1, passes), allowed_errors=allowed_errors(form, scope))
 
-    def adaptive(name: str, form: str = "torch") -> Row:
-        return Row(name, partial(plain.adaptive, form), count, passes=None, excused=excused(form))
+    def adaptive(name: str, form: str = "torch") -> Case:
+        return Case(name, partial(pools.adaptive, form), count, passes=None, allowed_errors=allowed_errors(form))
 
-    rows = [fixed("one deterministic pass", 0), fixed(f"K = {passes}", passes)]
-    rows += [fixed("K = 4", 4)] if passes > 4 else []
-    rows += [fixed(f"K = {passes}, last-2", passes, scope="last-2"), adaptive(f"K ≤ {passes}, adaptive")]
+    cases = [fixed("one deterministic pass", 0), fixed(f"K = {passes}", passes)]
+    cases += [fixed("K = 4", 4)] if passes > 4 else []
+    cases += [fixed(f"K = {passes}, last-2", passes, scope="last-2"), adaptive(f"K ≤ {passes}, adaptive")]
     if forms:
-        rows += [fixed("one deterministic pass, onnx", 0, "onnx")]
-        rows += [adaptive(f"K ≤ {passes}, adaptive, {form}", form) for form in FORMS]
-    settings = {"texts": count, "teachers": len(material.teachers), "passes": passes}
-    return Suite("text", rows, (f"K = {passes}",), settings)
+        cases += [fixed("one deterministic pass, onnx", 0, "onnx")]
+        cases += [adaptive(f"K ≤ {passes}, adaptive, {form}", form) for form in FORMS]
+    settings = {"texts": count, "teachers": len(inputs.teachers), "passes": passes}
+    return Suite("text", cases, (f"K = {passes}",), settings)
 
 
-class _Rooms:
-    """Teachers in memory, one room for each form and scope, shared by the rows."""
+class _TeacherPools:
+    """Teachers in memory: one pool per form and scope, shared by the cases."""
 
-    def __init__(self, material: Material) -> None:
-        self.material = material
-        self.rooms: dict[tuple[str, str], TeacherPool] = {}
+    def __init__(self, inputs: BenchmarkInputs) -> None:
+        self.inputs = inputs
+        self.pools: dict[tuple[str, str], TeacherPool] = {}
 
     def _settings(self, form: Any, scope: str, adaptive: bool) -> UncertaintySpec:
         return UncertaintySpec(
-            passes=self.material.passes,
+            passes=self.inputs.passes,
             adaptive=adaptive,
             audit=0.0,
             teacher_form=form,
             scope=scope,
-            inject_dropout=self.material.inject_dropout,
+            inject_dropout=self.inputs.inject_dropout,
         )
 
-    def _room(self, form: str, scope: str) -> TeacherPool:
-        if (form, scope) not in self.rooms:
+    def _pool(self, form: str, scope: str) -> TeacherPool:
+        if (form, scope) not in self.pools:
             settings = self._settings(form, scope, form == "onnx-int8")
-            self.rooms[form, scope] = TeacherPool(self.material.described, settings, 0, self.material.device)
-        return self.rooms[form, scope]
+            self.pools[form, scope] = TeacherPool(self.inputs.described, settings, 0, self.inputs.device)
+        return self.pools[form, scope]
 
     def fixed(self, passes: int, form: str, scope: str) -> Run:
-        room, corpus = self._room(form, scope), self.material.corpus
-        loaded = room.teacher(0)
-        if loaded.engine.scope != scope:
-            raise MachineError(f"its teachers have no scope {scope}")
+        """Return a run of a fixed number of passes of every teacher."""
+        pool, corpus = self._pool(form, scope), self.inputs.corpus
+        if pool.teacher(0).engine.scope != scope:
+            raise MachineError(f"the teachers have no scope {scope}")
 
-        def one() -> None:
-            for index in range(len(self.material.teachers)):
-                teacher = room.teacher(index)
+        def run() -> None:
+            for index in range(len(self.inputs.teachers)):
+                teacher = pool.teacher(index)
                 teacher.score(corpus, teacher.tokenize(corpus), passes, lambda _: None)
 
-        return one
+        return run
 
     def adaptive(self, form: str) -> Run:
-        room, rule = self._room(form, "full"), stopping_rule(self._settings(form, "full", True))
-        count, parts = len(self.material.teachers), [self.material.corpus]
-        return lambda: score_adaptively(room, count, parts, rule, 0, lambda _: None)
+        """Return a run of adaptive passes of all teachers."""
+        pool, rule = self._pool(form, "full"), stopping_rule(self._settings(form, "full", True))
+        count, shards = len(self.inputs.teachers), [self.inputs.corpus]
+        return lambda: score_adaptively(pool, count, shards, rule, 0, lambda _: None)

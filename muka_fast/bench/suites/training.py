@@ -1,24 +1,30 @@
-"""Suite ``training``: the student's steps on stored targets, and with teachers asked again at every step.
+"""Suite ``training``: the student's steps on stored targets, and with the teachers evaluated at every step.
 
-``stored targets`` is what ``amalgamate`` does: batches of texts of similar length, padded to their longest, on a CPU in
-parts. ``teachers in the loop`` asks every teacher once a step. ``authors`` is the published pipeline: all texts padded
-to 128, every teacher's K passes and its deterministic one at every step. Every student's steps run under the autocast
-that ``amalgamate`` trains under by default, teachers as they are. The floor: three times a forward pass's matrix
-products over the unpadded texts, or the weights read once a step.
+* ``stored targets``: as in ``amalgamate``: batches of texts of similar length, padded to the longest, on a CPU in
+  micro-batches.
+* ``teachers in the loop``: every teacher's deterministic pass at every step.
+* ``MUKI reference``: as in the published code: all texts padded to 128 tokens, at every step K passes and the
+  deterministic pass of every teacher.
+
+All students run under the autocast that ``amalgamate`` uses by default, the teachers without one. Roofline: three times
+the matrix products of a forward pass over the unpadded texts, or reading the weights once per step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from muka_fast.bench.baselines import AUTHORS_BATCH, AUTHORS_LENGTH
-from muka_fast.bench.inputs import Material
+from muka_fast.bench.baselines import REFERENCE_BATCH, REFERENCE_LENGTH
+from muka_fast.bench.inputs import BenchmarkInputs
 from muka_fast.bench.suites.scoring import flops, parameter_bytes
-from muka_fast.bench.timer import Row, Run, Suite, Work
+from muka_fast.bench.timer import Case, Suite, Work
 from muka_fast.config.recipe import TrainingSpec
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.data.tokenization import pad_batch, tokenize
@@ -28,110 +34,113 @@ from muka_fast.models.student import Student, load_student
 from muka_fast.models.teacher import load_teacher
 
 
-def suite(material: Material, *, batches: int = 4) -> Suite:
-    """Return the rows: ``batches`` optimiser steps a run."""
-    assert material.student is not None, "the caller has looked"
-    labels = {teacher.name: teacher.labels for teacher in material.described}
-    student = load_student(material.student, LabelSpace.union(labels, material.same_name).names, 0)
-    model = student.model.to(material.device).train()
-    corpus = material.corpus.take(np.arange(min(batches * AUTHORS_BATCH, len(material.corpus))))
+def build_suite(inputs: BenchmarkInputs, *, batches: int = 4) -> Suite:
+    """Return the cases: ``batches`` optimiser steps per run."""
+    assert inputs.student is not None, "require_inputs has checked it"
+    labels = {teacher.name: teacher.labels for teacher in inputs.described}
+    student = load_student(inputs.student, LabelSpace.union(labels, inputs.same_name).names, 0)
+    model = student.model.to(inputs.device).train()
+    corpus = inputs.corpus.take(np.arange(min(batches * REFERENCE_BATCH, len(inputs.corpus))))
     encoded = tokenize(student.tokenizer, corpus, student.max_length)
     order = np.argsort(-encoded.lengths, kind="stable")
-    picks = [order[start : start + AUTHORS_BATCH] for start in range(0, len(order), AUTHORS_BATCH)]
-    few = picks[:: max(1, len(picks) // 2)]
-    weights, half = parameter_bytes(model), autocast_type(TrainingSpec(), material.device)
-    precision = "fp32" if half is None else "bf16"  # the ceiling of either half
+    steps = [order[start : start + REFERENCE_BATCH] for start in range(0, len(order), REFERENCE_BATCH)]
+    fewer = steps[:: max(1, len(steps) // 2)]
+    dtype = autocast_type(TrainingSpec(), inputs.device)
+    weights, precision = parameter_bytes(model), "fp32" if dtype is None else "bf16"  # fp16 has the peak of bf16
 
-    def row(name: str, run: Callable[[], Run], on: list[np.ndarray], longest: int | None = None) -> Row:
-        least = flops([encoded.encodings[i]["input_ids"] for pick in on for i in pick], model.config, longest)
-        return Row(name, run, len(on), None if least is None else Work(3 * least, weights * len(on)), precision)
+    def case(name: str, loop: TeachersInLoop | None, on: list[np.ndarray], max_length: int | None = None) -> Case:
+        least = flops([encoded.encodings[i]["input_ids"] for step in on for i in step], model.config, max_length)
+        work = None if least is None else Work(3 * least, weights * len(on))
+        return Case(name, partial(_Steps, inputs, student, encoded.encodings, on, loop), len(on), work, precision)
 
-    def stored() -> Run:
-        return _Steps(material, student, encoded.encodings, picks)
+    texts = corpus.texts
+    cases = [
+        case("stored targets", None, steps),
+        case("teachers in the loop, one pass", TeachersInLoop(texts), steps),
+        case("MUKI reference", TeachersInLoop(texts, inputs.passes, pad=True), fewer, REFERENCE_LENGTH),
+    ]
+    settings = {
+        "texts_per_step": REFERENCE_BATCH,
+        "tokens": float(encoded.lengths.mean()),
+        "teachers": len(inputs.teachers),
+    }
+    autocast = {} if dtype is None else {"autocast": str(dtype).removeprefix("torch.")}
+    return Suite("step", cases, ("MUKI reference",), settings | autocast)
 
-    def in_the_loop() -> Run:
-        return _Steps(material, student, encoded.encodings, picks, corpus.texts, passes=0)
 
-    def authors() -> Run:
-        return _Steps(material, student, encoded.encodings, few, corpus.texts, passes=material.passes, pad=True)
+@dataclass(frozen=True)
+class TeachersInLoop:
+    """How teachers are evaluated at every step.
 
-    autocast = {} if half is None else {"autocast": str(half).removeprefix("torch.")}
-    return Suite(
-        "step",
-        [
-            row("stored targets", stored, picks),
-            row("teachers in the loop, one pass", in_the_loop, picks),
-            row("authors", authors, few, AUTHORS_LENGTH),
-        ],
-        ("authors",),
-        {"texts a step": AUTHORS_BATCH, "tokens": float(encoded.lengths.mean()), "teachers": len(material.teachers)}
-        | autocast,
-    )
+    Attributes:
+        texts: The texts that the steps' indices refer to.
+        passes: Dropout passes beside the deterministic pass.
+        pad: Pad texts to 128 tokens and use eager attention, as the published code does.
+    """
+
+    texts: tuple[str, ...]
+    passes: int = 0
+    pad: bool = False
 
 
 class _Steps:
-    """Optimiser steps of a student; what the teachers say is stored, or asked of them at every step."""
+    """Optimiser steps of a student, on stored targets or with teachers in the loop."""
 
     def __init__(
         self,
-        material: Material,
+        inputs: BenchmarkInputs,
         student: Student,
-        rows: Any,
-        picks: list[np.ndarray],
-        texts: tuple[str, ...] | None = None,
-        passes: int = 0,
-        pad: bool = False,
+        encodings: Sequence[Any],
+        steps: list[np.ndarray],
+        loop: TeachersInLoop | None,
     ) -> None:
-        self.material, self.student, self.rows, self.picks = material, student, rows, picks
-        self.texts, self.passes, self.pad = texts, passes, pad
+        self.inputs, self.student, self.encodings, self.steps, self.loop = inputs, student, encodings, steps, loop
         self.model = student.model
-        self.classes = self.model.config.num_labels
-        self.half = autocast_type(TrainingSpec(), material.device)
+        self.pad = loop is not None and loop.pad
+        self.dtype = autocast_type(TrainingSpec(), inputs.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.0)
         self.teachers = []
-        if texts is not None:
-            self.teachers = [load_teacher(teacher, material.device) for teacher in material.described]
-            if pad:
-                for teacher, _ in self.teachers:
-                    teacher.set_attn_implementation("eager")
+        if loop is not None:
+            self.teachers = [load_teacher(teacher, inputs.device) for teacher in inputs.described]
+            for model, _ in self.teachers if loop.pad else ():
+                model.set_attn_implementation("eager")
 
     def __call__(self) -> None:
-        for pick in self.picks:
-            target = self._ask(pick) if self.texts is not None else self._uniform(len(pick))
-            batch = pad_batch(self.student.tokenizer, [self.rows[i] for i in pick], self.material.device)
+        device = self.inputs.device
+        for step in self.steps:
+            if self.loop is not None:
+                self._run_teachers([self.loop.texts[i] for i in step], self.loop)
+            # Targets are uniform: their values do not change the time, and mixing them takes microseconds.
+            classes = self.model.config.num_labels
+            targets = torch.full((len(step), classes), 1 / classes, device=device)
+            batch = pad_batch(self.student.tokenizer, [self.encodings[i] for i in step], device)
             if self.pad:
-                batch = _to_length(batch, min(AUTHORS_LENGTH, self.student.max_length), self.student.tokenizer)
-            with torch.autocast(self.material.device.type, self.half, enabled=self.half is not None):
-                backward_microbatched(self.model, batch, target, whole=self.pad)
+                batch = _pad_to(batch, min(REFERENCE_LENGTH, self.student.max_length), self.student.tokenizer)
+            with torch.autocast(device.type, self.dtype, enabled=self.dtype is not None):
+                backward_microbatched(self.model, batch, targets, whole=self.pad)
             self.optimizer.step()
             self.optimizer.zero_grad()
 
-    def _uniform(self, count: int) -> torch.Tensor:
-        return torch.full((count, self.classes), 1 / self.classes, device=self.material.device)
-
     @torch.no_grad()
-    def _ask(self, pick: np.ndarray) -> torch.Tensor:
-        """Ask every teacher; what they say is not mixed: how is a matter of microseconds."""
-        texts = [(self.texts or ())[i] for i in pick]
-        for (teacher, tokenizer), told in zip(self.teachers, self.material.described, strict=True):
-            length = min(AUTHORS_LENGTH, told.max_length) if self.pad else told.max_length
+    def _run_teachers(self, texts: list[str], loop: TeachersInLoop) -> None:
+        for (model, tokenizer), teacher in zip(self.teachers, self.inputs.described, strict=True):
             batch = tokenizer(
                 texts,
-                padding="max_length" if self.pad else True,
+                padding="max_length" if loop.pad else True,
                 truncation=True,
-                max_length=length,
+                max_length=min(REFERENCE_LENGTH, teacher.max_length) if loop.pad else teacher.max_length,
                 return_tensors="pt",
-            ).to(self.material.device)
+            ).to(self.inputs.device)
             batch = {name: batch[name] for name in tokenizer.model_input_names}
-            teacher.eval()
-            teacher(**batch)
-            teacher.train(self.passes > 0)
-            for _ in range(self.passes):
-                teacher(**batch).logits.softmax(-1)
-        return self._uniform(len(pick))
+            model.eval()
+            model(**batch)
+            model.train(loop.passes > 0)
+            for _ in range(loop.passes):
+                model(**batch).logits.softmax(-1)
 
 
-def _to_length(batch: dict[str, torch.Tensor], length: int, tokenizer: Any) -> dict[str, torch.Tensor]:
+def _pad_to(batch: dict[str, Tensor], length: int, tokenizer: Any) -> dict[str, Tensor]:
+    """Pad or truncate a batch to a length."""
     fills = {"input_ids": tokenizer.pad_token_id or 0}
     return {
         name: torch.nn.functional.pad(
