@@ -10,9 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from pyarrow import parquet, table
 
 from muka_fast.bench.peaks import MachinePeaks
 from muka_fast.bench.timer import Case, Limits, Suite
+from tests.helpers.models import make_model, texts
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -65,10 +67,7 @@ def test_what_takes_too_long_ends_with_all_its_processes():
     assert gpu_session.run_limited(failing, 60.0, os.environ) == (3, "out\nerr\n")
 
 
-def test_the_many_pass_table(project, tmp_path):
-    from conftest import make_model, texts
-    from pyarrow import parquet, table
-
+def test_the_many_pass_table(tmp_path):
     names = ("music", "weather"), ("travel", "bank", "lights")
     for index, labels in enumerate(names):
         make_model(tmp_path / "runs" / f"teacher-{index + 1}", labels, seed=index, num_hidden_layers=2)
