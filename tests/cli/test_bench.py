@@ -44,7 +44,7 @@ def test_the_default_suites_of_a_finished_run(quick_run, project):
 def test_served_labels_have_the_accuracy_of_evaluate(quick_run, project):
     served = results.read_results(quick_run[1] / "bench.json")["suites"]["serving"]["cases"]
     measured = invoke("evaluate", project / "out", "-d", project / "test.csv", "--no-teachers", "--json")
-    accuracy = json.loads(measured.stdout)["student"]["accuracy"]  # labels match whatever their case
+    accuracy = json.loads(measured.stdout)["metrics"]["accuracy"]  # labels match whatever their case
     for runtime in ("transformers pipeline", "torch, eager", "ONNX fp32, fused"):
         assert served[f"{runtime}, batch 8"]["accuracy"] == accuracy, runtime
     assert served["ONNX int8, all at once"]["p99_ms"] >= served["ONNX int8, all at once"]["p50_ms"] > 0
