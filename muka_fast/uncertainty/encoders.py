@@ -169,12 +169,7 @@ class _Sites:
 
 
 def _embed(embeddings: Any, start: int | None = None) -> Callable[[PackedBatch], Tensor]:
-    """Embed words, positions and token types, if there are any.
-
-    Args:
-        embeddings: The model's embedding module.
-        start: Padding index from which positions count; None: positions count from 0.
-    """
+    """Embed words, positions and any token types; positions count from the padding index ``start``, or from 0."""
 
     def embed(batch: PackedBatch) -> Tensor:
         ids = batch.inputs["input_ids"]
