@@ -1,13 +1,17 @@
-"""``muka-fast bench``: the throughput of a user's own models, beside baselines and the machine's roofline.
+"""Throughput of scoring, training and serving, beside baselines and the machine's measured peaks.
 
-* ``inputs``: the models and texts that are measured; ``baselines``, ``muki_reference``: other implementations.
-* ``timer``, ``peaks``: interleaved timing, the machine's peaks.
-* ``serving_runtimes``, ``server``, ``subprocesses``: runtimes that serve a student, processes, commands.
-* ``suites/``: one suite per file; ``runner`` runs them.
-* ``results``, ``schema_v1``, ``tables``, ``plots``: the JSON results, their former version, Markdown, figures.
-
-The border to the folder ``benchmarks/`` of the repository: a suite that every user can run on their own models stands
-here and is installed with the package. Scripts behind this project's own claims (accuracy of the methods, adaptive
-passes, compiled kernels, a GPU session), their results and the generated documents stand in ``benchmarks/``. These
-scripts may import this package; nothing here imports them.
+* ``baselines``: the ways to run K dropout passes that the suite ``scoring`` compares with
+* ``inputs``: the teachers, student and texts that are measured
+* ``muki_reference``: the published MUKI pipeline in plain PyTorch, a program of its own
+* ``peaks``: the machine's peak speed of products and copies, and rooflines
+* ``plots``: drawings of the results
+* ``results``: the results file: written, read, compared with an earlier one
+* ``runner``: the suites by name, run one after the other
+* ``schema_v1``: results files of schema version 1, read as today's
+* ``server``: a process that serves one runtime, and the requests to it
+* ``serving_runtimes``: the runtimes that the suite ``serving`` compares
+* ``subprocesses``: commands in processes of their own: duration and peak memory
+* ``suites``: the suites, one file each
+* ``tables``: the results as tables
+* ``timer``: cases timed interleaved: set-up, warm-up, medians
 """

@@ -1,4 +1,14 @@
-"""The command line: parse, call one function, print. Results go to stdout, everything else to stderr."""
+"""The command line: parse, call one function, print. Results go to stdout, everything else to stderr.
+
+* ``app``: the Typer application: errors to lines and exit codes
+* ``bench``: the command ``bench``
+* ``demo``: the demonstration: synthetic texts, three teachers, one student
+* ``flags``: the options that make or change a recipe
+* ``models``: the commands that take a trained classifier
+* ``options``: groups of options as dataclasses
+* ``recipes``: the commands that take a recipe
+* ``tools``: the commands ``demo`` and ``env``
+"""
 
 from __future__ import annotations
 

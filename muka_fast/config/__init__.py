@@ -1,1 +1,5 @@
-"""What the user asked for: the recipe's schema, and recipes read from YAML and flags."""
+"""The recipe: its schema, and recipes read from YAML and options.
+
+* ``loading``: recipes from YAML files and overrides, with errors that name the key
+* ``recipe``: the schema of all sections but ``selection``
+"""

@@ -1,1 +1,11 @@
-"""Weights to targets to a trained student."""
+"""From teacher weights to training targets to a trained student.
+
+* ``checkpointing``: which training a checkpoint belongs to, and how far it was
+* ``dataset``: encoded texts with stored targets, the validation split, the length-grouped sampler
+* ``head_init``: the linear probe that a new head starts from
+* ``losses``: the distillation losses
+* ``microbatching``: gradient accumulation over parts of a batch
+* ``targets``: targets, sample weights and loss of each method
+* ``trainer``: training with transformers' Trainer
+* ``training_args``: precision, number of steps and the Trainer's arguments
+"""

@@ -1,4 +1,12 @@
-"""ONNX: a classifier exported, checked against the model it came from, and run without torch.
+"""ONNX: a classifier exported, compared with its model, and served without torch.
+
+* ``export_record``: the schema of ``export.json``
+* ``exporter``: the export: load, trace, check, write
+* ``graph``: a PyTorch classifier as a fused ONNX graph
+* ``onnx_classifier``: an exported classifier; needs onnxruntime, tokenizers and numpy only
+* ``parity``: a graph's logits compared with its model's
+* ``quantization``: fp16 and int8 graphs
+* ``sessions``: ONNX Runtime sessions and their execution providers
 
 >>> from muka_fast.export import OnnxClassifier
 >>> OnnxClassifier("folder").classify(["can I get a window seat"])  # doctest: +SKIP

@@ -1,1 +1,6 @@
-"""Trained classifiers on texts: the protocol, predictions from logits, and the PyTorch classifier."""
+"""From logits to predictions.
+
+* ``base``: the protocol ``TextClassifier`` and what its implementations share
+* ``classifier``: a transformers classifier on texts
+* ``predictions``: label, probability, entropy and energy from logits; calibration; numpy only
+"""

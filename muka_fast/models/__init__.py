@@ -1,1 +1,6 @@
-"""Hugging Face checkpoints on disk: teachers and the student."""
+"""Hugging Face checkpoints on disk.
+
+* ``checkpoint``: folders found or downloaded, checked and fingerprinted
+* ``student``: the student before training, with a new head
+* ``teacher``: teachers described without their weights, and loaded
+"""

@@ -1,1 +1,11 @@
-"""The run, from a recipe to a finished folder."""
+"""A whole run, from a recipe to a finished folder.
+
+* ``amalgamate``: the run in order: the public ``amalgamate`` and ``score``
+* ``estimate``: time and memory from a short probe
+* ``evaluate``: a classifier, its teachers and their selection on labelled texts
+* ``load``: a classifier from any folder or hub id: export, ensemble or checkpoint
+* ``plan``: everything that a recipe names, found and checked
+* ``run_artifacts``: a finished run read back, and inputs that have changed since
+* ``run_directory``: the output folder: started, resumed, refused, finalized
+* ``stages``: the stages of a run: scoring, selection, training, record
+"""

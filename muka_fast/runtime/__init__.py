@@ -1,1 +1,10 @@
-"""This machine and its processes: devices, distributed runs, progress, files, memory, shared array functions."""
+"""This machine and its processes.
+
+* ``device``: the device of a run
+* ``distributed``: the processes that share a run
+* ``environment``: versions and devices
+* ``files``: atomic writes
+* ``memory``: memory of a finished stage freed
+* ``numerics``: array functions that several rooms need; numpy only
+* ``progress``: progress and messages on stderr
+"""

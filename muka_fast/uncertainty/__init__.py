@@ -1,1 +1,16 @@
-"""Monte-Carlo dropout on one batch: dropout sites, passes, and signals."""
+"""Monte-Carlo dropout on one batch.
+
+* ``dropout_masks``: dropout masks of packed batches on the CPU
+* ``dropout_sites``: the dropout sites of a model: found, set, held live
+* ``encoders``: encoder families as embeddings, layers and head over packed rows
+* ``engine``: the interface of the engines: deterministic pass, dropout passes
+* ``factory``: the engine of a teacher, and the check of its logits
+* ``features``: the input of a teacher's last linear layer, projected
+* ``packed_engine``: the engine for known families
+* ``packing``: the texts of a batch without padding
+* ``reference_engine``: the engine for any transformers classifier
+* ``signals``: what the store keeps of each text: logits, entropies, energies
+* ``stopping``: the stopping rule of adaptive passes, and its audit
+* ``torch_ops``: the operations between matrix products, in PyTorch
+* ``triton_ops``: the same in Triton kernels
+"""
