@@ -39,13 +39,15 @@ from sklearn.metrics import roc_auc_score
 
 from muka_fast import score
 from muka_fast.config.loading import build_recipe
-from muka_fast.config.recipe import DataSpec, Recipe, SelectionSpec
+from muka_fast.config.methods import parse_method
+from muka_fast.config.recipe import DataSpec, Recipe
 from muka_fast.data.corpus import Corpus, read_corpus, text_id
 from muka_fast.data.label_space import match_labels
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.dataset import DistillationSet
 from muka_fast.distillation.losses import KLDistillationLoss
-from muka_fast.distillation.targets import DistillationTargets, build_targets
+from muka_fast.distillation.method import Method
+from muka_fast.distillation.targets import DistillationTargets
 from muka_fast.distillation.trainer import train_student
 from muka_fast.evaluation.metrics import (
     classification_metrics,
@@ -58,8 +60,9 @@ from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.files import atomic_write
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.store import texts_fingerprint
-from muka_fast.selection.base import TRUST_SCORES, Pool, Selection, select_teachers, targets
+from muka_fast.selection.base import Pool, Selection, targets
 from muka_fast.selection.text_embeddings import embed
+from muka_fast.selection.trust_scores import TRUST_SCORES
 from muka_fast.uncertainty.signals import DeterministicOutput
 
 QUIET = Progress(silent=True)
@@ -77,11 +80,26 @@ METHODS = {
     "pool": {"method": "pool"},
     "pool, hard": {"method": "pool", "targets": "hard"},
     "pool, passes": {"method": "pool"},
+    "ensemble": {"method": "ensemble"},
 }
+"""Name in the results and recipe section of each method and variant."""
+WITH_PASSES = ("pool, passes",)
+"""Variants that read passes although their method works without."""
 BOUNDS = ("oracle", "supervised")
-EVERY = (*METHODS, "ensemble", *BOUNDS)
+EVERY = (*METHODS, *BOUNDS)
 DEFAULT = ("muka", "vkd", "uhc", "dfa", "cfl", "pool", "ensemble", *BOUNDS)
-NEEDS_PASSES = ("muka", "muka, no margin", "muka, hard", "pool, passes")
+
+
+def method_of(name: str) -> Method:
+    """Return the method of a row of the results."""
+    method = parse_method(METHODS[name])
+    assert isinstance(method, Method)
+    return method
+
+
+def needs_passes(name: str) -> bool:
+    """Return whether a row of the results is measured with dropout passes."""
+    return name in WITH_PASSES or (name in METHODS and method_of(name).least_passes > 0)
 
 
 @dataclass(frozen=True)
@@ -156,7 +174,7 @@ class Run:
 
     def variant(self, method: str) -> str:
         """Return a method's name in the results, which says if its passes are not the paper's."""
-        if method not in NEEDS_PASSES or (self.passes, self.scope) == (PASSES, "full"):
+        if not needs_passes(method) or (self.passes, self.scope) == (PASSES, "full"):
             return method
         return f"{method}, K = {self.passes}" + ("" if self.scope == "full" else f", {self.scope}")
 
@@ -199,12 +217,10 @@ def taught(run: Run, name: str) -> tuple[Selection, DistillationTargets]:
     """Return a method's verdict on the pool, and what its student learns."""
     if name in BOUNDS:
         return upper_bound(run, name)
-    settings = SelectionSpec(**METHODS[name])
-    pool = run.sampled if name in NEEDS_PASSES else run.looks
-    trust = select_teachers(pool, settings)
-    return trust, build_targets(
-        pool, trust, settings, load_student(run.plan.recipe.student, run.plan.space.names, 0).width
-    )
+    method, pool = method_of(name), run.sampled if needs_passes(name) else run.looks
+    trust = method.select(pool)
+    width = load_student(run.plan.recipe.student, run.plan.space.names, 0).width
+    return trust, method.build_targets(pool, trust, width)
 
 
 def selection_shares(run: Run, trust: Selection) -> dict[str, float | None]:
@@ -250,12 +266,11 @@ def train(run: Run, learn: DistillationTargets) -> Any:
 def answers(run: Run, name: str, students: bool) -> tuple[dict[str, float | None], np.ndarray | None]:
     """Return how well a method selects, and the classes its student, or the ensemble, gives the test texts."""
     corpus, _ = run.test
-    if name == "ensemble":
+    if name in METHODS and not (method := method_of(name)).trains_student:
         pool = run.signals("test.parquet", 0)
         whole = read_corpus(run.recipe("test.parquet", 0).data)
         place = {int(identity): index for index, identity in enumerate(whole.ids)}
-        settings = SelectionSpec(method="pool")
-        said = targets(pool, select_teachers(pool, settings, select_teachers(run.looks, settings).model)).argmax(1)
+        said = targets(pool, method.select(pool, method.select(run.looks).model)).argmax(1)
         return {"chosen": None, "pseudo": None}, said[[place[int(identity)] for identity in corpus.ids]]
     trust, learn = taught(run, name)
     if not students:
@@ -274,7 +289,7 @@ def measure(run: Run, name: str, students: bool = True) -> dict[str, Any]:
     return shares | {
         "accuracy": None if found is None else found.accuracy,
         "macro_f1": None if found is None else found.macro_f1,
-        "passes": run.passes + 1 if name in NEEDS_PASSES else 0 if name == "supervised" else 1,
+        "passes": run.passes + 1 if needs_passes(name) else 0 if name == "supervised" else 1,
         "texts": len(run.plan.corpus),
         "test_texts": len(truth),
         "classes": len(run.plan.space),

@@ -26,8 +26,11 @@ AdaptiveOption = Annotated[
     bool | None, typer.Option("--adaptive/--no-adaptive", help="Stop early where the choice of teacher is clear.")
 ]
 InjectOption = Annotated[float | None, typer.Option("--inject-dropout", help="Set every dropout probability.")]
-MethodOption = Annotated[str | None, typer.Option("--method", help="pool, muka, vkd, uhc, dfa, cfl or ensemble.")]
-TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score.")]
+MethodOption = Annotated[
+    str | None,
+    typer.Option("--method", help="How teachers are selected: pool (default), muka, …; a wrong name lists all."),
+]
+TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score of --method muka.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of passes, split and training.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
 OverwriteOption = Annotated[
@@ -112,9 +115,6 @@ def recipe_from_flags(
         "method": "selection.method",
         "trust": "selection.trust",
     }
-    told = {assignment.partition("=")[0] for assignment in assignments or []}
-    if (flags.get("trust") is not None or "selection.trust" in told) and flags.get("method") is None:
-        flags["method"] = "muka"  # whatever the file says: no other method has a score
     given = [f"{places.get(key, key)}={value}" for key, value in flags.items() if value is not None]
     where = "command line" if file is None else str(file)
     base = Path.cwd() if file is None else file.resolve().parent

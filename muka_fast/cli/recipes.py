@@ -74,7 +74,7 @@ def _print_estimate(plan: Plan, estimate: CostEstimate) -> None:
     ]
     header = ["teacher", "labels", "model", "weights", "max tokens", "texts cut", "live sites", "backend", "scoring"]
     print_table("teachers", header, rows)
-    corpus, settings = plan.corpus, plan.recipe.uncertainty
+    corpus, settings = plan.corpus, plan.recipe.resolved_uncertainty
     print(f"texts: {len(corpus)} ({corpus.empty} empty and {corpus.duplicate} repeated left out)")
     mean = f", on average about {estimate.passes:.1f} per text" if settings.runs_adaptively else ""
     print(f"{settings.passes} passes{mean}, on {plan.device}")

@@ -12,9 +12,12 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from muka_fast.config.methods import keep_shared_keys, method_of_section, unknown_key_hint
 from muka_fast.config.recipe import DataSpec, Recipe
 from muka_fast.errors import RecipeError
 
+_SHORTHAND = {"data": "texts", "test": "texts", "selection": "method"}
+"""Key that a section's bare value is of, where it is not ``model``."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
@@ -86,16 +89,22 @@ def _known_keys(path: Sequence[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
-def _explain(error: ValidationError, where: str) -> RecipeError:
+def _known_key_hint(path: Sequence[str | int], tree: dict[str, Any]) -> str:
+    """Return how to correct the unknown key at ``path`` of a recipe."""
+    if path[:-1] == ["selection"]:
+        return unknown_key_hint(method_of_section(tree["selection"]), str(path[-1]))
+    known = _known_keys(path[:-1])
+    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+
+
+def _explain(error: ValidationError, where: str, tree: dict[str, Any]) -> RecipeError:
     found = error.errors()
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     path = list(first["loc"])
     key = ".".join(str(part) for part in path)
     if first["type"] == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return RecipeError(f"unknown key {key!r}", where=where, hint=hint)
+        return RecipeError(f"unknown key {key!r}", where=where, hint=_known_key_hint(path, tree))
     if first["type"] == "missing":
         return RecipeError(f"the recipe lacks {key!r}", where=where, hint=f"add {key!r}; see 'muka-fast init'")
     if path == ["teachers"] and first["type"] == "too_short":
@@ -104,6 +113,8 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
             where=where,
             hint="list two or more fine-tuned classifiers under 'teachers'",
         )
+    if "hint" in first.get("ctx", {}):
+        return RecipeError(f"{key}: {first['msg']}", where=where, hint=first["ctx"]["hint"])
     message = first["msg"].removeprefix("Value error, ")
     given = first["input"] if isinstance(first["input"], str | int | float | bool | None) else None
     suffix = "" if given is None or first["type"] == "value_error" else f" (given: {given!r})"
@@ -112,21 +123,25 @@ def _explain(error: ValidationError, where: str) -> RecipeError:
     )
 
 
-def _set(tree: dict[str, Any], assignment: str) -> None:
+def _parse_assignment(assignment: str) -> tuple[str, Any]:
+    """Split ``section.key=value`` into the dotted key and the value as YAML reads it."""
     key, separator, raw = assignment.partition("=")
     if not separator or not key:
         raise RecipeError(f"cannot read {assignment!r}", where="--set", hint="write --set section.key=value")
     try:
-        value = yaml.safe_load(raw)
+        return key, yaml.safe_load(raw)
     except yaml.YAMLError as error:
         raise RecipeError(f"cannot read the value of {key!r}: {raw}", where="--set", hint="quote it") from error
+
+
+def _set(tree: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         child = tree.get(parent)
         if child is None:
             child = tree[parent] = {}
         elif isinstance(child, str | list):
-            child = tree[parent] = {{"data": "texts", "test": "texts"}.get(parent, "model"): child}
+            child = tree[parent] = {_SHORTHAND.get(parent, "model"): child}
         if not isinstance(child, dict):
             raise RecipeError(f"{key!r} does not lead to a key", where="--set", hint="see 'muka-fast init'")
         tree = child
@@ -135,6 +150,9 @@ def _set(tree: dict[str, Any], assignment: str) -> None:
 
 def build_recipe(tree: dict[str, Any], *, where: str, base: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Check a recipe given as plain data and make its local paths absolute.
+
+    An override of ``selection.method`` replaces the method of ``tree``, whose other keys go with it, except those that
+    the new method has too.
 
     Args:
         tree: Nested dicts and lists, as YAML gives them.
@@ -145,12 +163,16 @@ def build_recipe(tree: dict[str, Any], *, where: str, base: Path, overrides: Seq
     Raises:
         RecipeError: On an unknown key (with the nearest known one), a wrong type, or a missing path.
     """
-    for assignment in overrides:
-        _set(tree, assignment)
+    assignments = [_parse_assignment(assignment) for assignment in overrides]
+    section, method = tree.get("selection"), dict(assignments).get("selection.method")
+    if isinstance(section, dict) and method is not None:
+        tree["selection"] = keep_shared_keys(section, str(method))
+    for key, value in assignments:
+        _set(tree, key, value)
     try:
         recipe = Recipe.model_validate(tree)
     except ValidationError as error:
-        raise _explain(error, where) from None
+        raise _explain(error, where, tree) from None
     return anchor(recipe, base)
 
 

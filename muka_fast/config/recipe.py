@@ -11,24 +11,20 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
 
+from muka_fast.config.methods import MethodConfig, SelectionSection
 from muka_fast.runtime.device import Device
 
-TrustName = Literal[
-    "predictive-entropy", "mutual-information", "single-pass-entropy", "tempered-entropy", "energy", "standard-energy",
-    "mc-energy", "max-probability", "relative-mahalanobis",
-]  # fmt: skip
-SINGLE_PASS = (
-    "single-pass-entropy", "tempered-entropy", "energy", "standard-energy", "max-probability", "relative-mahalanobis",
-)  # fmt: skip
-OF_ALL_TEACHERS = ("vkd", "uhc", "dfa", "cfl")
-"""Methods that read no dropout passes."""
-OF_PASSES = ("scope", "adaptive", "inject_dropout", "min_margin", "confidence", "audit")
-"""Keys of ``uncertainty`` that say how dropout passes run."""
+
+class _DropoutPassesOnly:
+    """Marks keys of ``uncertainty`` that only matter if dropout passes are run."""
+
+
+DROPOUT_PASSES_ONLY = _DropoutPassesOnly()
 
 
 class _Section(BaseModel):
@@ -115,47 +111,40 @@ class UncertaintySpec(_Section):
     """Monte-Carlo dropout passes."""
 
     passes: int = Field(16, ge=0, le=4096, description="K per text and teacher; default 0 if the selection needs none")
-    scope: str = Field("full", pattern=r"^(full|tail|head|last-[1-9]\d*)$", description="which dropout sites are live")
-    adaptive: bool | None = Field(None, description="stop early where the choice of teacher is clear")
-    min_margin: float = Field(0.3, ge=0, le=1, description="adaptive: no passes above this single-pass trust margin")
-    confidence: float = Field(0.85, gt=0.5, lt=1, description="adaptive: stop when this sure of the best teacher")
-    audit: float = Field(0.01, ge=0, le=1, description="adaptive: share of the texts that run all passes")
-    teacher_form: Literal["torch", "onnx", "onnx-int8", "auto"] = Field(
-        "torch", description="what computes the deterministic part; onnx-int8: for the first look of adaptive passes"
+    scope: Annotated[str, DROPOUT_PASSES_ONLY] = Field(
+        "full", pattern=r"^(full|tail|head|last-[1-9]\d*)$", description="which dropout sites are live"
     )
-    inject_dropout: float | None = Field(None, gt=0, lt=1, description="set every dropout probability to this")
+    adaptive: Annotated[bool | None, DROPOUT_PASSES_ONLY] = Field(
+        None, description="stop early where the choice of teacher is clear; default: if the selection method allows it"
+    )
+    min_margin: Annotated[float, DROPOUT_PASSES_ONLY] = Field(
+        0.3, ge=0, le=1, description="adaptive: no passes above this single-pass trust margin"
+    )
+    confidence: Annotated[float, DROPOUT_PASSES_ONLY] = Field(
+        0.85, gt=0.5, lt=1, description="adaptive: stop when this sure of the best teacher"
+    )
+    audit: Annotated[float, DROPOUT_PASSES_ONLY] = Field(
+        0.01, ge=0, le=1, description="adaptive: share of the texts that run all passes"
+    )
+    teacher_form: Literal["torch", "onnx", "onnx-int8", "auto"] = Field(
+        "torch", description="what computes the deterministic part; onnx-int8: for adaptive passes of scope full"
+    )
+    inject_dropout: Annotated[float | None, DROPOUT_PASSES_ONLY] = Field(
+        None, gt=0, lt=1, description="set every dropout probability to this"
+    )
     token_budget: int | None = Field(None, ge=16, description="tokens of a batch; default 4096, on CUDA 65536")
     shard_size: int = Field(1024, ge=1, description="texts in one file of the score store")
 
-    _can_stop: bool = PrivateAttr(False)  # whether the recipe's trust score says when; decides where adaptive is None
-
     @property
     def runs_adaptively(self) -> bool:
-        """Whether texts stop before K passes."""
-        return (self._can_stop if self.adaptive is None else self.adaptive) and self.passes > 2
+        """Whether texts stop before K passes.
 
-
-class SelectionSpec(_Section):
-    """Which teacher to trust, and what the student is trained on."""
-
-    method: Literal["pool", "muka", "vkd", "uhc", "dfa", "cfl", "ensemble"] = Field(
-        "pool", description="judged over the pool; the paper's, text by text; all teachers at once; or no student"
-    )
-    trust: TrustName = Field("predictive-entropy", description="muka: the score")
-    targets: Literal["soft", "hard"] = "soft"
-    temperature: float = Field(0.2, gt=0, description="muka: of the softmax over the teachers' trust scores")
-    margin_weighting: bool = Field(True, description="muka: weight texts by their two largest scores' difference")
-    distillation_temperature: float = Field(5.0, gt=0, description="vkd, uhc, dfa, cfl: of teachers and student")
-
-    @model_validator(mode="after")
-    def _a_key_of_mukas_means_muka(self) -> SelectionSpec:
-        if {
-            "trust",
-            "temperature",
-            "margin_weighting",
-        } & self.model_fields_set and "method" not in self.model_fields_set:
-            self.__dict__["method"] = "muka"
-        return self
+        Raises:
+            ValueError: If ``adaptive`` is open: :attr:`Recipe.resolved_uncertainty` decides it.
+        """
+        if self.adaptive is None and self.passes > 2:
+            raise ValueError("'adaptive' is None: set it, or use Recipe.resolved_uncertainty")
+        return bool(self.adaptive) and self.passes > 2
 
 
 class TrainingSpec(_Section):
@@ -188,8 +177,8 @@ class Recipe(_Section):
     output: str
     test: DataSpec | None = Field(None, description="labelled texts, only to measure the result")
     labels: LabelSpec = LabelSpec()
-    uncertainty: UncertaintySpec = UncertaintySpec()
-    selection: SelectionSpec = SelectionSpec()
+    selection: SelectionSection = Field(default=None, validate_default=True)
+    uncertainty: UncertaintySpec = Field(default_factory=UncertaintySpec, validate_default=True)
     training: TrainingSpec = TrainingSpec()
     scores: str | None = Field(None, description="score store to fill and reuse; default: OUTPUT/scores")
     device: Device = "auto"
@@ -206,49 +195,64 @@ class Recipe(_Section):
             seen.add(key)
         return teachers
 
-    @model_validator(mode="after")
-    def _test_is_read_as_data_is(self) -> Recipe:
-        if self.test is not None:
-            split = self.test.split if "split" in self.test.model_fields_set else "test"
-            pair = self.test.pair_column or self.data.pair_column
-            self.__dict__["test"] = self.test.model_copy(update={"split": split, "pair_column": pair})
-        return self
+    @field_validator("test")
+    @classmethod
+    def _read_test_as_data(cls, test: DataSpec | None, info: ValidationInfo) -> DataSpec | None:
+        if test is None or "data" not in info.data:
+            return test
+        split = test.split if "split" in test.model_fields_set else "test"
+        return test.model_copy(
+            update={"split": split, "pair_column": test.pair_column or info.data["data"].pair_column}
+        )
+
+    @field_validator("uncertainty")
+    @classmethod
+    def _fit_passes_to_method(cls, uncertainty: UncertaintySpec, info: ValidationInfo) -> UncertaintySpec:
+        method: MethodConfig | None = info.data.get("selection")
+        if method is None:
+            return uncertainty
+        least = method.least_passes
+        if not least and "passes" not in uncertainty.model_fields_set:
+            return uncertainty.model_copy(update={"passes": 0})
+        if uncertainty.passes < least:
+            raise ValueError(f"{method.title} needs {least} or more Monte-Carlo passes, not {uncertainty.passes}")
+        return uncertainty
 
     @model_validator(mode="after")
-    def _passes_fit_the_trust_score(self) -> Recipe:
-        trust, uncertainty = self.selection.trust, self.uncertainty
-        if trust in SINGLE_PASS or self.selection.method != "muka":
-            if "passes" not in uncertainty.model_fields_set:
-                self.__dict__["uncertainty"] = uncertainty.model_copy(update={"passes": 0})
-        elif uncertainty.passes < (least := 2 if trust == "mutual-information" else 1):
+    def _adapt_only_where_possible(self) -> Recipe:
+        if self.uncertainty.adaptive and not self.selection.stops_early:
             raise ValueError(
-                f"trust {trust!r} needs {least} or more Monte-Carlo passes, uncertainty.passes is {uncertainty.passes}"
+                f"{self.selection.title} cannot stop passes early: set uncertainty.adaptive: false (--no-adaptive)"
             )
-        judged = self.selection.method == "muka" and trust == "predictive-entropy"
-        if self.uncertainty.adaptive and not judged:
-            raise ValueError("adaptive passes (--no-adaptive) need method 'muka' and trust 'predictive-entropy'")
-        own = self.uncertainty.model_copy()
-        own._can_stop = judged
+        own = self.resolved_uncertainty
         if own.teacher_form == "onnx-int8" and not (own.runs_adaptively and own.scope == "full"):
-            raise ValueError("teacher_form 'onnx-int8' is for the first look of adaptive passes of scope 'full'")
-        self.__dict__["uncertainty"] = own
+            raise ValueError("teacher_form 'onnx-int8' needs adaptive passes of scope 'full'")
         return self
 
-    def unread(self) -> list[str]:
-        """Say which settings other than the defaults nothing will read, one sentence each."""
-        method, trust, uncertainty = self.selection.method, self.selection.trust, self.uncertainty
-        reader = f"trust {trust!r}" if method == "muka" else f"method {method!r}"
-        said = []
+    @property
+    def resolved_uncertainty(self) -> UncertaintySpec:
+        """``uncertainty`` with ``adaptive`` decided.
+
+        The recipe itself keeps None, so that it can be read again with another method.
+        """
+        if self.uncertainty.adaptive is not None:
+            return self.uncertainty
+        return self.uncertainty.model_copy(update={"adaptive": self.selection.stops_early})
+
+    def unused_settings(self) -> list[str]:
+        """Return a message for each group of settings that differ from their defaults and change nothing."""
+        uncertainty, reader = self.uncertainty, self.selection.title
         if not uncertainty.passes:
-            fields = UncertaintySpec.model_fields
-            idle = [f"uncertainty.{key}" for key in OF_PASSES if getattr(uncertainty, key) != fields[key].default]
-            if idle:
-                said.append(f"no effect: {', '.join(idle)}; {reader} has no dropout passes without uncertainty.passes")
-        elif self.scores is None and (method in OF_ALL_TEACHERS or (method == "muka" and trust in SINGLE_PASS)):
-            said.append(f"uncertainty.passes {uncertainty.passes} only costs time; {reader} reads no dropout passes")
-        if method != "muka" and trust != SelectionSpec.model_fields["trust"].default:
-            said.append(f"no effect: selection.trust {trust!r}; only method 'muka' reads it, not {method!r}")
-        return said
+            idle = [
+                f"uncertainty.{key}"
+                for key, field in UncertaintySpec.model_fields.items()
+                if DROPOUT_PASSES_ONLY in field.metadata and getattr(uncertainty, key) != field.default
+            ]
+            without = f"{reader} has no dropout passes without uncertainty.passes"
+            return [f"no effect: {', '.join(idle)}; {without}"] if idle else []
+        if self.scores is None and not self.selection.reads_passes:
+            return [f"uncertainty.passes {uncertainty.passes} only costs time; {reader} reads no dropout passes"]
+        return []
 
     def dump(self) -> str:
         """Return the recipe as YAML, defaults included."""

@@ -17,7 +17,8 @@ from muka_fast.evaluation.run_record import (
     UncertainText,
 )
 from muka_fast.runtime.numerics import softmax
-from muka_fast.selection.base import TRUST_SCORES, Pool, Selection
+from muka_fast.selection.base import Pool, Selection
+from muka_fast.selection.trust_scores import TRUST_SCORES
 from muka_fast.uncertainty.signals import normalised
 
 BINS = 20

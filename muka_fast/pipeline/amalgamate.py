@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muka_fast.config.recipe import Recipe
-from muka_fast.distillation.targets import require_single_process
+from muka_fast.distillation.method import require_single_process
 from muka_fast.evaluation.html_report import report_page
 from muka_fast.evaluation.run_record import RunRecord
 from muka_fast.evaluation.selection_stats import selection_stats
@@ -81,7 +81,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     """
     group = init_distributed(choose_device(recipe.device))
     progress = progress or Progress(silent=not group.is_main_process)
-    require_single_process(recipe.selection.method, group.world_size)
+    require_single_process(recipe.selection, group.world_size)
     with progress.stage("checking"):
         plan = resolve_recipe(recipe, progress, group)
     recipe = plan.recipe
@@ -102,9 +102,12 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
 
     classifier: TextClassifier
     student, training = None, None
-    if recipe.selection.method == "ensemble" and selection.model is not None:
+    if not recipe.selection.trains_student:
+        if selection.model is None:
+            raise TypeError(f"{recipe.selection.title} trains no student and fits no model of the pool")
         calibration = Calibration(abstain_below=recipe.student.abstain_below)
-        classifier = Ensemble(recipe, plan.teachers, plan.space, selection.model, plan.device, calibration)
+        rule = plan.method.select
+        classifier = Ensemble(recipe, plan.teachers, plan.space, rule, selection.model, plan.device, calibration)
     else:
         free_memory()
         with progress.stage("training"):

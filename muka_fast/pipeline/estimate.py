@@ -82,7 +82,7 @@ def _timed(run: Callable[[], object], device: torch.device) -> float:
 
 def _mean_passes(plan: Plan, room: TeacherPool) -> float:
     """Return how many passes a text will take, judged on the probe's texts."""
-    settings = plan.recipe.uncertainty
+    settings = plan.recipe.resolved_uncertainty
     if not settings.runs_adaptively:
         return settings.passes
     part = _sample(plan.corpus, PROBE_TEXTS)
@@ -153,7 +153,7 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
     passes = _mean_passes(plan, room)
     teachers = [_probe_teacher(room.teacher(index), plan, passes) for index in range(len(plan.teachers))]
     training, training_memory = 0.0, 0
-    if recipe.selection.method != "ensemble":
+    if recipe.selection.trains_student:
         progress.log("probing the student")
         training, training_memory = _probe_student(plan)
     signals = 4 * len(plan.corpus) * (2 * sum(len(t.labels) for t in plan.teachers) + len(plan.space))

@@ -20,12 +20,12 @@ from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage
 from muka_fast.inference.base import TextClassifier
 from muka_fast.pipeline.load import open_classifier
 from muka_fast.pipeline.plan import Plan
-from muka_fast.pipeline.run_artifacts import RunArtifacts, method_of, pair_column_of
+from muka_fast.pipeline.run_artifacts import RunArtifacts, is_ensemble, method_of, pair_column_of
 from muka_fast.pipeline.stages import build_pool, fill_scores
 from muka_fast.runtime.device import Device, choose_device
 from muka_fast.runtime.distributed import DistributedContext, init_distributed
 from muka_fast.runtime.progress import Progress
-from muka_fast.selection.base import select_teachers, targets
+from muka_fast.selection.base import targets
 from muka_fast.selection.mixture import TeacherMixture
 
 
@@ -67,7 +67,7 @@ def _read_run(model: str, progress: Progress) -> RunArtifacts | None:
         hint = "amalgamate again, or evaluate the student alone with --no-teachers"
         raise ModelError(error.what, where=error.where, hint=hint) from None
     except (ModelError, RecipeError) as error:
-        if method_of(model) == "ensemble":
+        if is_ensemble(model):
             raise
         progress.log(f"measuring the student alone: {error.what} ({error.where})")
         return None
@@ -99,7 +99,7 @@ def measure(
     selected, confusion, probabilities = None, None, None
     if plan is not None:
         pool = build_pool(plan, test, fill_scores(plan, test, _test_store(plan, test, folder), group, progress))
-        selection = select_teachers(pool, plan.recipe.selection, mixture)
+        selection = plan.method.select(pool, mixture)
         selected = selection_metrics(pool, selection, truth)
         if classifier.kind == "ensemble":  # its prediction is the weighted teachers: no second pass is needed
             probabilities = targets(pool, selection)

@@ -52,11 +52,12 @@ def open_classifier(
 
 
 def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:
-    """Load an output folder of ``amalgamate`` with the method ``ensemble``.
+    """Load an output folder of ``amalgamate`` with a method that trains no student.
 
     Raises:
         ModelError: If a teacher or the encoder is missing or has changed, or the folder is damaged.
     """
+    from muka_fast.distillation.method import get_method
     from muka_fast.pipeline.run_artifacts import RunArtifacts
     from muka_fast.selection.ensemble import Ensemble
 
@@ -67,5 +68,5 @@ def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:
             where=str(folder),
             hint="restore the former version, or amalgamate again",
         )
-    calibration = Calibration(abstain_below=run.recipe.student.abstain_below)
-    return Ensemble(run.recipe, run.teachers, run.space, run.model, device, calibration)
+    calibration, select = Calibration(abstain_below=run.recipe.student.abstain_below), get_method(run.recipe).select
+    return Ensemble(run.recipe, run.teachers, run.space, select, run.model, device, calibration)

@@ -13,6 +13,7 @@ from muka_fast.config.recipe import Recipe
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import LabelSpace, match_labels
 from muka_fast.data.tokenization import tokenize
+from muka_fast.distillation.method import Method, get_method
 from muka_fast.distillation.training_args import check_settings
 from muka_fast.errors import CorpusError, OutputError, ScoreStoreError
 from muka_fast.models.checkpoint import read_tokenizer
@@ -37,13 +38,18 @@ class Plan:
     test: Corpus | None
     device: torch.device
 
+    @property
+    def method(self) -> Method:
+        """The recipe's method."""
+        return get_method(self.recipe)
+
     def scores(self, output: Path) -> Path:
         """Return where the score store lies, if the output lies there."""
         return Path(self.recipe.scores) if self.recipe.scores else output / "scores"
 
     def manifest(self, corpus: Corpus) -> dict[str, Any]:
         """Return what the scores of these texts depend on."""
-        return manifest(self.teachers, self.space, corpus, self.recipe.uncertainty, self.recipe.seed)
+        return manifest(self.teachers, self.space, corpus, self.recipe.resolved_uncertainty, self.recipe.seed)
 
     def is_outdated(self, *, overwrite: bool) -> bool:
         """Return whether the output's own scores are of other inputs, and may be discarded.
@@ -75,8 +81,8 @@ def resolve_recipe(
     progress = progress or Progress()
     recipe = anchor(recipe, Path.cwd())  # one built in Python may hold relative paths
     _require_folders(recipe)
-    for remark in recipe.unread():
-        progress.log(remark)
+    for message in recipe.unused_settings():
+        progress.log(message)
     device = choose_device(recipe.device)
     teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
     if recipe.uncertainty.passes:
@@ -93,7 +99,7 @@ def resolve_recipe(
         test = read_corpus(recipe.test, with_labels=True, distinct=False, log=progress.log)
         match_labels(space.names, test.labels or (), where=", ".join(recipe.test.texts))
     student = resolve_student(recipe.student)
-    if recipe.data.long_texts == "error" and recipe.selection.method != "ensemble":
+    if recipe.data.long_texts == "error" and recipe.selection.trains_student:
         reader = load_student(student, space.names, recipe.seed)
         _refuse_long(corpus, reader.tokenizer, reader.max_length, "the student")
     pinned = recipe.model_copy(update={"teachers": [teacher.spec for teacher in teachers], "student": student})

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from muka_fast.config.loading import read_recipe
+from muka_fast.config.methods import find_method
 from muka_fast.config.recipe import Recipe
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ModelError
@@ -36,8 +37,10 @@ def method_of(folder: str | Path) -> str | None:
 
 
 def is_ensemble(folder: str | Path) -> bool:
-    """Return whether a folder is what ``amalgamate`` wrote for the method ``ensemble``."""
-    return method_of(folder) == "ensemble"
+    """Return whether a folder holds a finished run without a student, whose teachers answer together."""
+    name = method_of(folder)
+    method = None if name is None else find_method(name)
+    return method is not None and not method.trains_student
 
 
 def pair_column_of(folder: str | Path) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.dataset import DistillationSet, split_validation
-from muka_fast.distillation.targets import DistillationTargets, build_targets
+from muka_fast.distillation.targets import DistillationTargets
 from muka_fast.distillation.trainer import TrainingResult, train_student
 from muka_fast.evaluation.calibration import ENOUGH, fit_temperature
 from muka_fast.evaluation.metrics import fidelity
@@ -35,7 +35,7 @@ from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores, collect, score_pool
 from muka_fast.scoring.store import ScoreStore
-from muka_fast.selection.base import BY_POOL, CHOOSING, Pool, Selection, select_teachers
+from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.mixture import KAPPA_SLIGHT
 from muka_fast.selection.text_embeddings import embed
 
@@ -50,7 +50,7 @@ def fill_scores(plan: Plan, corpus: Corpus, folder: Path, group: DistributedCont
         group: The processes that share the work.
         progress: Receives messages.
     """
-    settings = plan.recipe.uncertainty
+    settings = plan.recipe.resolved_uncertainty
     if group.is_main_process:
         ScoreStore(folder, plan.manifest(corpus))
     group.barrier()
@@ -80,13 +80,13 @@ def log_truncation(plan: Plan, scores: PoolScores, progress: Progress) -> None:
 
 def build_pool(plan: Plan, corpus: Corpus, scores: PoolScores) -> Pool:
     """Join scores with text embeddings, if the method reads them."""
-    embeddings = embed(plan.recipe.student, corpus) if plan.recipe.selection.method in BY_POOL else None
+    embeddings = embed(plan.recipe.student, corpus) if plan.method.needs_embeddings else None
     return Pool(scores.signals, plan.space, corpus.ids, embeddings)
 
 
 def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
     """Apply the recipe's selection method to the pool."""
-    selection = select_teachers(pool, plan.recipe.selection)
+    selection = plan.method.select(pool)
     if selection.ownership is not None and selection.ownership.views_disagree:
         progress.log(
             f"selection is uncertain (kappa between the two views is not above {KAPPA_SLIGHT}, or few texts): "
@@ -119,7 +119,7 @@ def train(plan: Plan, pool: Pool, selection: Selection, run: RunDirectory, progr
     recipe = plan.recipe
     student = load_student(recipe.student, plan.space.names, recipe.seed)
     encodings = tokenize(student.tokenizer, plan.corpus, student.max_length).encodings
-    targets = build_targets(pool, selection, recipe.selection, student.width)
+    targets = plan.method.build_targets(pool, selection, student.width)
 
     def subset(indices: np.ndarray) -> DistillationSet:
         return DistillationSet(encodings, targets.targets, targets.sample_weight, indices)
@@ -153,7 +153,7 @@ def calibrate(plan: Plan, trained: TrainedStudent) -> tuple[Classifier, Fidelity
         The classifier with its calibration, which its configuration holds too, and the agreement.
     """
     temperature, agreement = 1.0, None
-    if plan.recipe.selection.method in CHOOSING:
+    if trained.targets.are_probabilities:
         held_out = len(trained.validation) >= ENOUGH
         step = max(1, len(trained.training) // ENOUGH)
         indices = trained.validation if held_out else trained.training[::step]

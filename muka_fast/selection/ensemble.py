@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ from muka_fast.inference.base import Advance, Kind, no_progress, require_list
 from muka_fast.inference.predictions import Calibration, Prediction, decode_probabilities
 from muka_fast.models.teacher import Teacher
 from muka_fast.scoring.teacher_pool import TeacherPool
-from muka_fast.selection.base import Pool, select_teachers, targets
+from muka_fast.selection.base import Pool, Selection, targets
 from muka_fast.selection.mixture import TeacherMixture
 from muka_fast.selection.text_embeddings import embed
 
@@ -32,6 +32,7 @@ class Ensemble:
         recipe: Recipe of the run.
         teachers: Teachers of the recipe.
         space: The union of their labels.
+        select: Weights the teachers of texts by the mixture model.
         model: Mixture model fitted to the pool of the run.
         device: Where to compute.
         calibration: Probability below which no class is named; the temperature is 1.
@@ -41,6 +42,7 @@ class Ensemble:
     recipe: Recipe
     teachers: tuple[Teacher, ...]
     space: LabelSpace
+    select: Callable[[Pool, TeacherMixture | None], Selection]
     model: TeacherMixture
     device: torch.device
     calibration: Calibration
@@ -78,7 +80,7 @@ class Ensemble:
         if not len(corpus):
             return np.zeros((0, len(self.space)), dtype=np.float32)
         pool = self._pool(corpus, lambda count: progress(count / len(self.teachers)))
-        return targets(pool, select_teachers(pool, self.recipe.selection, self.model))
+        return targets(pool, self.select(pool, self.model))
 
     def _pool(self, corpus: Corpus, progress: Advance) -> Pool:
         settings = self.recipe.uncertainty

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from muka_fast import __version__
 from muka_fast.cli import app
 from muka_fast.cli.flags import recipe_from_flags
+from muka_fast.errors import RecipeError
 from tests.helpers.models import make_model, make_tokenizer, texts
 
 
@@ -100,16 +101,22 @@ def test_another_student_keeps_what_is_no_models(project):
     assert student(config="base", tokenizer="base", **kept).model_dump(include=expected) == expected
 
 
-def test_a_trust_score_means_muka_however_it_is_given(project):
+def test_a_trust_score_needs_its_method_however_it_is_given(project):
     set_key(project, selection={"method": "pool"})
 
     def method(**flags):
         return recipe_from_flags(project / "recipe.yaml", **flags).selection.method
 
     assert method() == "pool"
-    assert method(trust="energy") == method(assignments=["selection.trust=energy"]) == "muka"
-    assert method(method="vkd", assignments=["selection.trust=energy"]) == "vkd"
-    assert method(assignments=["selection.method=vkd", "selection.trust=energy"]) == "vkd"
+    trust = "selection.trust=energy"
+    assert method(method="muka", trust="energy") == method(method="muka", assignments=[trust]) == "muka"
+    for flags in ({"trust": "energy"}, {"assignments": [trust]}, {"method": "vkd", "trust": "energy"}):
+        with pytest.raises(RecipeError, match=r"unknown key 'selection\.trust'") as refused:
+            method(**flags)
+        assert "--method muka" in refused.value.hint
+    set_key(project, selection={"method": "muka", "trust": "energy"})
+    assert method(trust="max-probability") == "muka"
+    assert method(method="vkd") == method(assignments=["selection.method=vkd"]) == "vkd"
 
 
 def test_check_tells_what_has_no_effect_and_refuses_other_scores(run, project):

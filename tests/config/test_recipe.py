@@ -1,15 +1,14 @@
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
 from muka_fast.config.loading import build_recipe, read_recipe, template
+from muka_fast.config.methods import find_method, method_names
 from muka_fast.config.recipe import (
     DataSpec,
     LabelSpec,
     Recipe,
-    SelectionSpec,
     StudentSpec,
     TeacherSpec,
     TrainingSpec,
@@ -17,14 +16,7 @@ from muka_fast.config.recipe import (
 )
 from muka_fast.distillation.training_args import num_training_steps
 from muka_fast.errors import RecipeError
-
-
-def tree(**extra):
-    return {"teachers": ["org/a", "org/b"], "data": "t.txt", "student": "org/base", "output": "out"} | extra
-
-
-def build(tree_, overrides=()):
-    return build_recipe(tree_, where="r.yaml", base=Path("/base"), overrides=overrides)
+from tests.helpers.recipes import build, tree
 
 
 def test_defaults_of_muka_are_the_papers():
@@ -61,7 +53,7 @@ def test_unknown_keys_name_the_nearest_known_one(extra, key, near):
         ({"uncertainty": {"teacher_form": "onnx-int8", "adaptive": False}}, "teacher_form"),
         ({"uncertainty": {"teacher_form": "onnx-int8", "scope": "tail"}}, "teacher_form"),
         ({"training": {"epochs": -1}}, "training.epochs"),
-        ({"selection": {"trust": "magic"}}, "selection.trust"),
+        ({"selection": {"method": "muka", "trust": "magic"}}, "selection.trust"),
         ({"teachers": ["org/a"]}, "1 teacher(s) given"),
         ({"teachers": ["org/a", "org/a"]}, "same teacher is listed twice"),
         ({"student": {}}, "either 'model'"),
@@ -76,11 +68,12 @@ def test_wrong_values_name_the_key(extra, part):
 
 
 def test_passes_default_to_what_the_trust_score_needs():
-    assert build(tree(selection={"trust": "energy"})).uncertainty.passes == 0
-    assert build(tree(selection={"trust": "energy"}, uncertainty={"passes": 8})).uncertainty.passes == 8
-    assert build(tree(selection={"trust": "mc-energy"})).uncertainty.passes == 16
+    energy, mc_energy = ({"method": "muka", "trust": trust} for trust in ("energy", "mc-energy"))
+    assert build(tree(selection=energy)).uncertainty.passes == 0
+    assert build(tree(selection=energy, uncertainty={"passes": 8})).uncertainty.passes == 8
+    assert build(tree(selection=mc_energy)).uncertainty.passes == 16
     with pytest.raises(RecipeError, match=r"'mc-energy' needs 1 or more Monte-Carlo passes"):
-        build(tree(selection={"trust": "mc-energy"}, uncertainty={"passes": 0}))
+        build(tree(selection=mc_energy, uncertainty={"passes": 0}))
 
 
 def test_missing_keys_are_named():
@@ -148,11 +141,12 @@ def test_the_template_has_every_key():
         "student": StudentSpec,
         "labels": LabelSpec,
         "uncertainty": UncertaintySpec,
-        "selection": SelectionSpec,
         "training": TrainingSpec,
     }
     for key, section in sections.items():
         assert tree_[key].keys() == section.model_fields.keys()
+    keys = {key for name in method_names() for key in find_method(name).model_fields}
+    assert tree_["selection"].keys() == keys
 
 
 def test_labelled_texts_are_paired_as_the_data_and_come_from_the_test_split():
@@ -166,8 +160,11 @@ def test_labelled_texts_are_paired_as_the_data_and_come_from_the_test_split():
     assert build(tree(data="hub:o/n")).data.split == "train"
 
 
+ENERGY = ("selection.method=muka", "selection.trust=energy")
+
+
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "starts"),
     [
         ([], []),
         (["uncertainty.scope=full", "uncertainty.passes=0"], []),
@@ -177,37 +174,36 @@ def test_labelled_texts_are_paired_as_the_data_and_come_from_the_test_split():
             ["uncertainty.scope=tail", "uncertainty.adaptive=false", "uncertainty.inject_dropout=0.3"],
             ["no effect: uncertainty.scope, uncertainty.adaptive, uncertainty.inject_dropout; method 'pool'"],
         ),
-        (["selection.trust=energy", "uncertainty.scope=head"], ["no effect: uncertainty.scope; trust 'energy'"]),
+        ([*ENERGY, "uncertainty.scope=head"], ["no effect: uncertainty.scope; trust 'energy'"]),
         (["selection.method=vkd", "uncertainty.passes=16"], ["uncertainty.passes 16 only costs time; method 'vkd'"]),
-        (["selection.trust=energy", "uncertainty.passes=16"], ["uncertainty.passes 16 only costs time; trust"]),
+        ([*ENERGY, "uncertainty.passes=16"], ["uncertainty.passes 16 only costs time; trust"]),
         (["selection.method=vkd", "uncertainty.passes=16", "scores=shared"], []),
-        (["selection.method=pool", "selection.trust=energy"], ["no effect: selection.trust 'energy'; only method"]),
     ],
 )
-def test_settings_that_nothing_reads_are_told(overrides, told):
+def test_settings_that_change_nothing_are_named(overrides, starts):
     recipe = build(tree(), overrides)
-    for said in (recipe.unread(), build(yaml.safe_load(recipe.dump())).unread()):
-        assert [line.startswith(start) for line, start in zip(said, told, strict=True)] == [True] * len(told)
+    for messages in (recipe.unused_settings(), build(yaml.safe_load(recipe.dump())).unused_settings()):
+        assert [line.startswith(start) for line, start in zip(messages, starts, strict=True)] == [True] * len(starts)
 
 
 def test_passes_stop_early_where_their_trust_score_says_when():
     def recipe(*overrides):
         return build(tree(), ["selection.method=muka", *overrides])
 
-    assert recipe().uncertainty.runs_adaptively
-    assert not recipe("uncertainty.adaptive=false").uncertainty.runs_adaptively
-    assert not recipe("selection.trust=mc-energy").uncertainty.runs_adaptively
-    assert not recipe("selection.method=pool").uncertainty.runs_adaptively
-    assert not recipe("uncertainty.passes=2").uncertainty.runs_adaptively
+    assert recipe().resolved_uncertainty.runs_adaptively
+    assert not recipe("uncertainty.adaptive=false").resolved_uncertainty.runs_adaptively
+    assert not recipe("selection.trust=mc-energy").resolved_uncertainty.runs_adaptively
+    assert not recipe("selection.method=pool", "uncertainty.passes=8").resolved_uncertainty.runs_adaptively
+    assert not recipe("uncertainty.passes=2").resolved_uncertainty.runs_adaptively
+    with pytest.raises(ValueError, match="resolved_uncertainty"):  # open until a method decides it
+        _ = UncertaintySpec().runs_adaptively
     assert build(tree()).uncertainty.passes == 0  # the default method needs none
     assert build(tree(), ["uncertainty.passes=8"]).uncertainty.passes == 8
-    for key in ("trust=predictive-entropy", "temperature=0.1", "margin_weighting=false"):
-        assert build(tree(), [f"selection.{key}"]).selection.method == "muka"
     with pytest.raises(RecipeError, match="needs 2 or more"):
         recipe("selection.trust=mutual-information", "uncertainty.passes=1")
     again = yaml.safe_load(recipe().dump())  # a resolved recipe takes another trust score
     changed = build(again, ["selection.trust=energy"])
-    assert not changed.uncertainty.runs_adaptively
+    assert not changed.resolved_uncertainty.runs_adaptively
     with pytest.raises(RecipeError, match="no-adaptive"):
         recipe("uncertainty.adaptive=true", "selection.trust=mc-energy")
     with pytest.raises(RecipeError, match=r"uncertainty\.scope"):

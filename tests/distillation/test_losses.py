@@ -11,8 +11,13 @@ from muka_fast.distillation.losses import (
     distillation_loss,
     squared_discrepancy,
 )
+from muka_fast.selection.base import targets
+from muka_fast.selection.muka_rule import muka_rule
+from tests.helpers.pools import POOL
 
 ONE = torch.ones(1)
+HARD = [[0.9, 0.1, 0, 0], [0, 0, 1, 0], [0.2, 0.8, 0, 0], [1, 0, 0, 0]]
+"""Targets of ``POOL`` by the most trusted teacher alone."""
 
 
 def logs(*values) -> torch.Tensor:
@@ -107,3 +112,33 @@ def test_cfl_learns_to_bring_features_together():
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
     assert all(parameter.grad is not None for parameter in loss_fn.parameters())
+
+
+def test_the_loss_of_the_example():
+    logits = torch.tensor([[1.0, 0, 0, 0], [0, 0, 2, 0], [0, 1, 0, 0], [0, 0, 0, 0]])
+    trust = muka_rule(POOL)
+    target = targets(POOL, trust)
+    expected = 0.0
+    for row, weight, out in zip(target.tolist(), trust.sample_weight.tolist(), logits.tolist(), strict=True):
+        normaliser = math.log(sum(math.exp(v) for v in out))
+        expected += weight * sum(t * (math.log(t) - (v - normaliser)) for t, v in zip(row, out, strict=True)) / 4
+    loss = distillation_loss(logits, torch.from_numpy(target), torch.from_numpy(trust.sample_weight))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    # By hand for the hard targets without margin: KL rows .491 …, from q = softmax(logits).
+    q1, q2, q3 = (math.exp(v) / (math.exp(v) + 3) for v in (1.0, 2.0, 1.0))
+    o1, o3 = 1 / (math.e + 3), 1 / (math.e + 3)
+    rows = [
+        0.9 * math.log(0.9 / q1) + 0.1 * math.log(0.1 / o1),
+        -math.log(q2),
+        0.2 * math.log(0.2 / o3) + 0.8 * math.log(0.8 / q3),
+        math.log(4),
+    ]
+    hard = distillation_loss(logits, torch.tensor(HARD))
+    assert hard.item() == pytest.approx(sum(rows) / 4, abs=1e-6)
+
+
+def test_loss_edges():
+    target = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    assert distillation_loss(torch.tensor([[1e4, -1e4], [0.0, 0.0]]), target).item() == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(torch.tensor([[-1e4, 1e4]]), target[:1]).item() == pytest.approx(2e4)
+    assert distillation_loss(torch.zeros(2, 2).half(), target, torch.zeros(2)).item() == 0

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from muka_fast.config.recipe import SelectionSpec
 from muka_fast.data.label_space import match_labels
 from muka_fast.errors import CorpusError
 from muka_fast.evaluation.metrics import (
@@ -10,7 +9,7 @@ from muka_fast.evaluation.metrics import (
     fidelity,
     selection_metrics,
 )
-from muka_fast.selection.base import select_teachers
+from muka_fast.selection.muka_rule import muka_rule
 from tests.helpers.pools import POOL
 
 
@@ -36,7 +35,7 @@ def test_labels_are_matched_however_spelt_and_foreign_ones_counted():
 
 def test_selection_figures_of_the_by_hand_example():
     # Union x y z w; teachers a: x y, b: y z w, c: w x. Teacher predictions: [x w w], [x z w], [y y w], [x w x].
-    trust = select_teachers(POOL, SelectionSpec(method="muka", targets="hard"))  # chooses a, b, a, a
+    trust = muka_rule(POOL, hard=True)  # chooses a, b, a, a
     result = selection_metrics(POOL, trust, np.array([0, 2, 1, 3]))
     assert result.teachers == {"a": 0.5, "b": 0.75, "c": 0.0}
     assert result.own_classes == {"a": 1.0, "b": 1.0, "c": 0.0}

@@ -3,11 +3,13 @@
 import math
 
 import numpy as np
+import torch
 
-from muka_fast.config.recipe import SelectionSpec
+from muka_fast.config.methods import parse_method
 from muka_fast.data.label_space import LabelSpace
+from muka_fast.distillation.method import Method
 from muka_fast.selection.base import Pool
-from muka_fast.uncertainty.signals import Signals
+from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 
 SPACE = LabelSpace.union({"a": ["x", "y"], "b": ["y", "z", "w"], "c": ["w", "x"]})  # union: x y z w
 
@@ -35,5 +37,19 @@ C = teacher(
 POOL = Pool((A, B, C), SPACE, np.arange(4, dtype=np.uint64))
 
 
-def spec(**settings) -> SelectionSpec:
-    return SelectionSpec(**{"method": "muka"} | settings)
+def logits_pool(*logits) -> Pool:
+    """A pool of the deterministic logits of each teacher, (N, C) each; no class is shared."""
+    names = {f"t{i}": [f"{i}{j}" for j in range(len(rows[0]))] for i, rows in enumerate(logits)}
+    looks = [
+        DeterministicOutput(torch.tensor(rows), np.full((len(rows), 2), i)).signals() for i, rows in enumerate(logits)
+    ]
+    return Pool(tuple(looks), LabelSpace.union(names), np.arange(len(logits[0]), dtype=np.uint64))
+
+
+TWO = logits_pool([[np.log(4.0), 0.0]], [[np.log(9.0), np.log(16.0), 0.0]])
+"""At T = 2 the logits' exponentials are 2, 1 and 3, 4, 1; at T = 1 they are 4, 1 and 9, 16, 1."""
+
+
+def method(name: str = "muka", **settings) -> Method:
+    """A method with its defaults but for these settings."""
+    return parse_method({"method": name} | settings)

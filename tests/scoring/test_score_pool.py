@@ -31,7 +31,7 @@ def fill(folder, teachers, corpus, settings, group=SINGLE_PROCESS, seed=0):
     return store
 
 
-SETTINGS = UncertaintySpec(passes=3, token_budget=64, shard_size=8)
+SETTINGS = UncertaintySpec(passes=3, adaptive=False, token_budget=64, shard_size=8)
 
 
 def files(folder):

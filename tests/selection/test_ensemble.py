@@ -8,15 +8,15 @@ from typer.testing import CliRunner
 
 import muka_fast
 from muka_fast.cli import app
-from muka_fast.config.recipe import SelectionSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import CorpusError, ModelError
 from muka_fast.pipeline.load import load_ensemble, open_classifier
 from muka_fast.pipeline.run_artifacts import is_ensemble, method_of
-from muka_fast.selection.base import select_teachers, targets
-from muka_fast.selection.base import views as selection_views
+from muka_fast.selection.base import targets
 from muka_fast.selection.ensemble import Ensemble
 from muka_fast.selection.mixture import MIXTURE_FILE, KappaEstimate
+from muka_fast.selection.mixture_rule import mixture_rule, teacher_outputs
+from muka_fast.selection.muka_rule import muka_rule
 from tests.helpers.models import make_tokenizer, texts
 
 
@@ -52,9 +52,9 @@ def test_an_unsure_pool_taught_the_papers_rule(agreement, ensemble):
     found = replace(found, model=replace(found.model, agreement=KappaEstimate(agreement, agreement)))
     some = texts(9, 300)
     pool = found._pool(build_corpus(some), lambda _: None)
-    owners = found.model.judge(selection_views(pool), pool.embeddings)
+    owners = found.model.judge(teacher_outputs(pool), pool.embeddings)
     assert owners.views_disagree == (agreement == 0)
-    trust = select_teachers(pool, SelectionSpec(method="muka")) if owners.views_disagree else None
+    trust = muka_rule(pool) if owners.views_disagree else None
     weights = trust.weights if trust is not None else owners.posterior
     by_hand = np.zeros((9, 5))
     for teacher, signals in enumerate(pool.signals):
@@ -71,7 +71,7 @@ def test_its_answers_are_the_mixture_by_what_the_pool_taught(ensemble):
     probabilities = found.predict_proba(some)
     recipe = muka_fast.read_recipe(ensemble / "recipe.yaml")
     pool = found._pool(build_corpus(some), lambda _: None)
-    by_hand = targets(pool, select_teachers(pool, SelectionSpec(method="pool"), found.model))
+    by_hand = targets(pool, mixture_rule(pool, found.model))
     assert probabilities == pytest.approx(by_hand, abs=1e-6)
     assert recipe.selection.method == "ensemble"
     assert probabilities.sum(1) == pytest.approx(np.ones(7), abs=1e-5)
