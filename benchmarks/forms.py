@@ -39,23 +39,27 @@ def measure(folder: Path, count: int, repeats: int) -> dict[str, Any]:
     """Measure one data set."""
     corpus, _ = texts_of(folder, count)
     teachers = teachers_of(folder)
-    rooms, rules = {}, {}
+    pools, rules = {}, {}
     for form in FORMS:
         settings = UncertaintySpec(passes=16, adaptive=True, audit=0.0, teacher_form=form)
-        rooms[form], rules[form] = TeacherPool(teachers, settings, 0, torch.device("cpu")), stopping_rule(settings)
-    encoded = [rooms["torch"].teacher(index).tokenize(corpus) for index in range(len(teachers))]
+        pools[form], rules[form] = TeacherPool(teachers, settings, 0, torch.device("cpu")), stopping_rule(settings)
+    encoded = []
+    for index in range(len(teachers)):
+        with pools["torch"].teacher(index) as runner:
+            encoded.append(runner.tokenize(corpus))
     looks: dict[str, list[Signals]] = {}
     chosen: dict[str, np.ndarray] = {}
     seconds: dict[str, dict[str, list[float]]] = {form: {"first look": [], "adaptive": []} for form in FORMS}
     for turn in range(repeats + 1):  # the first one warms up
         for form in FORMS:
             started = time.perf_counter()
-            looks[form] = [
-                rooms[form].teacher(index).look(corpus, encoded[index], lambda _: None).signals()
-                for index in range(len(teachers))
-            ]
+            looks[form] = []
+            for index in range(len(teachers)):
+                with pools[form].teacher(index) as runner:
+                    output = runner.deterministic_pass(corpus, encoded[index], lambda _: None)
+                looks[form].append(output.signals())
             middle = time.perf_counter()
-            done = score_adaptively(rooms[form], len(teachers), [corpus], rules[form], 0, lambda _: None)[0]
+            done = score_adaptively(pools[form], [corpus], rules[form], 0, lambda _: None)[0]
             if turn:
                 seconds[form]["first look"].append(middle - started)
                 seconds[form]["adaptive"].append(time.perf_counter() - middle)

@@ -16,6 +16,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ from muka_fast.config.recipe import TeacherSpec, UncertaintySpec
 from muka_fast.data.batching import token_batches
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.readers import open_tables
-from muka_fast.data.tokenization import pad_batch
+from muka_fast.data.tokenization import TokenizedTexts, pad_batch
 from muka_fast.models.checkpoint import read_config
 from muka_fast.models.teacher import Teacher, describe_teachers, load_teacher
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
-from muka_fast.scoring.teacher_pool import TeacherPool
+from muka_fast.scoring.teacher_pool import TeacherPool, TeacherRunner
 from muka_fast.uncertainty.packing import pack
 from muka_fast.uncertainty.signals import entropy, normalised, trust_and_variance
 from muka_fast.uncertainty.stopping import Audit
@@ -75,20 +76,18 @@ def texts_of(folder: Path, count: int) -> tuple[Any, np.ndarray]:
 
 
 def run_adaptively(
-    room: TeacherPool, teachers: int, corpus: Corpus, confidence: float, share: float = 0.0
+    pool: TeacherPool, corpus: Corpus, confidence: float, share: float = 0.0
 ) -> tuple[Audit, np.ndarray]:
     """Run adaptive passes; return their audit and the teacher chosen for each text, (N,)."""
     rule = stopping_rule(UncertaintySpec(passes=16, adaptive=True, audit=share, confidence=confidence))
-    (done,) = score_adaptively(room, teachers, [corpus], rule, 0, lambda _: None)
+    (done,) = score_adaptively(pool, [corpus], rule, 0, lambda _: None)
     trusts = [1 - normalised(signals.predictive_entropy, signals.logits.shape[1]) for signals in done.signals]
     return done.audit, np.stack(trusts).argmax(0)
 
 
-def audited(
-    room: TeacherPool, teachers: int, corpus: Corpus, sixteen: np.ndarray, adaptive: np.ndarray
-) -> dict[str, Any]:
+def audited(pool: TeacherPool, corpus: Corpus, sixteen: np.ndarray, adaptive: np.ndarray) -> dict[str, Any]:
     """Audit a tenth of the texts under the default rule: does the interval hold the share the whole pool shows?"""
-    audit, _ = run_adaptively(room, teachers, corpus, DEFAULT, share=0.1)
+    audit, _ = run_adaptively(pool, corpus, DEFAULT, share=0.1)
     truth = float((adaptive != sixteen).mean())
     return {
         "confidence": DEFAULT, "audited": audit.audited, "changed": audit.changed, "interval": audit.interval,
@@ -99,12 +98,13 @@ def audited(
 def audit_alone(folder: Path, count: int, budget: int) -> dict[str, Any]:
     """Audit the default rule against K = 16, without measuring anything else."""
     corpus, _ = texts_of(folder, count)
-    teachers = teachers_of(folder)
-    room = TeacherPool(teachers, UncertaintySpec(passes=16, token_budget=budget), 0, torch.device("cpu"))
-    loaded = [room.teacher(index) for index in range(len(teachers))]
-    sixteen = np.stack([trust_of(one.sample(corpus, one.tokenize(corpus), range(16))) for one in loaded]).argmax(0)
-    _, adaptive = run_adaptively(room, len(teachers), corpus, DEFAULT)
-    return audited(room, len(teachers), corpus, sixteen, adaptive)
+    pool = TeacherPool(teachers_of(folder), UncertaintySpec(passes=16, token_budget=budget), 0, torch.device("cpu"))
+    trusts = []
+    for index in range(len(pool)):
+        with pool.teacher(index) as runner:
+            trusts.append(trust_of(runner.stochastic_passes(corpus, runner.tokenize(corpus), range(16))))
+    _, adaptive = run_adaptively(pool, corpus, DEFAULT)
+    return audited(pool, corpus, np.stack(trusts).argmax(0), adaptive)
 
 
 def teachers_of(folder: Path) -> list[Teacher]:
@@ -112,6 +112,53 @@ def teachers_of(folder: Path) -> list[Teacher]:
     return describe_teachers(
         [TeacherSpec(model=str(path)) for path in sorted(folder.glob("teacher-[0-9]*")) if path.is_dir()]
     )
+
+
+def measure_teacher(
+    teacher: Teacher, runners: dict[str, TeacherRunner], corpus: Corpus, budget: int, clock: Clock
+) -> tuple[TokenizedTexts, torch.Tensor, dict[str, torch.Tensor]]:
+    """Time a teacher batch by batch.
+
+    Args:
+        teacher: The teacher.
+        runners: The same teacher with an engine of each scope.
+        corpus: N texts.
+        budget: Maximum number of tokens in a batch.
+        clock: Receives the times.
+
+    Returns:
+        The tokenized texts, the logits of the deterministic pass, (N, C), and of 16 passes by scope, (16, N, C).
+    """
+    device = torch.device("cpu")
+    model, tokenizer = load_teacher(teacher, device)
+    engines = {scope: runner.engine for scope, runner in runners.items()}
+    tokenized = clock("to tokens", lambda: runners["full"].tokenize(corpus))
+    found: dict[str, list[torch.Tensor]] = {scope: [] for scope in engines}
+    look, batches = [], token_batches(tokenized.lengths, corpus.ids, budget)
+
+    def plain(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        with torch.inference_mode():
+            return model(**inputs).logits
+
+    for number, indices in enumerate([batches[len(batches) // 2], *batches]):
+        rows = [tokenized.encodings[i] for i in indices]
+        batch = pack(rows, corpus.ids[indices], device)
+        timer = clock if number else Clock()  # the first round warms up
+        inputs = timer("to batches", lambda r=rows: pad_batch(tokenizer, r, device))
+        timer("hugging face", lambda inputs=inputs: plain(inputs))
+        first = timer("look", lambda b=batch: engines["full"].deterministic_pass(b))
+        passes = {s: e.stochastic_passes(batch, range(16)) for s, e in engines.items() if s != "full"}
+        passes["full"] = timer("full", lambda b=batch: engines["full"].stochastic_passes(b, range(16)))
+        for scope, engine in engines.items():
+            if scope != "full":
+                for passes_run in FEW_AND_ALL:
+                    timer(f"{scope} {passes_run}", lambda b=batch, e=engine, k=passes_run: e.score(b, k))
+        if number:
+            look.append(first.logits)
+            for scope in engines:
+                found[scope].append(passes[scope])
+    order = torch.from_numpy(np.argsort(np.concatenate(batches), kind="stable"))
+    return tokenized, torch.cat(look)[order], {s: torch.cat(parts, dim=1)[:, order] for s, parts in found.items()}
 
 
 def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPES) -> dict[str, Any]:
@@ -123,45 +170,20 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
     layers = [read_config(t.checkpoint).num_hidden_layers for t in teachers]
     scopes = [s for s in SCOPES if s in ("full", *wanted)]
     scopes = [s for s in scopes if not s.startswith("last-") or int(s[5:]) < min(layers)]
-    rooms = {
+    pools = {
         s: TeacherPool(teachers, UncertaintySpec(passes=16, scope=s, token_budget=budget), 0, device) for s in scopes
     }
     looks: list[np.ndarray] = []
     logits: dict[str, list[torch.Tensor]] = {scope: [] for scope in scopes}
     encodings = []
     for index, teacher in enumerate(teachers):
-        model, tokenizer = load_teacher(teacher, device)
-        engines = {scope: rooms[scope].teacher(index).engine for scope in scopes}
-        loaded = rooms["full"].teacher(index)
-        encoded = clock("to tokens", lambda t=loaded: t.tokenize(corpus))
-        encodings.append(encoded)
-        found: dict[str, list[torch.Tensor]] = {scope: [] for scope in scopes}
-        look, picks = [], token_batches(encoded.lengths, corpus.ids, budget)
-
-        def plain(inputs: dict[str, torch.Tensor], model: Any = model) -> torch.Tensor:
-            with torch.inference_mode():
-                return model(**inputs).logits
-
-        for number, pick in enumerate([picks[len(picks) // 2], *picks]):
-            batch = pack([encoded.encodings[i] for i in pick], corpus.ids[pick], device)
-            timer = clock if number else Clock()  # the first round warms up
-            rows_of = [encoded.encodings[i] for i in pick]
-            inputs = timer("to batches", lambda r=rows_of, t=tokenizer: pad_batch(t, r, device))
-            timer("hugging face", lambda inputs=inputs: plain(inputs))
-            first = timer("look", lambda b=batch, e=engines: e["full"].deterministic_pass(b))
-            passes = {s: e.stochastic_passes(batch, range(16)) for s, e in engines.items() if s != "full"}
-            passes["full"] = timer("full", lambda b=batch, e=engines: e["full"].stochastic_passes(b, range(16)))
-            for scope in scopes[1:]:
-                for count in FEW_AND_ALL:
-                    timer(f"{scope} {count}", lambda b=batch, e=engines[scope], k=count: e.score(b, k))
-            if number:
-                look.append(first.logits)
-                for scope in scopes:
-                    found[scope].append(passes[scope])
-        order = torch.from_numpy(np.argsort(np.concatenate(picks), kind="stable"))
-        looks.append(trust_of(torch.cat(look)[order][None]))
+        with ExitStack() as stack:
+            runners = {scope: stack.enter_context(pools[scope].teacher(index)) for scope in scopes}
+            tokenized, look, found = measure_teacher(teacher, runners, corpus, budget, clock)
+        encodings.append(tokenized)
+        looks.append(trust_of(look[None]))
         for scope in scopes:
-            logits[scope].append(torch.cat(found[scope], dim=1)[:, order].clone())
+            logits[scope].append(found[scope])
 
     def choice(parts: list[torch.Tensor]) -> np.ndarray:
         return np.stack([trust_of(part) for part in parts]).argmax(0)
@@ -172,21 +194,17 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
     noise = np.sqrt(np.sum([pair[1] for pair in pairs], axis=0) / 16)
     near = np.flatnonzero(ranked[-1] - ranked[-2] <= SURE * noise + 0.01)
     part = corpus.take(near)
-    more = [
-        torch.cat(
-            [
-                logits["full"][i][:, near],
-                rooms["full"].teacher(i).sample(part, encodings[i].take(near), range(16, MANY)),
-            ]
-        )
-        for i in range(len(teachers))
-    ]
+    more = []
+    for index in range(len(teachers)):
+        with pools["full"].teacher(index) as runner:
+            further = runner.stochastic_passes(part, encodings[index].take(near), range(16, MANY))
+        more.append(torch.cat([logits["full"][index][:, near], further]))
     many[near] = choice(more)
 
-    room, done, adaptive = rooms["full"], {}, {}
+    pool, done, adaptive = pools["full"], {}, {}
     for confidence in CONFIDENCES:
         done[confidence], adaptive[confidence] = clock(
-            f"adaptive {confidence}", lambda sure=confidence: run_adaptively(room, len(teachers), corpus, sure)
+            f"adaptive {confidence}", lambda sure=confidence: run_adaptively(pool, corpus, sure)
         )
     single = np.stack(looks).argmax(0)
 
@@ -224,7 +242,7 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
         "own_deterministic_pass": clock.seconds["look"] / unit,
         "run_to_128_passes": len(near),
         "rows": rows,
-        "audit": audited(room, len(teachers), corpus, sixteen, adaptive[DEFAULT]),
+        "audit": audited(pool, corpus, sixteen, adaptive[DEFAULT]),
     }
 
 

@@ -80,36 +80,34 @@ def _timed(run: Callable[[], object], device: torch.device) -> float:
     return seconds
 
 
-def _mean_passes(plan: Plan, room: TeacherPool) -> float:
+def _mean_passes(plan: Plan, pool: TeacherPool) -> float:
     """Return how many passes a text will take, judged on the probe's texts."""
     settings = plan.recipe.resolved_uncertainty
     if not settings.runs_adaptively:
         return settings.passes
-    part = _sample(plan.corpus, PROBE_TEXTS)
-    found = score_adaptively(
-        room, len(plan.teachers), [part], stopping_rule(settings), plan.recipe.seed, lambda _: None
-    )[0].audit
-    return found.mean_passes + settings.audit * (settings.passes - found.mean_passes)
+    sample = _sample(plan.corpus, PROBE_TEXTS)
+    (shard,) = score_adaptively(pool, [sample], stopping_rule(settings), plan.recipe.seed, lambda _: None)
+    return shard.audit.mean_passes + settings.audit * (settings.passes - shard.audit.mean_passes)
 
 
-def _probe_teacher(loaded: TeacherRunner, plan: Plan, passes: float) -> TeacherEstimate:
+def _probe_teacher(runner: TeacherRunner, plan: Plan, passes: float) -> TeacherEstimate:
     sample = _sample(plan.corpus, SAMPLE)
-    encoded = loaded.tokenize(sample)
+    encoded = runner.tokenize(sample)
     order = np.argsort(-encoded.lengths, kind="stable")
     middle = order[max(0, len(order) // 2 - PROBE_TEXTS // 2) :][:PROBE_TEXTS]
     batch = pack([encoded.encodings[i] for i in middle], sample.ids[middle], plan.device)
     few, more = (1, 5) if passes else (0, 0)
-    least = _timed(lambda: loaded.engine.score(batch, few), plan.device)
-    slope = (_timed(lambda: loaded.engine.score(batch, more), plan.device) - least) / (more - few) if passes else 0.0
+    least = _timed(lambda: runner.engine.score(batch, few), plan.device)
+    slope = (_timed(lambda: runner.engine.score(batch, more), plan.device) - least) / (more - few) if passes else 0.0
     tokens = float(encoded.lengths.mean()) * len(plan.corpus)
     return TeacherEstimate(
-        loaded.teacher.name,
+        runner.teacher.name,
         (least + max(0.0, slope) * max(0.0, passes - few)) / batch.rows * tokens,
-        float((encoded.untruncated_lengths > loaded.teacher.max_length).mean()),
-        loaded.weight_bytes,
-        loaded.engine.scope,
-        loaded.engine.sites,
-        loaded.engine.backend,
+        float((encoded.untruncated_lengths > runner.teacher.max_length).mean()),
+        runner.weight_bytes,
+        runner.engine.scope,
+        runner.engine.sites,
+        runner.engine.backend,
     )
 
 
@@ -148,10 +146,13 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
     plan = resolve_recipe(recipe, progress)
     RunDirectory(plan.recipe.output).validate(plan.recipe, overwrite=overwrite)
     plan.is_outdated(overwrite=overwrite)
-    room = TeacherPool(plan.teachers, plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.log)
+    pool = TeacherPool(plan.teachers, plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.log)
     progress.log("probing the teachers")
-    passes = _mean_passes(plan, room)
-    teachers = [_probe_teacher(room.teacher(index), plan, passes) for index in range(len(plan.teachers))]
+    passes = _mean_passes(plan, pool)
+    teachers = []
+    for index in range(len(pool)):
+        with pool.teacher(index) as runner:
+            teachers.append(_probe_teacher(runner, plan, passes))
     training, training_memory = 0.0, 0
     if recipe.selection.trains_student:
         progress.log("probing the student")

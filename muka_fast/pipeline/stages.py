@@ -33,7 +33,7 @@ from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.distributed import DistributedContext
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.progress import Progress
-from muka_fast.scoring.score_pool import PoolScores, collect, score_pool
+from muka_fast.scoring.score_pool import PoolScores, ScoringJob, collect, score_pool
 from muka_fast.scoring.store import ScoreStore
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.mixture import KAPPA_SLIGHT
@@ -55,17 +55,10 @@ def fill_scores(plan: Plan, corpus: Corpus, folder: Path, group: DistributedCont
         ScoreStore(folder, plan.manifest(corpus))
     group.barrier()
     store = ScoreStore(folder, plan.manifest(corpus))
-    score_pool(
-        plan.teachers,
-        corpus,
-        store,
-        settings,
-        seed=plan.recipe.seed,
-        device=plan.device,
-        progress=progress,
-        group=group,
-    )
-    scores = collect(plan.teachers, corpus, store, settings)
+    seed = plan.recipe.seed
+    job = ScoringJob(plan.teachers, corpus, store, settings, seed, plan.device, progress, group)
+    score_pool(job)
+    scores = collect(job)
     if scores.audit is not None:
         progress.log(str(scores.audit))
     return scores

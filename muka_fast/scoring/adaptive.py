@@ -1,4 +1,4 @@
-"""Adaptive passes over a window of texts: a first look by every teacher, then rounds on those whose choice is open."""
+"""Adaptive passes over shards of texts: a deterministic pass by every teacher, then rounds on the undecided texts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from muka_fast.uncertainty.stopping import Audit, StoppingRule
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A scored shard: each teacher's signals and token counts, and the audit of its texts."""
+class ScoredShard:
+    """Each teacher's signals and token counts before truncation, and the audit of the texts."""
 
     signals: list[Signals]
     tokens: list[np.ndarray]
@@ -35,97 +35,103 @@ class Scored:
 
 
 class _Shard:
-    """One shard's texts on their way: which of them are still running, and what their passes gave."""
+    """The texts of a shard while they are scored: which of them still run, and the results of their passes."""
 
-    def __init__(self, part: Corpus, rule: StoppingRule, seed: int, teachers: int) -> None:
-        self.part, self.rule = part, rule
+    def __init__(self, corpus: Corpus, rule: StoppingRule, seed: int, teachers: int) -> None:
+        self._corpus, self._rule = corpus, rule
         self._encoded: list[TokenizedTexts] = []
-        self._looks: list[DeterministicOutput] = []
-        self._audited = rule.audited(part.ids, seed)
-        self._running = np.arange(len(part))
-        self._sampled: list[Tensor | None] = [None] * teachers
-        self._done: list[list[tuple[np.ndarray, Signals]]] = [[] for _ in range(teachers)]
-        self._choice = np.zeros(len(part), dtype=np.int64)  # the best teacher when the rule stopped a text
-        self._stopped = np.full(len(part), -1)  # after how many passes that was
-        self._final = np.zeros(len(part), dtype=np.int64)  # the best teacher after the last pass that was run
+        self._deterministic: list[DeterministicOutput] = []
+        self._audited = rule.audited(corpus.ids, seed)
+        self._running = np.arange(len(corpus))
+        self._pass_logits: list[Tensor | None] = [None] * teachers  # of the running texts
+        self._finished: list[list[tuple[np.ndarray, Signals]]] = [[] for _ in range(teachers)]
+        self._choice = np.zeros(len(corpus), dtype=np.int64)  # best teacher when the rule stopped a text
+        self._stopped = np.full(len(corpus), -1)  # number of passes at which the rule stopped it
+        self._final = np.zeros(len(corpus), dtype=np.int64)  # best teacher after the last pass that was run
 
     @property
-    def runs(self) -> bool:
-        """Whether any text is still running."""
+    def is_running(self) -> bool:
+        """Whether any text needs further passes."""
         return len(self._running) > 0
 
-    def look(self, loaded: TeacherRunner, advance: Callable[[float], None]) -> None:
+    def deterministic_pass(self, runner: TeacherRunner, progress: Callable[[float], None]) -> None:
         """Run one teacher's deterministic pass."""
-        encoded = loaded.tokenize(self.part)
+        encoded = runner.tokenize(self._corpus)
         self._encoded.append(encoded)
-        self._looks.append(loaded.look(self.part, encoded, advance))
+        self._deterministic.append(runner.deterministic_pass(self._corpus, encoded, progress))
 
-    def begin(self) -> None:
-        """Decide on the first looks which texts need passes."""
-        self._look_trust = np.stack([_single_pass_trust(look.logits) for look in self._looks])
-        self._decide(self._look_trust, self.rule.needs_passes(self._look_trust), 0)
+    def start_passes(self) -> None:
+        """Find the texts that need passes, from the deterministic pass of all teachers."""
+        self._deterministic_trust = np.stack([_single_pass_trust(output.logits) for output in self._deterministic])
+        self._stop(self._deterministic_trust, self._rule.needs_passes(self._deterministic_trust), 0)
 
-    def sample(self, index: int, loaded: TeacherRunner, numbers: range) -> None:
-        """Run one teacher's next passes on the texts still running."""
-        if self.runs:
-            encoded = self._encoded[index].take(self._running)
-            new = loaded.sample(self.part.take(self._running), encoded, numbers).cpu()
-            before = self._sampled[index]
-            self._sampled[index] = new if before is None else torch.cat([before, new])
+    def stochastic_passes(self, teacher: int, runner: TeacherRunner, pass_ids: range) -> None:
+        """Run one teacher's next passes on the running texts."""
+        if self.is_running:
+            encoded = self._encoded[teacher].take(self._running)
+            new = runner.stochastic_passes(self._corpus.take(self._running), encoded, pass_ids).cpu()
+            before = self._pass_logits[teacher]
+            self._pass_logits[teacher] = new if before is None else torch.cat([before, new])
 
     def update_stopping(self, passes: int) -> None:
-        """Decide which texts run on after this many passes."""
-        if not self.runs:
+        """Apply the stopping rule after this number of passes."""
+        if not self.is_running:
             return
-        looks, is_open = self._look_trust[:, self._running], self._stopped[self._running] < 0
-        found = [
-            self.rule.estimate(look, *trust_and_variance(logits), passes, is_open)
-            for look, logits in zip(looks, self._sampled, strict=True)
+        undecided = self._stopped[self._running] < 0
+        estimates = [
+            self._rule.estimate(deterministic, *trust_and_variance(logits), passes, undecided)
+            for deterministic, logits in zip(
+                self._deterministic_trust[:, self._running], self._pass_logits, strict=True
+            )
             if logits is not None
         ]
-        trust, error = np.stack([pair[0] for pair in found]), np.stack([pair[1] for pair in found])
-        self._decide(trust, self.rule.undecided(trust, error), passes)
+        trust, error = np.stack([pair[0] for pair in estimates]), np.stack([pair[1] for pair in estimates])
+        self._stop(trust, self._rule.undecided(trust, error), passes)
 
-    def _decide(self, trust: np.ndarray, is_open: np.ndarray, passes: int) -> None:
+    def _stop(self, trust: np.ndarray, undecided: np.ndarray, passes: int) -> None:
+        """Stop the decided texts; those of the audit sample run on to the last pass."""
         running, best = self._running, trust.argmax(0)
-        last = passes == self.rule.max_passes
-        stops = (~is_open | last) & (self._stopped[running] < 0)
+        is_last = passes == self._rule.max_passes
+        stops = (~undecided | is_last) & (self._stopped[running] < 0)
         self._choice[running[stops]], self._stopped[running[stops]] = best[stops], passes
         self._final[running] = best
-        leaves = (self._stopped[running] >= 0) & (~self._audited[running] | last)
+        leaves = (self._stopped[running] >= 0) & (~self._audited[running] | is_last)
         self._finish(np.flatnonzero(leaves), trust)
-        stay = np.flatnonzero(~leaves)
-        self._running = running[stay]
-        self._sampled = [None if logits is None else logits[:, torch.from_numpy(stay)] for logits in self._sampled]
+        stays = np.flatnonzero(~leaves)
+        self._running = running[stays]
+        self._pass_logits = [
+            None if logits is None else logits[:, torch.from_numpy(stays)] for logits in self._pass_logits
+        ]
 
-    def _finish(self, places: np.ndarray, trust: np.ndarray) -> None:
-        if not len(places):
+    def _finish(self, positions: np.ndarray, trust: np.ndarray) -> None:
+        """Reduce the passes of running texts to signals; ``positions`` index the running texts."""
+        if not len(positions):
             return
-        rows = self._running[places]
-        for index, (look, sampled) in enumerate(zip(self._looks, self._sampled, strict=True)):
-            own = DeterministicOutput(look.logits[torch.from_numpy(rows)], look.features[rows])
-            if sampled is None:
+        rows = self._running[positions]
+        for teacher, (output, pass_logits) in enumerate(zip(self._deterministic, self._pass_logits, strict=True)):
+            own = DeterministicOutput(output.logits[torch.from_numpy(rows)], output.features[rows])
+            if pass_logits is None:
                 signals = own.signals()
             else:
-                signals = summarise(own.logits, sampled[:, torch.from_numpy(places)], own.features)
-                ceiling = math.log(look.logits.shape[1])
-                estimate = ((1 - trust[index, places]) * ceiling).astype(np.float32)
+                signals = summarise(own.logits, pass_logits[:, torch.from_numpy(positions)], own.features)
+                max_entropy = math.log(output.logits.shape[1])
+                estimate = ((1 - trust[teacher, positions]) * max_entropy).astype(np.float32)
                 signals = replace(signals, predictive_entropy=estimate.clip(min=0))
-            self._done[index].append((rows, signals))
+            self._finished[teacher].append((rows, signals))
 
-    def result(self) -> Scored:
-        """Put the finished texts together, in the shard's order."""
+    def result(self) -> ScoredShard:
+        """Return the signals in the order of the shard, and the audit."""
         signals = []
-        for done in self._done:
-            inverse = np.argsort(np.concatenate([rows for rows, _ in done]), kind="stable")
-            signals.append(Signals.concatenate([part for _, part in done]).take(inverse))
+        for finished in self._finished:
+            inverse = np.argsort(np.concatenate([rows for rows, _ in finished]), kind="stable")
+            signals.append(Signals.concatenate([chunk for _, chunk in finished]).take(inverse))
         changed = int((self._choice != self._final)[self._audited].sum())
-        audit = Audit(int(self._audited.sum()), changed, len(self.part), int(self._stopped.sum()))
-        return Scored(signals, [encoded.untruncated_lengths for encoded in self._encoded], audit)
+        audit = Audit(int(self._audited.sum()), changed, len(self._corpus), int(self._stopped.sum()))
+        return ScoredShard(signals, [encoded.untruncated_lengths for encoded in self._encoded], audit)
 
 
 def stopping_rule(settings: UncertaintySpec) -> StoppingRule:
-    """Return when adaptive passes stop, as a recipe's ``uncertainty`` section says."""
+    """Return the stopping rule of a recipe's ``uncertainty`` section."""
     return StoppingRule(settings.min_margin, settings.confidence, settings.passes, settings.audit)
 
 
@@ -134,36 +140,31 @@ def _single_pass_trust(logits: Tensor) -> np.ndarray:
 
 
 def score_adaptively(
-    room: TeacherPool,
-    teachers: int,
-    parts: Sequence[Corpus],
-    rule: StoppingRule,
-    seed: int,
-    advance: Callable[[float], None],
-) -> list[Scored]:
-    """Score shards of texts, every teacher loaded once a round at most.
+    pool: TeacherPool, corpora: Sequence[Corpus], rule: StoppingRule, seed: int, progress: Callable[[float], None]
+) -> list[ScoredShard]:
+    """Score shards of texts; every teacher is loaded at most once per round of passes.
 
     Args:
-        room: Where the teachers are.
-        teachers: How many there are.
-        parts: The texts of each shard.
+        pool: The teachers.
+        corpora: The texts of each shard.
         rule: When a text stops.
-        seed: The run's; it chooses the audit sample.
-        advance: Counts texts × teachers as done, once the first look is.
+        seed: Seed of the run; it determines the audit sample.
+        progress: Receives numbers of texts × teachers, after their deterministic pass.
     """
-    working = [_Shard(part, rule, seed, teachers) for part in parts]
-    # A teacher is never bound to a name here: the room could not let go of it before it loads the next.
-    for index in range(teachers):
-        for shard in working:
-            shard.look(room.teacher(index), advance)
-    for shard in working:
-        shard.begin()
-    for numbers in rule.chunks:
-        if not any(shard.runs for shard in working):
-            break
-        for index in range(teachers):
+    working = [_Shard(corpus, rule, seed, len(pool)) for corpus in corpora]
+    for teacher in range(len(pool)):
+        with pool.teacher(teacher) as runner:
             for shard in working:
-                shard.sample(index, room.teacher(index), numbers)
+                shard.deterministic_pass(runner, progress)
+    for shard in working:
+        shard.start_passes()
+    for pass_ids in rule.chunks:
+        if not any(shard.is_running for shard in working):
+            break
+        for teacher in range(len(pool)):
+            with pool.teacher(teacher) as runner:
+                for shard in working:
+                    shard.stochastic_passes(teacher, runner, pass_ids)
         for shard in working:
-            shard.update_stopping(numbers.stop)
+            shard.update_stopping(pass_ids.stop)
     return [shard.result() for shard in working]

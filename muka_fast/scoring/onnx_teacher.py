@@ -168,6 +168,7 @@ def export_teacher(
     padding: int,
     where: str,
     int8: bool = False,
+    tolerance: float = TOLERANCE,
 ) -> ExportedTeacher:
     """Return a teacher's deterministic part as a session, held against the engine's own.
 
@@ -178,7 +179,8 @@ def export_teacher(
         inputs: What its tokenizer gives it.
         padding: Token id of padding.
         where: How messages name it.
-        int8: Quantise it; its logits are then not held against the engine's.
+        int8: Quantise the graph; its logits are then not compared with the engine's.
+        tolerance: Largest difference of a logit, in units of the largest logit or 1.
 
     Raises:
         ModelError: If it cannot be exported or run, or its logits are not the engine's.
@@ -205,7 +207,7 @@ def export_teacher(
         raise ModelError(
             f"its exported form fails: {first_line(error)[:200]}", where=where, hint="teacher_form: torch"
         ) from error
-    if not int8 and not difference <= TOLERANCE:
+    if not int8 and not difference <= tolerance:
         raise ModelError(
             f"the exported form's logits differ by {difference:.1e}", where=where, hint="teacher_form: torch"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,22 +19,65 @@ from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.store import ScoreStore, shards, texts_fingerprint
-from muka_fast.scoring.teacher_pool import TeacherPool
+from muka_fast.scoring.teacher_pool import RESIDENT_BYTES, TeacherPool
 from muka_fast.uncertainty.signals import Signals
 from muka_fast.uncertainty.stopping import Audit
 
 WINDOW = 8
-"""Shards scored together in adaptive mode where teachers have to be loaded one at a time."""
+"""Shards scored together in adaptive mode where teachers are loaded one at a time."""
+Shard = tuple[int, np.ndarray]
+"""Number of a shard, and the indices of its texts in the corpus."""
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """Teachers, texts, and the store that holds the scores of both.
+
+    Attributes:
+        teachers: Teachers, in the order of the store.
+        corpus: The texts.
+        store: Where scores are kept.
+        settings: The recipe's ``uncertainty`` section.
+        seed: Seed of the run; it determines the masks and the audit sample.
+        device: Where to compute.
+        progress: Receives messages and progress.
+        context: Processes that share the work.
+        resident_bytes: Total size of the weights up to which all teachers stay in memory.
+    """
+
+    teachers: Sequence[Teacher]
+    corpus: Corpus
+    store: ScoreStore
+    settings: UncertaintySpec
+    seed: int
+    device: torch.device
+    progress: Progress
+    context: DistributedContext = SINGLE_PROCESS
+    resident_bytes: int = RESIDENT_BYTES
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        """All shards of the corpus."""
+        return list(enumerate(shards(self.corpus.ids, self.settings.shard_size)))
+
+    def read(self, teacher: int, shard: Shard) -> Signals | None:
+        """Return the stored signals of a teacher for a shard; None if they are missing or damaged."""
+        number, indices = shard
+        return self.store.read(teacher, number, self.corpus.ids[indices])
+
+    def own_share(self, missing: list[Shard]) -> list[Shard]:
+        """Return the shards that this process computes."""
+        return missing[self.context.rank :: self.context.world_size]
 
 
 @dataclass(frozen=True)
 class PoolScores:
-    """Every teacher's signals for every text, in the corpus' order, and what was cut off.
+    """Signals of every teacher for every text, in the order of the corpus, and the truncation.
 
     Attributes:
-        signals: One entry a teacher, N rows each.
-        truncated: For each teacher, the share of texts longer than it reads.
-        audit: How often adaptive passes changed a choice; None if their number was fixed.
+        signals: One entry per teacher, N rows each.
+        truncated: For each teacher, the share of texts longer than its maximum length.
+        audit: How often adaptive passes changed the selected teacher; None if the number of passes is fixed.
     """
 
     signals: tuple[Signals, ...]
@@ -49,7 +93,7 @@ def manifest(
     Masks, and so signals up to rounding, depend neither on the device nor on the batches.
     """
     adaptive = {"min_margin": settings.min_margin, "confidence": settings.confidence, "audit": settings.audit}
-    # Another form's signals are the same up to rounding, but for int8.
+    # The signals of the other teacher forms are equal up to rounding; those of int8 are not.
     form = {"teacher_form": "onnx-int8"} if settings.teacher_form == "onnx-int8" else {}
     return {
         **form,
@@ -75,128 +119,97 @@ def manifest(
     }
 
 
-def score_pool(
-    teachers: Sequence[Teacher],
-    corpus: Corpus,
-    store: ScoreStore,
-    settings: UncertaintySpec,
-    *,
-    seed: int,
-    device: torch.device,
-    progress: Progress,
-    group: DistributedContext = SINGLE_PROCESS,
-) -> None:
-    """Compute what the store lacks, shared by the processes of a group.
+def score_pool(job: ScoringJob) -> None:
+    """Compute the scores that the store lacks, shared by the processes of the job.
 
     Raises:
-        ModelError: If none of a teacher's dropout sites has an effect, or it gives NaN logits.
+        ModelError: If none of a teacher's dropout sites has an effect, or its logits are NaN or infinite.
     """
-    plan = list(enumerate(shards(corpus.ids, settings.shard_size)))
-    room = TeacherPool(teachers, settings, seed, device, progress.log)
-    if settings.runs_adaptively:
-        _fill_adaptively(room, plan, teachers, corpus, store, settings, seed, progress, group)
+    pool = TeacherPool(
+        job.teachers, job.settings, job.seed, job.device, job.progress.log, resident_bytes=job.resident_bytes
+    )
+    if job.settings.runs_adaptively:
+        _fill_adaptively(job, pool)
     else:
-        _fill_fixed(room, plan, teachers, corpus, store, settings, progress, group)
-    group.barrier()
+        _fill_fixed(job, pool)
+    job.context.barrier()
 
 
-def _fill_fixed(
-    room: TeacherPool,
-    plan: list[tuple[int, np.ndarray]],
-    teachers: Sequence[Teacher],
-    corpus: Corpus,
-    store: ScoreStore,
-    settings: UncertaintySpec,
-    progress: Progress,
-    group: DistributedContext,
-) -> None:
-    missing = [
-        [(number, pick) for number, pick in plan if store.read(index, number, corpus.ids[pick]) is None]
-        for index in range(len(teachers))
-    ]
-    group.barrier()  # all see the same shards missing before any is written
-    for index, teacher in enumerate(teachers):
-        mine = missing[index][group.rank :: group.world_size]
-        if not mine:
+def _fill_fixed(job: ScoringJob, pool: TeacherPool) -> None:
+    missing = [[shard for shard in job.shards if job.read(index, shard) is None] for index in range(len(pool))]
+    job.context.barrier()  # every process lists the same missing shards before any of them is written
+    for index, teacher in enumerate(job.teachers):
+        own = job.own_share(missing[index])
+        if not own:
             continue
-        loaded = room.teacher(index)
-        with progress.task(f"scoring with {teacher.name}", sum(len(pick) for _, pick in mine), "texts") as advance:
-            for number, pick in mine:
-                part = corpus.take(pick)
-                encoded = loaded.tokenize(part)
-                signals = loaded.score(part, encoded, settings.passes, advance)
-                store.write(index, number, part.ids, encoded.untruncated_lengths, signals)
-        del loaded  # so that the room can let go of it before it loads the next
+        total = sum(len(indices) for _, indices in own)
+        with (
+            pool.teacher(index) as runner,
+            job.progress.task(f"scoring with {teacher.name}", total, "texts") as advance,
+        ):
+            for number, indices in own:
+                corpus = job.corpus.take(indices)
+                encoded = runner.tokenize(corpus)
+                signals = runner.score(corpus, encoded, job.settings.passes, advance)
+                job.store.write(index, number, corpus.ids, encoded.untruncated_lengths, signals)
 
 
-def _fill_adaptively(
-    room: TeacherPool,
-    plan: list[tuple[int, np.ndarray]],
-    teachers: Sequence[Teacher],
-    corpus: Corpus,
-    store: ScoreStore,
-    settings: UncertaintySpec,
-    seed: int,
-    progress: Progress,
-    group: DistributedContext,
-) -> None:
-    """Score window by window: which text runs on follows from all teachers' signals for it."""
-    indices = range(len(teachers))
+def _fill_adaptively(job: ScoringJob, pool: TeacherPool) -> None:
+    """Score window by window: the passes of a text depend on the signals of all teachers."""
     missing = [
-        (number, pick)
-        for number, pick in plan
-        if _read_audit(store, number) is None
-        or any(store.read(index, number, corpus.ids[pick]) is None for index in indices)
+        (number, indices)
+        for number, indices in job.shards
+        if _read_audit(job.store, number) is None
+        or any(job.read(teacher, (number, indices)) is None for teacher in range(len(pool)))
     ]
-    group.barrier()
-    mine = missing[group.rank :: group.world_size]
-    size = 1 if room.all_stay else WINDOW
-    rule = stopping_rule(settings)
-    total = sum(len(pick) for _, pick in mine) * len(teachers)
-    if not mine:
+    job.context.barrier()
+    own = job.own_share(missing)
+    if not own:
         return
-    with progress.task("scoring, adaptive passes", total, "texts × teachers") as advance:
-        for start in range(0, len(mine), size):
-            window = mine[start : start + size]
-            parts = [corpus.take(pick) for _, pick in window]
-            for (number, _), part, done in zip(
-                window, parts, score_adaptively(room, len(teachers), parts, rule, seed, advance), strict=True
-            ):
-                _write_audit(store, number, done.audit)
-                for index in indices:
-                    store.write(index, number, part.ids, done.tokens[index], done.signals[index])
+    size = 1 if pool.all_stay else WINDOW
+    rule = stopping_rule(job.settings)
+    total = sum(len(indices) for _, indices in own) * len(pool)
+    with job.progress.task("scoring, adaptive passes", total, "texts × teachers") as advance:
+        for start in range(0, len(own), size):
+            window = own[start : start + size]
+            corpora = [job.corpus.take(indices) for _, indices in window]
+            scored = score_adaptively(pool, corpora, rule, job.seed, advance)
+            for (number, _), corpus, shard in zip(window, corpora, scored, strict=True):
+                job.store.write_note(_audit_name(number), asdict(shard.audit))
+                for teacher in range(len(pool)):
+                    job.store.write(teacher, number, corpus.ids, shard.tokens[teacher], shard.signals[teacher])
 
 
-def _write_audit(store: ScoreStore, number: int, audit: Audit) -> None:
-    store.write_note(f"audit-{number:05d}", asdict(audit))
+def _audit_name(number: int) -> str:
+    return f"audit-{number:05d}"
 
 
 def _read_audit(store: ScoreStore, number: int) -> Audit | None:
-    found = store.read_note(f"audit-{number:05d}")
-    return None if found is None else Audit(**found)
+    stored = store.read_note(_audit_name(number))
+    return None if stored is None else Audit(**stored)
 
 
-def collect(teachers: Sequence[Teacher], corpus: Corpus, store: ScoreStore, settings: UncertaintySpec) -> PoolScores:
-    """Read a complete store back, rows in the corpus' order.
+def collect(job: ScoringJob) -> PoolScores:
+    """Read a complete store, rows in the order of the corpus.
 
     Raises:
         ScoreStoreError: If a shard is missing or damaged.
     """
-    plan = shards(corpus.ids, settings.shard_size)
-    inverse = np.argsort(np.concatenate(plan), kind="stable")
+    inverse = np.argsort(np.concatenate([indices for _, indices in job.shards]), kind="stable")
     signals, truncated = [], []
-    for index, teacher in enumerate(teachers):
-        parts = []
-        for number, pick in enumerate(plan):
-            part = store.read(index, number, corpus.ids[pick])
-            if part is None:
+    for index, teacher in enumerate(job.teachers):
+        stored = []
+        for shard in job.shards:
+            found = job.read(index, shard)
+            if found is None:
                 raise ScoreStoreError(
-                    "a shard is missing or damaged", where=str(store.path(index, number)), hint="score again"
+                    "a shard is missing or damaged", where=str(job.store.path(index, shard[0])), hint="score again"
                 )
-            parts.append(part)
-        signals.append(Signals.concatenate(parts).take(inverse))
-        tokens = np.concatenate([store.tokens(index, number) for number in range(len(plan))])
+            stored.append(found)
+        signals.append(Signals.concatenate(stored).take(inverse))
+        tokens = np.concatenate([job.store.tokens(index, number) for number, _ in job.shards])
         truncated.append(float((tokens > teacher.max_length).mean()))
-    audits = [_read_audit(store, number) for number in range(len(plan))] if settings.runs_adaptively else []
-    audit = Audit.total([audit for audit in audits if audit is not None]) if audits else None
-    return PoolScores(tuple(signals), tuple(truncated), audit)
+    if not job.settings.runs_adaptively:
+        return PoolScores(tuple(signals), tuple(truncated))
+    audits = [_read_audit(job.store, number) for number, _ in job.shards]
+    return PoolScores(tuple(signals), tuple(truncated), Audit.total([audit for audit in audits if audit is not None]))

@@ -1,9 +1,9 @@
-"""A teacher in memory: texts in, signals or passes out, batch by batch under the token budget."""
+"""Teachers in memory: loaded on demand, released on exit, run batch by batch under a token budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import TokenizedTexts, tokenize
 from muka_fast.errors import ModelError, MukaError
 from muka_fast.models.teacher import Teacher, load_teacher
+from muka_fast.runtime.memory import free_memory
 from muka_fast.uncertainty.dropout_masks import mask_key
 from muka_fast.uncertainty.dropout_sites import require_sites
 from muka_fast.uncertainty.engine import Engine
@@ -24,98 +25,153 @@ from muka_fast.uncertainty.packing import PackedBatch, pack
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 
 RESIDENT_BYTES = 2 << 30
-"""Teachers that together are no larger than this all stay in memory."""
-READ_ROWS = 2
-"""Rows that wait for the head, one a pass and text, per token of the budget."""
+"""Default size up to which teachers all stay in memory together."""
+HEAD_ROWS_PER_TOKEN = 2
+"""Default number of rows kept for the head, one per pass and text, per token of the budget."""
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
 class TeacherRunner:
-    """A teacher's engine and tokenizer.
+    """A teacher in memory, valid inside the ``with`` block of :meth:`TeacherPool.teacher`.
 
-    Attributes:
-        budget: Tokens of a batch, all passes together.
-        weight_bytes: Memory its weights take.
+    Args:
+        teacher: Description of the teacher.
+        engine: Monte-Carlo engine with the teacher's weights.
+        tokenizer: Tokenizer of the teacher.
+        device: Where the weights are.
+        budget: Maximum number of tokens in a batch, all passes together.
+        weight_bytes: Memory that the weights take.
+        head_rows_per_token: Maximum number of rows kept for the head, per token of the budget.
     """
 
-    teacher: Teacher
-    engine: Engine
-    tokenizer: Any
-    device: torch.device
-    budget: int
-    weight_bytes: int
+    def __init__(
+        self,
+        teacher: Teacher,
+        engine: Engine,
+        tokenizer: Any,
+        device: torch.device,
+        budget: int,
+        weight_bytes: int,
+        head_rows_per_token: int = HEAD_ROWS_PER_TOKEN,
+    ) -> None:
+        self.teacher, self.tokenizer, self.weight_bytes = teacher, tokenizer, weight_bytes
+        self._engine: Engine | None = engine
+        self._device, self._budget, self._head_rows = device, budget, head_rows_per_token * budget
 
-    def tokenize(self, part: Corpus) -> TokenizedTexts:
-        """Tokenize texts as this teacher reads them."""
-        return tokenize(self.tokenizer, part, self.teacher.max_length)
+    @property
+    def engine(self) -> Engine:
+        """The engine.
 
-    def score(self, part: Corpus, encoded: TokenizedTexts, passes: int, advance: Callable[[float], None]) -> Signals:
-        """Score texts with a fixed number of passes; rows in the texts' order."""
+        Raises:
+            RuntimeError: If the teacher has been released.
+        """
+        if self._engine is None:
+            raise RuntimeError(f"teacher {self.teacher.name} has been released: use it inside its 'with' block")
+        return self._engine
 
-        def one(batch: PackedBatch) -> Signals:
+    def release(self) -> None:
+        """Drop the weights; variables that still refer to the runner keep none of them."""
+        self._engine = None
+
+    def tokenize(self, corpus: Corpus) -> TokenizedTexts:
+        """Tokenize texts with the teacher's tokenizer and maximum length."""
+        return tokenize(self.tokenizer, corpus, self.teacher.max_length)
+
+    def score(self, corpus: Corpus, encoded: TokenizedTexts, passes: int, progress: Callable[[float], None]) -> Signals:
+        """Score N texts with a fixed number of passes.
+
+        Args:
+            corpus: The texts.
+            encoded: The same texts, tokenized.
+            passes: Number of dropout passes; 0 for the deterministic pass alone.
+            progress: Receives the number of texts that each batch completed.
+
+        Returns:
+            N rows, in the order of the texts.
+
+        Raises:
+            ModelError: If a logit is NaN or infinite.
+        """
+
+        def run(batch: PackedBatch) -> Signals:
             signals = self.engine.score(batch, passes)
             self._require_finite(batch, torch.from_numpy(signals.logits), torch.from_numpy(signals.mean_probabilities))
-            advance(len(batch))
+            progress(len(batch))
             return signals
 
-        pieces, inverse = self._batches(part, encoded, one, passes)
-        return Signals.concatenate(pieces).take(inverse)
+        results, inverse = self._run_batches(corpus, encoded, run, passes)
+        return Signals.concatenate(results).take(inverse)
 
-    def look(self, part: Corpus, encoded: TokenizedTexts, advance: Callable[[float], None]) -> DeterministicOutput:
-        """Run the deterministic pass over texts; rows in their order."""
+    def deterministic_pass(
+        self, corpus: Corpus, encoded: TokenizedTexts, progress: Callable[[float], None]
+    ) -> DeterministicOutput:
+        """Run the deterministic pass over texts, rows in their order; arguments as :meth:`score`."""
 
-        def one(batch: PackedBatch) -> DeterministicOutput:
-            look = self.engine.deterministic_pass(batch)
-            self._require_finite(batch, look.logits)
-            advance(len(batch))
-            return look
+        def run(batch: PackedBatch) -> DeterministicOutput:
+            output = self.engine.deterministic_pass(batch)
+            self._require_finite(batch, output.logits)
+            progress(len(batch))
+            return output
 
-        pieces, inverse = self._batches(part, encoded, one)
-        logits, features = torch.cat([p.logits for p in pieces]), np.concatenate([p.features for p in pieces])
+        results, inverse = self._run_batches(corpus, encoded, run)
+        logits = torch.cat([output.logits for output in results])
+        features = np.concatenate([output.features for output in results])
         return DeterministicOutput(logits[torch.from_numpy(inverse).to(logits.device)].float(), features[inverse])
 
-    def sample(self, part: Corpus, encoded: TokenizedTexts, numbers: range) -> Tensor:
-        """Run passes over texts; logits (passes, N, C), fp32, texts in their order."""
+    def stochastic_passes(self, corpus: Corpus, encoded: TokenizedTexts, pass_ids: range) -> Tensor:
+        """Run dropout passes over N texts; logits (passes, N, C) fp32, texts in their order."""
 
-        def one(batch: PackedBatch) -> Tensor:
-            logits = self.engine.stochastic_passes(batch, numbers)
+        def run(batch: PackedBatch) -> Tensor:
+            logits = self.engine.stochastic_passes(batch, pass_ids)
             self._require_finite(batch, logits.movedim(1, 0).flatten(1))
             return logits
 
-        pieces, inverse = self._batches(part, encoded, one, len(numbers))
-        logits = torch.cat(pieces, dim=1)
+        results, inverse = self._run_batches(corpus, encoded, run, len(pass_ids))
+        logits = torch.cat(results, dim=1)
         return logits[:, torch.from_numpy(inverse).to(logits.device)].float()
 
-    def _batches(
-        self, part: Corpus, encoded: TokenizedTexts, run: Callable[[PackedBatch], Result], passes: int = 0
+    def _run_batches(
+        self, corpus: Corpus, encoded: TokenizedTexts, run: Callable[[PackedBatch], Result], passes: int = 0
     ) -> tuple[list[Result], np.ndarray]:
-        """Run batches; also return where each text's row is in the results put together."""
-        picks = token_batches(encoded.lengths, part.ids, self.budget)
-        # What the head reads is kept for every pass of every text: bound that too, whatever K is.
-        most = max(1, READ_ROWS * self.budget // max(1, passes))
-        picks = [pick[start : start + most] for pick in picks for start in range(0, len(pick), most)]
-        pieces = [run(pack([encoded.encodings[i] for i in pick], part.ids[pick], self.device)) for pick in picks]
-        return pieces, np.argsort(np.concatenate(picks), kind="stable")
+        """Run batches; also return the row of each text in the concatenated results."""
+        batches = token_batches(encoded.lengths, corpus.ids, self._budget)
+        # The head's inputs are kept for every pass of every text, so their number is bounded too, whatever K is.
+        most = max(1, self._head_rows // max(1, passes))
+        batches = [indices[start : start + most] for indices in batches for start in range(0, len(indices), most)]
+        results = [
+            run(pack([encoded.encodings[i] for i in indices], corpus.ids[indices], self._device)) for indices in batches
+        ]
+        return results, np.argsort(np.concatenate(batches), kind="stable")
 
     def _require_finite(self, batch: PackedBatch, *values: Tensor) -> None:
         finite = torch.stack([value.isfinite().all(1) for value in values]).all(0).cpu().numpy()
         if not finite.all():
-            bad = int(batch.ids[np.flatnonzero(~finite)[0]])
+            first = int(batch.ids[np.flatnonzero(~finite)[0]])
             raise ModelError(
-                f"the logits are NaN or infinite for text {bad:016x} "
+                f"the logits are NaN or infinite for text {first:016x} "
                 f"and {int((~finite).sum()) - 1} other(s) of its batch",
                 where=self.teacher.checkpoint.where,
-                hint="check its weights; with dtype float16 or bfloat16 use float32",
+                hint="check the weights; with dtype float16 or bfloat16 use float32",
             )
 
 
 class TeacherPool:
-    """Where teachers are loaded: all stay if together they are small, else one at a time.
+    """Loads teachers: all stay in memory if together they are small, else each leaves at the end of its block.
+
+    >>> with pool.teacher(0) as runner:  # doctest: +SKIP
+    ...     signals = runner.score(corpus, runner.tokenize(corpus), 16, progress)
 
     Args:
-        seed: The run's; with a teacher's fingerprint it names the masks.
-        log: Receives a line about a teacher that has no faster form.
+        teachers: Descriptions of the teachers.
+        settings: The recipe's ``uncertainty`` section.
+        seed: Seed of the run; with a teacher's fingerprint it determines the masks.
+        device: Where to load.
+        log: Receives one message per teacher that has no packed engine, or whose form was chosen by timing.
+        resident_bytes: Total size of the weights up to which all teachers stay in memory.
+        head_rows_per_token: See :class:`TeacherRunner`.
+
+    Attributes:
+        all_stay: Whether all teachers stay in memory.
     """
 
     def __init__(
@@ -125,52 +181,68 @@ class TeacherPool:
         seed: int,
         device: torch.device,
         log: Callable[[str], None] = lambda _: None,
+        *,
+        resident_bytes: int = RESIDENT_BYTES,
+        head_rows_per_token: int = HEAD_ROWS_PER_TOKEN,
     ) -> None:
         self._teachers, self._settings, self._seed, self._device = teachers, settings, seed, device
-        self._say: Callable[[str], None] = log
-        self._reported: set[int] = set()
-        self._loaded: dict[int, TeacherRunner] = {}
+        self._log, self._head_rows_per_token = log, head_rows_per_token
+        self._logged: set[int] = set()  # a teacher that is loaded again is not logged again
+        self._resident: dict[int, TeacherRunner] = {}
         size = {"float32": 4, "bfloat16": 2, "float16": 2}
         self._budget = settings.token_budget or TOKEN_BUDGET[device.type]
-        self.all_stay = sum(t.parameters * size[t.spec.dtype] for t in teachers) <= RESIDENT_BYTES
+        total = sum(teacher.parameters * size[teacher.spec.dtype] for teacher in teachers)
+        self.all_stay = total <= resident_bytes or len(teachers) == 1
 
-    def teacher(self, index: int) -> TeacherRunner:
-        """Return a teacher, loading it if it is not here.
+    def __len__(self) -> int:
+        return len(self._teachers)
+
+    @contextmanager
+    def teacher(self, index: int) -> Iterator[TeacherRunner]:
+        """Hold a teacher in memory for the length of a ``with`` block.
 
         Raises:
-            ModelError: If passes are asked for and none of its dropout sites has an effect.
+            ModelError: If the recipe has dropout passes and none of the teacher's dropout sites has an effect.
         """
-        if index not in self._loaded:
-            if not self.all_stay:
-                self._loaded.clear()
-            self._loaded[index] = self._load(index)
-        return self._loaded[index]
+        if self.all_stay:
+            if index not in self._resident:
+                self._resident[index] = self._load(index)
+            yield self._resident[index]
+            return
+        runner = self._load(index)
+        try:
+            yield runner
+        finally:
+            runner.release()
+            free_memory()
 
     def _load(self, index: int) -> TeacherRunner:
         teacher, settings = self._teachers[index], self._settings
         model, tokenizer = load_teacher(teacher, self._device)
+        log = (lambda _: None) if index in self._logged else self._log
         engine = build_engine(
             model,
             mask_key(self._seed, teacher.fingerprint),
             where=f"teacher {teacher.name}",
             scope=settings.scope,
             budget=self._budget,
-            log=(lambda _: None) if index in self._reported else self._say,
+            log=log,
         )
         if settings.teacher_form != "torch":
-            self._export(index, model, tokenizer, engine)
-        self._reported.add(index)
+            engine = self._with_onnx_prefix(teacher, model, tokenizer, engine, log)
+        self._logged.add(index)
         if settings.passes:
             require_sites(engine.sites, teacher.checkpoint.where)
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        return TeacherRunner(teacher, engine, tokenizer, self._device, self._budget, weights)
+        return TeacherRunner(teacher, engine, tokenizer, self._device, self._budget, weights, self._head_rows_per_token)
 
-    def _export(self, index: int, model: Any, tokenizer: Any, engine: Engine) -> None:
-        """Give an engine a deterministic part that runs in ONNX Runtime, as the settings ask."""
+    def _with_onnx_prefix(
+        self, teacher: Teacher, model: Any, tokenizer: Any, engine: Engine, log: Callable[[str], None]
+    ) -> Engine:
+        """Return the engine with its deterministic part in ONNX Runtime; with ``auto``, only if that is faster."""
         from muka_fast.scoring.onnx_teacher import export_teacher, faster
 
-        teacher, form = self._teachers[index], self._settings.teacher_form
-        where = f"teacher {teacher.name}"
+        form, where = self._settings.teacher_form, f"teacher {teacher.name}"
         try:
             exported = export_teacher(
                 model,
@@ -184,10 +256,9 @@ class TeacherPool:
         except MukaError as error:
             if form != "auto":
                 raise
-            wins, figures = False, error.what
+            use_onnx, reason = False, error.what
         else:
-            wins, figures = faster(model, engine, exported) if form == "auto" else (True, "")
-        if form == "auto" and index not in self._reported:
-            self._say(f"{where}: deterministic part by {'ONNX Runtime' if wins else 'PyTorch'} ({figures})")
-        if wins:
-            engine.frozen_prefix, engine.backend = exported, f"{form if form != 'auto' else 'onnx'} + {engine.backend}"
+            use_onnx, reason = faster(model, engine, exported) if form == "auto" else (True, "")
+        if form == "auto":
+            log(f"{where}: deterministic part by {'ONNX Runtime' if use_onnx else 'PyTorch'} ({reason})")
+        return engine.with_prefix(exported, "onnx" if form == "auto" else form) if use_onnx else engine

@@ -84,11 +84,10 @@ class Ensemble:
 
     def _pool(self, corpus: Corpus, progress: Advance) -> Pool:
         settings = self.recipe.uncertainty
-        room, signals = TeacherPool(self.teachers, settings, self.recipe.seed, self.device), []
-        for index in range(len(self.teachers)):
-            loaded = room.teacher(index)
-            signals.append(loaded.score(corpus, loaded.tokenize(corpus), settings.passes, progress))
-            del loaded  # so that the room can let go of it before it loads the next
+        teachers, signals = TeacherPool(self.teachers, settings, self.recipe.seed, self.device), []
+        for index in range(len(teachers)):
+            with teachers.teacher(index) as runner:
+                signals.append(runner.score(corpus, runner.tokenize(corpus), settings.passes, progress))
         embeddings = embed(self.recipe.student, corpus)
         return Pool(tuple(signals), self.space, corpus.ids, embeddings)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from muka_fast.uncertainty.packing import PackedBatch
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals, summarise
+
+FrozenPrefix = Callable[[PackedBatch], tuple[DeterministicOutput, Tensor | None]]
+"""Runs the deterministic pass; also returns the hidden state at ``prefix_depth``, (R, width), if there is one."""
 
 
 class Engine(ABC):
@@ -29,7 +34,13 @@ class Engine(ABC):
     backend: str
     sites: int
     prefix_depth: int | None = None
-    frozen_prefix: Callable[[PackedBatch], tuple[DeterministicOutput, Tensor | None]] | None = None
+    frozen_prefix: FrozenPrefix | None = None
+
+    def with_prefix(self, prefix: FrozenPrefix, name: str) -> Self:
+        """Return this engine, on the same weights, with its deterministic part computed by another backend."""
+        other = copy.copy(self)
+        other.frozen_prefix, other.backend = prefix, f"{name} + {self.backend}"
+        return other
 
     @abstractmethod
     def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:

@@ -12,7 +12,7 @@ from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import ModelError
 from muka_fast.models.teacher import describe_teachers
 from muka_fast.scoring import onnx_teacher as module
-from muka_fast.scoring.adaptive import score_adaptively
+from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.teacher_pool import TeacherPool
 from tests.helpers.models import make_model, texts
 
@@ -23,11 +23,17 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache" / "teachers"
 
 
-def room(folder, form, scope="full", passes=3, **more):
+def make_pool(folder, form, scope="full", passes=3, **more):
     teachers = describe_teachers([TeacherSpec(model=str(folder), **more)], 0.2)  # ModernBERT has no dropout of its own
     settings = UncertaintySpec(passes=passes, scope=scope, teacher_form=form, token_budget=256, inject_dropout=0.2)
-    said = []
-    return TeacherPool(teachers, settings, 5, torch.device("cpu"), said.append), said
+    messages = []
+    return TeacherPool(teachers, settings, 5, torch.device("cpu"), messages.append), messages
+
+
+def engine_of(pool):
+    """Load the teacher; it stays in memory."""
+    with pool.teacher(0) as runner:
+        return runner.engine
 
 
 @pytest.mark.parametrize(
@@ -45,9 +51,9 @@ def test_signals_are_the_torch_forms(family, scope, tmp_path):
     corpus = build_corpus(texts(25))
     found = []
     for form in ("torch", "onnx"):
-        loaded = room(folder, form, scope)[0].teacher(0)
-        assert loaded.engine.backend.startswith("onnx") == (form == "onnx")
-        found.append(loaded.score(corpus, loaded.tokenize(corpus), 3, lambda _: None))
+        with make_pool(folder, form, scope)[0].teacher(0) as runner:
+            assert runner.engine.backend.startswith("onnx") == (form == "onnx")
+            found.append(runner.score(corpus, runner.tokenize(corpus), 3, lambda _: None))
     for name in ("logits", "mean_probabilities", "predictive_entropy", "mean_energy", "features", "trust_spread"):
         np.testing.assert_allclose(getattr(found[1], name), getattr(found[0], name), atol=1e-4, err_msg=name)
     assert found[0].logits.std(0).min() > 0.01, "the texts hardly differ: nothing is compared"
@@ -65,9 +71,8 @@ def test_adaptive_passes_choose_alike(form, tmp_path):
     corpus, chosen = build_corpus(texts(60)), []
     for each in ("torch", form):
         settings = UncertaintySpec(passes=8, adaptive=True, teacher_form=each, audit=0.0)
-        done = score_adaptively(
-            TeacherPool(teachers, settings, 5, torch.device("cpu")), 2, [corpus], settings.rule, 5, lambda _: None
-        )[0]
+        pool = TeacherPool(teachers, settings, 5, torch.device("cpu"))
+        done = score_adaptively(pool, [corpus], stopping_rule(settings), 5, lambda _: None)[0]
         chosen.append(np.stack([signals.predictive_entropy for signals in done.signals]).argmin(0))
     assert (chosen[0] == chosen[1]).mean() >= (1.0 if form == "onnx" else 0.8)
 
@@ -77,14 +82,14 @@ def test_the_graph_is_made_once_and_never_taken_for_anothers(cache, tmp_path, mo
     monkeypatch.setattr(module, "_write", lambda *given: (written.append(given), write(*given)))
     folder = make_model(tmp_path / "one")
     for _ in range(2):
-        room(folder, "onnx")[0].teacher(0)
+        engine_of(make_pool(folder, "onnx")[0])
     assert len(written) == 1
     (first,) = cache.iterdir()
     (first / "model.onnx").write_bytes(b"damaged")
-    room(folder, "onnx")[0].teacher(0)
+    engine_of(make_pool(folder, "onnx")[0])
     assert len(written) == 2
-    room(folder, "onnx", scope="head")[0].teacher(0)
-    room(make_model(tmp_path / "two", seed=4), "onnx")[0].teacher(0)
+    engine_of(make_pool(folder, "onnx", scope="head")[0])
+    engine_of(make_pool(make_model(tmp_path / "two", seed=4), "onnx")[0])
     assert len(list(cache.iterdir())) == 3
 
 
@@ -92,38 +97,41 @@ def test_auto_says_what_it_picked(tmp_path, monkeypatch):
     folder = make_model(tmp_path / "one")
     for wins, name in ((True, "ONNX Runtime"), (False, "PyTorch")):
         monkeypatch.setattr(module, "faster", lambda *_, wins=wins: (wins, "1 ms against 2 ms"))
-        own, said = room(folder, "auto")
-        assert own.teacher(0).engine.backend.startswith("onnx") == wins
-        assert said == [f"teacher one: deterministic part by {name} (1 ms against 2 ms)"]
-    own, said = room(folder, "auto", dtype="bfloat16")
-    assert own.teacher(0).engine.backend == "torch"
-    assert "the exported form is for float32" in said[0]
+        pool, messages = make_pool(folder, "auto")
+        assert engine_of(pool).backend.startswith("onnx") == wins
+        assert messages == [f"teacher one: deterministic part by {name} (1 ms against 2 ms)"]
+    pool, messages = make_pool(folder, "auto", dtype="bfloat16")
+    assert engine_of(pool).backend == "torch"
+    assert "the exported form is for float32" in messages[0]
     monkeypatch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(IndexError("index out of range")))
-    own, said = room(make_model(tmp_path / "two", seed=3), "auto")
-    assert own.teacher(0).engine.backend == "torch"
-    assert "its exported form fails: index out of range" in said[0]
+    pool, messages = make_pool(make_model(tmp_path / "two", seed=3), "auto")
+    assert engine_of(pool).backend == "torch"
+    assert "its exported form fails: index out of range" in messages[0]
 
 
 def test_the_probe_times_both_forms(tmp_path, monkeypatch):
     folder = make_model(tmp_path / "one")
-    loaded = room(folder, "onnx")[0].teacher(0)
-    exported = loaded.engine.frozen_prefix
-    loaded.engine.frozen_prefix = None
+    engine = engine_of(make_pool(folder, "torch")[0])
+    exported = engine_of(make_pool(folder, "onnx")[0]).frozen_prefix
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     for torch_seconds, onnx_seconds in ((0.002, 0.001), (0.001, 0.002)):
         ticks = iter([0.0, torch_seconds, 0.0, onnx_seconds] * module._TURNS)
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda ticks=ticks: next(ticks)))
-        wins, figures = module.faster(model, loaded.engine, exported)
+        wins, figures = module.faster(model, engine, exported)
         assert wins == (onnx_seconds < torch_seconds)
         assert figures == f"{1000 * onnx_seconds:.1f} ms by ONNX Runtime, {1000 * torch_seconds:.1f} ms by PyTorch"
 
 
-def test_a_form_that_differs_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+def test_a_form_that_differs_is_refused(tmp_path):
+    folder = make_model(tmp_path / "one")
+    engine = engine_of(make_pool(folder, "torch")[0])
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    inputs, where = ("input_ids", "attention_mask"), "teacher one"
     with pytest.raises(ModelError, match="logits differ by"):
-        room(make_model(tmp_path / "one"), "onnx")[0].teacher(0)
+        module.export_teacher(model, engine, "hash", inputs=inputs, padding=0, where=where, tolerance=-1.0)
+    module.export_teacher(model, engine, "hash", inputs=inputs, padding=0, where=where)
 
 
 def test_only_float32_is_exported(tmp_path):
     with pytest.raises(ModelError, match="float32"):
-        room(make_model(tmp_path / "one"), "onnx", dtype="bfloat16")[0].teacher(0)
+        engine_of(make_pool(make_model(tmp_path / "one"), "onnx", dtype="bfloat16")[0])

@@ -10,7 +10,7 @@ from muka_fast.errors import ModelError, ScoreStoreError
 from muka_fast.models.teacher import describe_teachers
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.progress import Progress
-from muka_fast.scoring.score_pool import collect, manifest, score_pool
+from muka_fast.scoring.score_pool import ScoringJob, collect, manifest, score_pool
 from muka_fast.scoring.store import ScoreStore
 from tests.helpers.models import texts
 
@@ -24,11 +24,12 @@ def teachers(model_folder):
     return describe_teachers([TeacherSpec(model=str(folder)) for folder in folders])
 
 
-def fill(folder, teachers, corpus, settings, group=SINGLE_PROCESS, seed=0):
+def fill(folder, teachers, corpus, settings, context=SINGLE_PROCESS, seed=0):
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers})
     store = ScoreStore(folder, manifest(teachers, space, corpus, settings, seed))
-    score_pool(teachers, corpus, store, settings, seed=seed, device=CPU, progress=QUIET, group=group)
-    return store
+    job = ScoringJob(teachers, corpus, store, settings, seed, CPU, QUIET, context)
+    score_pool(job)
+    return job
 
 
 SETTINGS = UncertaintySpec(passes=3, adaptive=False, token_budget=64, shard_size=8)
@@ -45,7 +46,7 @@ def test_order_and_number_of_workers_do_not_change_a_byte(tmp_path, teachers):
     parts = []
     for index in range(3):
         folder = tmp_path / f"part-{index}"
-        fill(folder, teachers, shuffled, SETTINGS, group=DistributedContext(index, 3))
+        fill(folder, teachers, shuffled, SETTINGS, context=DistributedContext(index, 3))
         parts.append(files(folder))
     assert files(tmp_path / "first") == parts[0] | parts[1] | parts[2]
     assert sum(map(len, parts)) == 2 * 4
@@ -54,12 +55,13 @@ def test_order_and_number_of_workers_do_not_change_a_byte(tmp_path, teachers):
 
 def test_missing_and_torn_shards_are_recomputed_to_the_same_bytes(tmp_path, teachers):
     corpus = build_corpus(texts(30))
-    store = fill(tmp_path / "s", teachers, corpus, SETTINGS)
+    job = fill(tmp_path / "s", teachers, corpus, SETTINGS)
+    store = job.store
     before = files(tmp_path / "s")
     store.path(0, 1).unlink()
     store.path(1, 2).write_bytes(b"torn")
     with pytest.raises(ScoreStoreError, match="missing or damaged"):
-        collect(teachers, corpus, store, SETTINGS)
+        collect(job)
     kept = store.path(0, 0).stat().st_mtime_ns
     fill(tmp_path / "s", teachers, corpus, SETTINGS)
     assert files(tmp_path / "s") == before
@@ -68,9 +70,9 @@ def test_missing_and_torn_shards_are_recomputed_to_the_same_bytes(tmp_path, teac
 
 def test_signals_come_back_in_the_texts_order(tmp_path, teachers):
     corpus = build_corpus(texts(20))
-    scores = collect(teachers, corpus, fill(tmp_path / "a", teachers, corpus, SETTINGS), SETTINGS)
+    scores = collect(fill(tmp_path / "a", teachers, corpus, SETTINGS))
     shuffled = corpus.take(np.arange(19, -1, -1))
-    again = collect(teachers, shuffled, fill(tmp_path / "a", teachers, shuffled, SETTINGS), SETTINGS)
+    again = collect(fill(tmp_path / "a", teachers, shuffled, SETTINGS))
     for first, second in zip(scores.signals, again.signals, strict=True):
         assert np.array_equal(first.predictive_entropy, second.predictive_entropy[::-1])
         assert first.logits.shape[0] == 20
@@ -79,8 +81,8 @@ def test_signals_come_back_in_the_texts_order(tmp_path, teachers):
 
 def test_another_seed_gives_other_masks_and_is_refused_in_the_same_store(tmp_path, teachers):
     corpus = build_corpus(texts(10))
-    first = fill(tmp_path / "a", teachers, corpus, SETTINGS, seed=0).read(0, 0, np.sort(corpus.ids)[:8])
-    second = fill(tmp_path / "b", teachers, corpus, SETTINGS, seed=1).read(0, 0, np.sort(corpus.ids)[:8])
+    first = fill(tmp_path / "a", teachers, corpus, SETTINGS, seed=0).store.read(0, 0, np.sort(corpus.ids)[:8])
+    second = fill(tmp_path / "b", teachers, corpus, SETTINGS, seed=1).store.read(0, 0, np.sort(corpus.ids)[:8])
     assert np.array_equal(first.logits, second.logits)
     assert not np.array_equal(first.mean_probabilities, second.mean_probabilities)
     with pytest.raises(ScoreStoreError, match="'seed'"):
@@ -91,7 +93,7 @@ def test_cut_texts_are_counted(tmp_path, model_folder):
     folders = model_folder("one", ("a", "b"), seed=1), model_folder("two", ("c", "d"), seed=2)
     teachers = describe_teachers([TeacherSpec(model=str(folder), max_length=8) for folder in folders])
     corpus = build_corpus(["music", "what is the weather in paris tomorrow please", "rock", "stop jazz"])
-    scores = collect(teachers, corpus, fill(tmp_path / "s", teachers, corpus, SETTINGS), SETTINGS)
+    scores = collect(fill(tmp_path / "s", teachers, corpus, SETTINGS))
     assert scores.truncated == (0.25, 0.25)
 
 

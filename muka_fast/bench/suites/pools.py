@@ -75,18 +75,18 @@ class _TeacherPools:
     def fixed(self, passes: int, form: str, scope: str) -> Run:
         """Return a run of a fixed number of passes of every teacher."""
         pool, corpus = self._pool(form, scope), self.inputs.corpus
-        if pool.teacher(0).engine.scope != scope:
-            raise MachineError(f"the teachers have no scope {scope}")
+        with pool.teacher(0) as runner:
+            if runner.engine.scope != scope:
+                raise MachineError(f"the teachers have no scope {scope}")
 
         def run() -> None:
-            for index in range(len(self.inputs.teachers)):
-                teacher = pool.teacher(index)
-                teacher.score(corpus, teacher.tokenize(corpus), passes, lambda _: None)
+            for index in range(len(pool)):
+                with pool.teacher(index) as runner:
+                    runner.score(corpus, runner.tokenize(corpus), passes, lambda _: None)
 
         return run
 
     def adaptive(self, form: str) -> Run:
         """Return a run of adaptive passes of all teachers."""
         pool, rule = self._pool(form, "full"), stopping_rule(self._settings(form, "full", True))
-        count, shards = len(self.inputs.teachers), [self.inputs.corpus]
-        return lambda: score_adaptively(pool, count, shards, rule, 0, lambda _: None)
+        return lambda: score_adaptively(pool, [self.inputs.corpus], rule, 0, lambda _: None)

@@ -146,23 +146,23 @@ def _lengths(inputs: BenchmarkInputs, lengths: Sequence[int]) -> dict[float, Run
 
 def _teachers(inputs: BenchmarkInputs) -> dict[float, Run]:
     counts = range(1, len(inputs.teachers) + 1)
-    return {float(count): _score(inputs, inputs.corpus, range(count)) for count in counts}
+    return {float(count): _score(inputs, inputs.corpus, count) for count in counts}
 
 
 def _texts(inputs: BenchmarkInputs) -> dict[float, Run]:
     count = len(inputs.corpus)
     counts = sorted({max(1, count // divisor) for divisor in (8, 4, 2, 1)})
-    return {float(part): _score(inputs, inputs.corpus.take(np.arange(part)), range(1)) for part in counts}
+    return {float(part): _score(inputs, inputs.corpus.take(np.arange(part)), 1) for part in counts}
 
 
-def _score(inputs: BenchmarkInputs, corpus: Corpus, teachers: range) -> Callable[[], None]:
+def _score(inputs: BenchmarkInputs, corpus: Corpus, teachers: int) -> Callable[[], None]:
     settings = UncertaintySpec(passes=inputs.passes, inject_dropout=inputs.inject_dropout)
-    pool = TeacherPool(inputs.described, settings, 0, inputs.device)
+    pool = TeacherPool(inputs.described[:teachers], settings, 0, inputs.device)
 
     def run() -> None:
-        for index in teachers:
-            teacher = pool.teacher(index)
-            teacher.score(corpus, teacher.tokenize(corpus), inputs.passes, lambda _: None)
+        for index in range(len(pool)):
+            with pool.teacher(index) as runner:
+                runner.score(corpus, runner.tokenize(corpus), inputs.passes, lambda _: None)
 
     return run
 
