@@ -12,7 +12,7 @@ from typing import Any
 
 from muka_fast.bench.results import read_results
 from muka_fast.bench.tables import bytes_text, markdown, seconds_text, share_text
-from muka_fast.evaluation.markdown import markdown_table
+from muka_fast.evaluation.tables import markdown_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"

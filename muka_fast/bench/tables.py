@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muka_fast.evaluation.markdown import markdown_table
+from muka_fast.evaluation.tables import markdown_table
 
 ALL, PIPELINE = "all at once", "transformers pipeline"
 Table = tuple[list[str], list[list[str]]]

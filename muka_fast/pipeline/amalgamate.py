@@ -8,9 +8,10 @@ from pathlib import Path
 from muka_fast.config.recipe import Recipe
 from muka_fast.distillation.method import require_single_process
 from muka_fast.evaluation.html_report import report_page
+from muka_fast.evaluation.model_card import model_card
 from muka_fast.evaluation.run_record import RunRecord
 from muka_fast.evaluation.selection_stats import selection_stats
-from muka_fast.evaluation.tables import fidelity_line, model_card
+from muka_fast.evaluation.tables import fidelity_line
 from muka_fast.inference.base import TextClassifier
 from muka_fast.inference.predictions import Calibration
 from muka_fast.pipeline.evaluate import measure
@@ -140,6 +141,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
             selection.model.save(run.path / MIXTURE_FILE)
         if student is not None:
             run.save_student(student.model, student.tokenizer)
-        run.finalize(model_card(recipe, plan.space, record), report_page(record, recipe.dump()), record.dump())
+        card, page = model_card(record, recipe.dump()), report_page(record, recipe.dump())
+        run.finalize(card, page, record.dump())
     group.barrier()
     return Result(run.path, record)

@@ -111,7 +111,7 @@ def test_charts_and_notes_hold_the_figures_of_the_record():
     assert "0.00 to 0.05: 926 + 0 texts" in words
     assert "0.95 to 1.00: 0 + 308 texts" in words
     assert {"50: 1", "100: 8.8", "210: 0.4321", "100: 1.5"} <= set(words)
-    notes = " ".join(page.text["p"])
+    notes = " ".join(" ".join(page.text["p"]).split())
     assert "for 93.5 % of the texts" in notes  # (901 + 253) / 1234
     assert "choose the same teacher for 88.4 % of the texts. Before it, Cohen's kappa of likelihood and" in notes
     assert "embedding-only gate is 0.679 (0: chance, 1: equality), with a lower bound of 0.612 (95 %)." in notes
@@ -175,7 +175,7 @@ def test_without_two_views_the_score_is_compared_with_the_selection():
 
 def test_a_fallback_is_explained():
     kappa = record_tree()["selection"]["kappa"] | {"views_disagree": True}
-    content = report_page(record(selection=record_tree()["selection"] | {"kappa": kappa}), RECIPE)
+    content = " ".join(report_page(record(selection=record_tree()["selection"] | {"kappa": kappa}), RECIPE).split())
     assert "It must be above 0.2: the run fell back to the per-text rule." in content
 
 

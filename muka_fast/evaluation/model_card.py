@@ -1,0 +1,46 @@
+"""The model card: the output's README.md, from ``templates/model_card.md``."""
+
+from __future__ import annotations
+
+from muka_fast.evaluation.rendering import render
+from muka_fast.evaluation.run_record import CalibrationRecord, RunRecord, TeacherRecord
+from muka_fast.evaluation.tables import calibration_line, markdown_table, percent, result_rows
+
+
+def model_card(record: RunRecord, recipe: str) -> str:
+    """Return how to use the output, its teachers, metrics and classes, and the recipe.
+
+    Args:
+        record: The run's record.
+        recipe: The resolved recipe, YAML.
+    """
+    names = record.selection.teachers
+    known_to = [", ".join(names[teacher] for teacher in teachers) for teachers in record.selection.known_to]
+    return render(
+        "model_card.md",
+        record=record,
+        recipe=recipe,
+        calibration_line=calibration_line(record.test) if record.test else "",
+        calibration_steps=_calibration_steps(record.calibration),
+        class_rows=list(zip(record.labels, known_to, strict=True)),
+        markdown_table=markdown_table,
+        result_rows=result_rows(record.test) if record.test else [],
+        teacher_rows=[_teacher_row(teacher) for teacher in record.teachers],
+    )
+
+
+def _calibration_steps(calibration: CalibrationRecord) -> list[str]:
+    """Return what muka-fast does to the student's logits and a transformers pipeline does not."""
+    temperature, threshold = calibration.temperature, calibration.abstain_below
+    steps = [f"divides the logits by the temperature {temperature:.3g}"] if temperature != 1 else []
+    return steps + ([f"predicts no class below a probability of {threshold:g}"] if threshold else [])
+
+
+def _teacher_row(teacher: TeacherRecord) -> list[str]:
+    return [
+        teacher.name,
+        teacher.model + (f" @ {teacher.revision[:12]}" if teacher.revision else ""),
+        str(teacher.num_labels),
+        percent(teacher.chosen_share),
+        percent(teacher.truncated_share),
+    ]

@@ -1,0 +1,44 @@
+import pytest
+
+from muka_fast.evaluation.model_card import model_card
+from tests.helpers.records import record
+
+
+def card(temperature=1.0, abstain_below=0.0, **sections):
+    calibration = {"temperature": temperature, "abstain_below": abstain_below}
+    return model_card(record(calibration=calibration, **sections), "seed: 31\n")
+
+
+def test_the_card_has_teachers_metrics_and_recipe():
+    content = card()
+    assert "| bank | org/bank | 2 | 75.0 % | 3.1 % |" in content
+    assert "## Measured on 2345 labelled texts" in content
+    assert "| student | 91.2 % | macro-F1: 89.4 % |" in content
+    assert "17 texts with labels outside the label space are left out." in content
+    assert "| pay | bank |" in content
+    assert content.endswith("## Recipe\n\n```yaml\nseed: 31\n```\n")
+    assert "\n\n\n" not in content
+    assert "Measured on" not in card(test=None)
+
+
+def test_the_card_shows_both_ways_to_predict():
+    assert 'model="path/to/this/folder", truncation=True)' in card()
+    assert 'muka-fast predict path/to/this/folder "a text"' in card()
+    assert "pipeline(" not in card(training=None)
+    assert 'muka-fast predict path/to/this/folder "a text"' in card(training=None)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"temperature": 1.3579}, "The latter divides the logits by the temperature 1.36; a pipeline does not."),
+        ({"abstain_below": 0.5}, "The latter predicts no class below a probability of 0.5; a pipeline does not."),
+        (
+            {"temperature": 2.0, "abstain_below": 0.5},
+            "the temperature 2 and predicts no class below a probability of 0.5",
+        ),
+    ],
+)
+def test_the_card_says_what_a_pipeline_leaves_out(given, expected):
+    assert expected in card(**given)
+    assert "a pipeline does not" not in card()
