@@ -1,24 +1,24 @@
-"""Whether a confidence means what it says: a temperature fitted without labels, and the error left; numpy alone."""
+"""Calibration: a temperature fitted without labels, and the expected calibration error. Needs numpy alone."""
 
 from __future__ import annotations
 
 import numpy as np
 
 ENOUGH = 50
-"""Texts from which on a temperature is fitted, and agreement measured."""
+"""Minimum number of validation texts to fit a temperature on, and the size of the training sample otherwise."""
 _TEMPERATURES = np.geomspace(0.2, 5, 201)
 
 
 def fit_temperature(logits: np.ndarray, targets: np.ndarray, sample_weight: np.ndarray) -> float:
-    """Return the temperature at which a student comes nearest to its targets on texts it was not trained on.
+    """Return the temperature of smallest weighted KL divergence from the targets, on texts not trained on.
 
-    Guo et al. 2017 (arXiv 1706.04599), with the teachers' distributions in the place of labels: mean of
-    importance · KL(target ‖ softmax(logits / T)) over 201 temperatures from 0.2 to 5.
+    Temperature scaling (Guo et al. 2017, arXiv 1706.04599) with the targets in place of labels: the minimum of
+    mean(weight · KL(target ‖ softmax(logits / T))) over 201 temperatures from 0.2 to 5.
 
     Args:
         logits: (N, C).
         targets: Distributions, (N, C).
-        sample_weight: (N,); if all of it is zero the temperature is 1.
+        sample_weight: (N,); the temperature is 1 if all weights are zero.
     """
     if not sample_weight.any():
         return 1.0
@@ -32,12 +32,12 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray, sample_weight: np.n
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = 15) -> float:
-    """Return the mean difference of confidence and accuracy over bins of equal width, weighted by their texts.
+    """Return the mean gap of confidence and accuracy over bins of equal width, weighted by their number of texts.
 
     Args:
         confidence: (N,), in 0…1, N ≥ 1.
         correct: (N,) bool.
-        bins: Their number (15 as in Guo et al. 2017).
+        bins: Number of bins (15 in Guo et al. 2017).
     """
     bin_ = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     gap = np.bincount(bin_, confidence.astype(np.float64) - correct, minlength=bins)

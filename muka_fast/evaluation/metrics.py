@@ -1,4 +1,4 @@
-"""Metrics against labelled texts: accuracy, macro-F1, a table by class, and what teachers and selection get right."""
+"""Metrics: a classifier, teachers and selection on labelled texts; a student against its targets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ def classification_metrics(truth: np.ndarray, predicted: np.ndarray, names: Sequ
 
 
 def selection_metrics(pool: Pool, trust: Selection, truth: np.ndarray) -> SelectionMetrics:
-    """Compare teachers, oracle and selection with labels given as union columns, (N,)."""
+    """Compare teachers, oracle and selection with labels.
+
+    Args:
+        pool: The labelled texts, scored.
+        trust: The selection on them.
+        truth: Class indices, (N,), N ≥ 1.
+    """
     space: LabelSpace = pool.space
     right = teacher_predictions(pool) == truth[:, None]
     known = space.membership[:, truth].T  # (N, T): whether the teacher has the text's class

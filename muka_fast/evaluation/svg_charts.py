@@ -1,4 +1,4 @@
-"""Charts as inline SVG: bars, histograms and lines; colours and type sizes are the page's style sheet's."""
+"""Charts as inline SVG: bars, histograms and lines. Colours and type sizes come from ``templates/report.css``."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def _text(x: float, y: float, content: str, anchor: str = "start", kind: str = "
 
 
 def _step(high: float, whole: bool) -> float:
-    """Return the distance of at most six ticks over 0…high: 1, 2 or 5 times a power of ten."""
+    """Return the distance between at most six ticks over 0…high: 1, 2 or 5 times a power of ten."""
     power = 10.0 ** math.floor(math.log10(high / 4))
     step = next(factor * power for factor in (1, 2, 5, 10) if high / (factor * power) <= 5)
     return max(1.0, step) if whole else step
 
 
 def _tick(value: float) -> str:
-    """Write a value in no more room than the margin has."""
+    """Write a value short enough for the left margin."""
     scale, suffix = next(((s, name) for s, name in ((1e6, "M"), (1e3, "k")) if value >= 10 * s), (1, ""))
     return f"{value / scale:,.10g}{suffix}"
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis from 0 to ``high``, > 0: its name with the unit, and whether ticks must be whole numbers."""
+    """An axis from 0 to ``high`` > 0: name with unit, and whether its ticks are whole numbers."""
 
     name: str
     high: float
@@ -53,17 +53,17 @@ class Axis:
         return Axis(self.name, step * math.ceil(self.high / step - 1e-9), self.whole)
 
 
-def _place(x: Axis, y: Axis, point: tuple[float, float]) -> tuple[float, float]:
+def _position(x: Axis, y: Axis, point: tuple[float, float]) -> tuple[float, float]:
     return _LEFT + (_RIGHT - _LEFT) * point[0] / x.high, _BOTTOM - (_BOTTOM - _TOP) * point[1] / y.high
 
 
 def _axes(x: Axis, y: Axis) -> list[str]:
     parts = [_text(_LEFT, 10, y.name), _text(_RIGHT, _HEIGHT - 4, x.name, "end")]
     for tick in y.ticks:
-        height = _place(x, y, (0, tick))[1]
+        height = _position(x, y, (0, tick))[1]
         parts.append(f'<path class="grid" d="M{_LEFT} {height:.1f}H{_RIGHT}"/>')
         parts.append(_text(_LEFT - 6, height + 4, _tick(tick), "end"))
-    parts += [_text(_place(x, y, (tick, 0))[0], _BOTTOM + 16, _tick(tick), "middle") for tick in x.ticks]
+    parts += [_text(_position(x, y, (tick, 0))[0], _BOTTOM + 16, _tick(tick), "middle") for tick in x.ticks]
     return parts
 
 
@@ -77,7 +77,7 @@ def histogram(title: str, unit: str, series: Mapping[str, Sequence[int]]) -> str
         parts.append(f"<g><title>{low:.2f} to {high:.2f}: {' + '.join(f'{count:,}' for count in counts)} texts</title>")
         base = 0
         for kind, count in zip(series, counts, strict=True):
-            (left, top), (right, bottom) = _place(x, y, (low, base + count)), _place(x, y, (high, base))
+            (left, top), (right, bottom) = _position(x, y, (low, base + count)), _position(x, y, (high, base))
             size = f'width="{right - left - 1:.1f}" height="{bottom - top:.1f}"'
             parts.append(f'<rect class="{kind}" x="{left + 0.5:.1f}" y="{top:.1f}" {size}/>' if count else "")
             base += count
@@ -90,16 +90,16 @@ def line(title: str, x: Axis, y_name: str, series: Mapping[str, Sequence[tuple[f
     y = Axis(y_name, max(value for points in series.values() for _, value in points) or 1).rounded()
     parts = _axes(x, y)
     for kind, points in series.items():
-        places = [_place(x, y, point) for point in points]
-        parts.append(f'<polyline class="{kind}" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in places)}"/>')
-        for (a, b), point in zip(places, points, strict=True):
+        positions = [_position(x, y, point) for point in points]
+        parts.append(f'<polyline class="{kind}" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in positions)}"/>')
+        for (a, b), point in zip(positions, points, strict=True):
             hint = f"{point[0]:,.10g}: {point[1]:.4g}"
             parts.append(f'<circle class="{kind}" cx="{a:.1f}" cy="{b:.1f}" r="2.5"><title>{hint}</title></circle>')
     return _svg(title, _HEIGHT, parts)
 
 
 def bars(title: str, rows: Sequence[tuple[str, float, str]]) -> str:
-    """Draw a bar for each (name, value, value in words), names above their bars."""
+    """Draw a bar for each (name, value, text of the value), with the name above the bar."""
     high, parts = max(value for _, value, _ in rows) or 1, []
     for index, (name, value, words) in enumerate(rows):
         top = 32 * index

@@ -1,4 +1,4 @@
-"""What a recipe will cost, from a short probe: time and memory before any work is done."""
+"""Time and memory of a run, estimated from a short probe."""
 
 from __future__ import annotations
 
@@ -28,13 +28,16 @@ SAMPLE = 512
 
 @dataclass(frozen=True)
 class TeacherEstimate:
-    """What one teacher will cost, and how.
+    """Cost of scoring with one teacher.
 
     Attributes:
-        seconds: Scoring.
-        truncated: Share of (sampled) texts it cannot read whole.
-        scope: Which dropout sites are live; ``live`` of them drop something.
-        backend: Whose operations run the passes.
+        name: Name of the teacher.
+        seconds: Seconds to score the pool.
+        truncated: Share of the sampled texts longer than its maximum length.
+        weight_bytes: Memory of its weights.
+        scope: Scope of the live dropout sites.
+        live: Number of live dropout sites.
+        backend: Operations that run the passes: PyTorch's or Triton's.
     """
 
     name: str
@@ -48,14 +51,14 @@ class TeacherEstimate:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What a run will cost on this machine, within some tens of percent.
+    """Cost of a run on this machine, within some tens of percent.
 
     Attributes:
-        teachers: Scoring, one entry a teacher.
-        passes: Monte-Carlo passes a text, on average.
-        training_seconds: Training the student; 0 for an ensemble.
+        teachers: Cost of scoring, one entry per teacher.
+        passes: Mean number of Monte-Carlo dropout passes per text.
+        training_seconds: Seconds to train the student; 0 for an ensemble.
         memory_bytes: Weights of the largest teacher, or weights, gradients and optimiser of the student, whichever
-            is more, plus the signals and targets; activations not counted.
+            is more, plus signals and targets, without activations.
     """
 
     teachers: tuple[TeacherEstimate, ...]
@@ -81,7 +84,7 @@ def _timed(run: Callable[[], object], device: torch.device) -> float:
 
 
 def _mean_passes(plan: Plan, pool: TeacherPool) -> float:
-    """Return how many passes a text will take, judged on the probe's texts."""
+    """Return the mean number of passes per text, estimated on the probe's texts."""
     settings = plan.recipe.resolved_uncertainty
     if not settings.runs_adaptively:
         return settings.passes
@@ -96,6 +99,7 @@ def _probe_teacher(runner: TeacherRunner, plan: Plan, passes: float) -> TeacherE
     order = np.argsort(-encoded.lengths, kind="stable")
     middle = order[max(0, len(order) // 2 - PROBE_TEXTS // 2) :][:PROBE_TEXTS]
     batch = pack([encoded.encodings[i] for i in middle], sample.ids[middle], plan.device)
+    # score(batch, n) runs the deterministic pass and n dropout passes: two counts separate their costs.
     few, more = (1, 5) if passes else (0, 0)
     least = _timed(lambda: runner.engine.score(batch, few), plan.device)
     slope = (_timed(lambda: runner.engine.score(batch, more), plan.device) - least) / (more - few) if passes else 0.0
@@ -137,10 +141,10 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
 
 
 def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None = None) -> tuple[Plan, CostEstimate]:
-    """Resolve everything a recipe names and probe its cost; train nothing, write nothing.
+    """Resolve a recipe and estimate the cost of its run; nothing is trained or written.
 
     Raises:
-        MukaError: Whatever would stop :func:`muka_fast.amalgamate` before or during scoring.
+        MukaError: For every error that would stop :func:`muka_fast.amalgamate` before or during scoring.
     """
     progress = progress or Progress()
     plan = resolve_recipe(recipe, progress)

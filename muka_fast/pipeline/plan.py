@@ -1,4 +1,4 @@
-"""A run before it starts: everything the recipe names found, checked and counted."""
+"""A recipe resolved: teachers, label space, texts and student found and checked before the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,16 @@ from muka_fast.uncertainty.dropout_sites import require_sites
 
 @dataclass(frozen=True)
 class Plan:
-    """A recipe with everything in it found, checked and counted; nothing computed yet."""
+    """A resolved recipe; nothing is computed yet.
+
+    Attributes:
+        recipe: The recipe, with absolute paths and pinned revisions.
+        teachers: The teachers, in the recipe's order.
+        space: The union of their labels.
+        corpus: The pool of unlabelled texts.
+        test: The labelled texts, if the recipe has some.
+        device: Device to compute on.
+    """
 
     recipe: Recipe
     teachers: tuple[Teacher, ...]
@@ -44,25 +53,28 @@ class Plan:
         return get_method(self.recipe)
 
     def scores(self, output: Path) -> Path:
-        """Return where the score store lies, if the output lies there."""
+        """Return the folder of the score store of a run with this output folder."""
         return Path(self.recipe.scores) if self.recipe.scores else output / "scores"
 
     def manifest(self, corpus: Corpus) -> dict[str, Any]:
-        """Return what the scores of these texts depend on."""
+        """Return the manifest of these texts' scores: everything that the scores depend on."""
         return manifest(self.teachers, self.space, corpus, self.recipe.resolved_uncertainty, self.recipe.seed)
 
     def is_outdated(self, *, overwrite: bool) -> bool:
-        """Return whether the output's own scores are of other inputs, and may be discarded.
+        """Return whether the scores in the output folder are of other inputs and are to be discarded.
+
+        Args:
+            overwrite: Whether scores of other inputs may be discarded.
 
         Raises:
-            ScoreStoreError: If the scores are of other inputs, and may not be.
+            ScoreStoreError: If the scores are of other inputs and may not be discarded.
         """
-        told, folder = self.manifest(self.corpus), self.scores(Path(self.recipe.output))
+        expected, folder = self.manifest(self.corpus), self.scores(Path(self.recipe.output))
         if self.recipe.scores is not None:
-            ScoreStore.exists_for(folder, told)
+            ScoreStore.exists_for(folder, expected)
             return False
         try:
-            ScoreStore.exists_for(folder, told, hint="start over with --overwrite, or choose another output folder")
+            ScoreStore.exists_for(folder, expected, hint="start over with --overwrite, or choose another output folder")
         except ScoreStoreError:
             if not overwrite:
                 raise
@@ -76,10 +88,10 @@ def resolve_recipe(
     """Find and check teachers, labels, student and texts; nothing is computed or written.
 
     Raises:
-        MukaError: Whatever is wrong with them.
+        MukaError: If one of them is missing or unusable.
     """
     progress = progress or Progress()
-    recipe = anchor(recipe, Path.cwd())  # one built in Python may hold relative paths
+    recipe = anchor(recipe, Path.cwd())  # a recipe built in Python may hold relative paths
     _require_folders(recipe)
     for message in recipe.unused_settings():
         progress.log(message)
@@ -107,10 +119,10 @@ def resolve_recipe(
 
 
 def _require_folders(recipe: Recipe) -> None:
-    """Refuse output and scores that could not be made, as a file stands in their way."""
+    """Refuse output and scores folders whose path contains a file."""
     for key, folder in (("output", recipe.output), ("scores", recipe.scores)):
-        places = () if folder is None else (Path(folder), *Path(folder).parents)
-        file = next((place for place in places if place.exists() and not place.is_dir()), None)
+        paths = () if folder is None else (Path(folder), *Path(folder).parents)
+        file = next((path for path in paths if path.exists() and not path.is_dir()), None)
         if file is not None:
             raise OutputError(f"{key}: a file where a folder should be", where=str(file), hint="choose another folder")
 
@@ -121,7 +133,7 @@ def _refuse_long(corpus: Corpus, tokenizer: Any, max_length: int, reader: str) -
         longest = int(tokens.argmax())
         raise CorpusError(
             f"{int((tokens > max_length).sum())} text(s) are longer than the {max_length} tokens "
-            f"{reader} reads; the longest has {int(tokens[longest])}",
+            f"of {reader}; the longest has {int(tokens[longest])}",
             where=f"text {corpus.texts[longest][:40]!r}…",
             hint="split them, or set data.long_texts: truncate",
         )

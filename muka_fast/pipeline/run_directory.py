@@ -1,4 +1,4 @@
-"""The output folder of a run: begun, continued or refused, and marked as finished."""
+"""The output folder of a run: started, resumed or refused, and finalized."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from muka_fast.runtime.files import atomic_write
 from muka_fast.scoring.store import differences, is_unrelated_directory
 from muka_fast.selection.mixture import MIXTURE_FILE
 
-# Keys that say where or how fast a run is computed or how it is watched, not what student it gives.
+# Keys that change where a run is computed or how it is watched, but not its student.
 _INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")
 
 MARKER = ".muka-fast"
@@ -42,9 +42,9 @@ _OURS = (
 
 
 class RunDirectory:
-    """``OUT/``: recipe.yaml (resolved), scores/, checkpoints/ while training, then the student and what is said of it.
+    """``OUT/``: recipe.yaml (resolved), scores/, checkpoints/ during training, then student, card, report and run.json.
 
-    ``report_to: tensorboard`` writes into logs/, which stays.
+    ``report_to: tensorboard`` writes into logs/, which is kept.
 
     Args:
         path: The folder.
@@ -64,12 +64,12 @@ class RunDirectory:
         """Return whether the folder holds an unfinished run of this recipe; change nothing.
 
         Args:
-            recipe: What is to be run.
-            overwrite: An earlier run there may be discarded.
-            hint: What mends it where one may not.
+            recipe: The recipe to run.
+            overwrite: Whether an earlier run there may be discarded.
+            hint: How to fix it where an earlier run may not be discarded.
 
         Raises:
-            OutputError: If it holds anything else and may not be overwritten, or something the recipe reads.
+            OutputError: If the folder holds anything else that may not be overwritten, or an input of the recipe.
         """
         if self.path.exists() and not self.path.is_dir():
             raise OutputError("the output is a file", where=str(self.path), hint="give a folder")
@@ -80,8 +80,8 @@ class RunDirectory:
             if is_unrelated_directory(self.path / "scores")
             else {MARKER, "scores", "scores-test"}
         )
-        foreign = {name for name in entries if not fnmatch.fnmatch(name, ".*.tmp")} - own
-        if not self.marker.exists() and foreign:
+        unrelated = {name for name in entries if not fnmatch.fnmatch(name, ".*.tmp")} - own
+        if not self.marker.exists() and unrelated:
             raise OutputError(
                 "the output folder is not empty and holds no muka-fast run",
                 where=str(self.path),
@@ -100,9 +100,9 @@ class RunDirectory:
             if not found[0].startswith(_INDIFFERENT)
         ]
         if unequal and not overwrite:
-            key, theirs, now = unequal[0]
+            key, former, now = unequal[0]
             raise OutputError(
-                f"the output folder holds an unfinished run with another {key}: {theirs!r}, now {now!r}",
+                f"the output folder holds an unfinished run with another {key}: {former!r}, now {now!r}",
                 where=str(self.path),
                 hint=hint,
             )
@@ -118,20 +118,20 @@ class RunDirectory:
             path = Path(source)
             if path.exists() and path.resolve().is_relative_to(self.path.resolve()):
                 raise OutputError(
-                    f"the output folder holds something the recipe reads: {source}",
+                    f"the output folder contains an input of the recipe: {source}",
                     where=str(self.path),
-                    hint="write into a folder of its own",
+                    hint="choose another output folder",
                 )
 
     def start_or_resume(self, recipe: Recipe, *, overwrite: bool = False, outdated: bool = False) -> bool:
-        """Make the folder ready and write the resolved recipe; return whether an unfinished run goes on.
+        """Make the folder ready and write the resolved recipe; return whether an unfinished run resumes.
 
-        An unfinished run of the same recipe goes on even with ``overwrite``: its result is the same.
+        An unfinished run of the same recipe resumes even with ``overwrite``: its result is the same.
 
         Args:
-            recipe: What is to be run.
+            recipe: The recipe to run.
             overwrite: Discard an earlier run.
-            outdated: What the recipe names is no longer what an unfinished run has read: it does not go on.
+            outdated: The inputs have changed since an unfinished run read them: it does not resume.
 
         Raises:
             OutputError: As :meth:`validate`.
@@ -140,7 +140,7 @@ class RunDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         self.marker.touch()
         if overwrite and not resumed:
-            # Its record first and its recipe last: killed between them, the rest is still another run's.
+            # The record first and the recipe last: after a kill in between, it is still another unfinished run.
             order = {self.record.name: -1, self.recipe.name: 1}
             for entry in sorted(self.path.iterdir(), key=lambda entry: order.get(entry.name, 0)):
                 if entry.name != MARKER and any(fnmatch.fnmatch(entry.name, pattern) for pattern in _OURS):
@@ -149,7 +149,7 @@ class RunDirectory:
         return resumed
 
     def save_student(self, model: Any, tokenizer: Any) -> None:
-        """Save the student, whole or not at all."""
+        """Save the student's weights, configuration and tokenizer through a staging folder."""
         staging = self.path / ".student"
         shutil.rmtree(staging, ignore_errors=True)
         model.save_pretrained(staging)

@@ -12,13 +12,13 @@ def test_the_temperature_that_made_the_targets_is_found():
     assert fit_temperature(logits, targets, np.ones(400)) == pytest.approx(2.0, rel=0.02)
 
 
-def test_texts_count_by_importance():
+def test_texts_count_by_sample_weight():
     logits = np.array([[2.0, 0.0], [2.0, 0.0]])
     softer, sharper = 1 / (1 + np.exp(-2 / 4.0)), 1 / (1 + np.exp(-2 / 0.5))
     targets = np.array([[softer, 1 - softer], [sharper, 1 - sharper]])
     assert fit_temperature(logits, targets, np.array([1.0, 0.0])) == pytest.approx(4.0, rel=0.02)
     assert fit_temperature(logits, targets, np.array([0.0, 1.0])) == pytest.approx(0.5, rel=0.02)
-    assert fit_temperature(logits, targets, np.zeros(2)) == 1  # nobody's texts alone say nothing
+    assert fit_temperature(logits, targets, np.zeros(2)) == 1
 
 
 def test_calibration_error_by_hand():

@@ -64,7 +64,7 @@ def test_every_section_is_there():
     assert page.text["pre"] == [RECIPE]
 
 
-def test_headline_figures():
+def test_headline_tiles():
     page = Page(report_page(record(), RECIPE))
     tiles = dict(zip(page.text["dt"], page.text["dd"], strict=True))
     assert tiles == {
@@ -76,7 +76,7 @@ def test_headline_figures():
     }
 
 
-def test_tables_hold_the_figures_of_the_record():
+def test_tables_hold_the_values_of_the_record():
     cells = Page(report_page(record(), RECIPE)).text["td"]
     teachers = [
         *("bank", "org/bank", "2", "128", "3.1 %", "3.5", "75.0 %"),
@@ -103,11 +103,11 @@ def test_tables_hold_the_figures_of_the_record():
     ]
 
 
-def test_charts_and_notes_hold_the_figures_of_the_record():
+def test_charts_and_notes_hold_the_values_of_the_record():
     page = Page(report_page(record(), RECIPE))
     words = [*page.text["text"], *page.text["title"]]
-    for figure in ("926 texts, 75.0 %", "1,000 texts", "234 texts", "75.2 s", "1,200.5 s", "0.95 to 1.00: 1,000 texts"):
-        assert figure in words
+    for value in ("926 texts, 75.0 %", "1,000 texts", "234 texts", "75.2 s", "1,200.5 s", "0.95 to 1.00: 1,000 texts"):
+        assert value in words
     assert "0.00 to 0.05: 926 + 0 texts" in words
     assert "0.95 to 1.00: 0 + 308 texts" in words
     assert {"50: 1", "100: 8.8", "210: 0.4321", "100: 1.5"} <= set(words)
@@ -126,7 +126,7 @@ def test_charts_and_notes_hold_the_figures_of_the_record():
     assert f"{HOSTILE} 51.0 % {HOSTILE} 58.7 %" in votes
 
 
-def test_nothing_is_run_or_loaded():
+def test_the_page_runs_and_loads_nothing():
     content = report_page(record(), RECIPE)
     page = Page(content)
     assert "script" not in page.tags

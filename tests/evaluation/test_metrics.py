@@ -13,7 +13,7 @@ from muka_fast.selection.muka_rule import muka_rule
 from tests.helpers.pools import POOL
 
 
-def test_figures_agree_with_scikit_learn():
+def test_classification_metrics_equal_those_of_scikit_learn():
     random = np.random.default_rng(0)
     truth, predicted = random.integers(0, 5, 200), random.integers(0, 6, 200)
     ours = classification_metrics(truth, predicted, list("abcdef"))
@@ -25,15 +25,15 @@ def test_figures_agree_with_scikit_learn():
     assert [c.recall for c in ours.classes] == pytest.approx(recall.tolist())
 
 
-def test_labels_are_matched_however_spelt_and_foreign_ones_counted():
-    found, foreign = match_labels(["Sport", "World News"], ["world  news", "SPORT", "other", "other"], "f")
+def test_labels_are_matched_however_spelt_and_unknown_ones_counted():
+    found, unknown = match_labels(["Sport", "World News"], ["world  news", "SPORT", "other", "other"], "f")
     assert found.tolist() == [1, 0, -1, -1]
-    assert foreign == {"other": 2}
+    assert unknown == {"other": 2}
     with pytest.raises(CorpusError, match="none of the labels"):
         match_labels(["a", "b"], ["c"], "f")
 
 
-def test_selection_figures_of_the_by_hand_example():
+def test_selection_metrics_of_a_small_pool():
     # Union x y z w; teachers a: x y, b: y z w, c: w x. Teacher predictions: [x w w], [x z w], [y y w], [x w x].
     trust = muka_rule(POOL, hard=True)  # chooses a, b, a, a
     result = selection_metrics(POOL, trust, np.array([0, 2, 1, 3]))

@@ -39,6 +39,6 @@ def test_the_card_shows_both_ways_to_predict():
         ),
     ],
 )
-def test_the_card_says_what_a_pipeline_leaves_out(given, expected):
+def test_the_card_lists_what_a_pipeline_leaves_out(given, expected):
     assert expected in card(**given)
     assert "a pipeline does not" not in card()

@@ -38,11 +38,11 @@ WEIGHTS = np.array([[0.91, 0.09], [0.39, 0.61], [0.44, 0.56], [0.19, 0.81]])
 CORPUS = Corpus(("first", "second\n\tline\x00", "t" * 201, "t" * 200), None, POOL.ids)
 
 
-def judged(weights: np.ndarray) -> Selection:
+def selection(weights: np.ndarray) -> Selection:
     return Selection(weights, weights, np.ones(len(weights)))
 
 
-SUMMARY = selection_stats(POOL, judged(WEIGHTS), CORPUS)
+STATS = selection_stats(POOL, selection(WEIGHTS), CORPUS)
 
 
 def bins(**filled: int) -> list[int]:
@@ -51,45 +51,45 @@ def bins(**filled: int) -> list[int]:
 
 
 def test_who_is_trusted_and_how_clearly():
-    assert SUMMARY.teachers == ["a", "b"]
-    assert SUMMARY.known_to == [[0], [0, 1], [1], [1], [1]]
-    assert SUMMARY.chosen == [1, 3]
-    assert SUMMARY.chosen_share == [0.25, 0.75]
-    assert SUMMARY.margin == bins(b16=1, b4=1, b2=1, b12=1)  # .82 .22 .12 .62
+    assert STATS.teachers == ["a", "b"]
+    assert STATS.known_to == [[0], [0, 1], [1], [1], [1]]
+    assert STATS.chosen == [1, 3]
+    assert STATS.chosen_share == [0.25, 0.75]
+    assert STATS.margin == bins(b16=1, b4=1, b2=1, b12=1)  # .82 .22 .12 .62
 
 
 def test_hard_targets_keep_the_margins_that_they_were_chosen_by():
-    hard = replace(judged(WEIGHTS), hard=True)
+    hard = replace(selection(WEIGHTS), hard=True)
     assert hard.weights.tolist() == [[1, 0], [0, 1], [0, 1], [0, 1]]
-    assert selection_stats(POOL, hard, CORPUS) == SUMMARY
+    assert selection_stats(POOL, hard, CORPUS) == STATS
 
 
 def test_the_margin_is_between_the_two_most_trusted_of_three():
     space = LabelSpace.union({"a": ["x", "y"], "b": ["y", "z", "w", "v"], "c": ["x", "u"]})
     weights = np.array([[0.6, 0.01, 0.39], [0.2, 0.53, 0.27], [0.1, 0.1, 0.8], [0.2, 0.5, 0.3]])
-    summary = selection_stats(Pool((A, B, A), space, POOL.ids), judged(weights), CORPUS)
-    assert [row.margin for row in summary.least_certain] == pytest.approx([0.2, 0.21, 0.26, 0.7])
-    assert summary.chosen == [1, 2, 1]
-    assert summary.score_by_selection == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
+    stats = selection_stats(Pool((A, B, A), space, POOL.ids), selection(weights), CORPUS)
+    assert [row.margin for row in stats.least_certain] == pytest.approx([0.2, 0.21, 0.26, 0.7])
+    assert stats.chosen == [1, 2, 1]
+    assert stats.score_by_selection == [[1, 1, 0], [0, 1, 1], [0, 0, 0]]
 
 
 def test_entropies_are_split_by_the_choice():
-    first, second = SUMMARY.entropy
+    first, second = STATS.entropy
     assert (first.chosen, first.other) == (bins(b0=1), bins(b10=1, b19=1, b5=1))
     assert (second.chosen, second.other) == (bins(b12=1, b4=1, b2=1), bins(b6=1))
 
 
 def test_passes_are_counted_by_text():
-    assert SUMMARY.passes == [(0, 1), (2, 1), (16, 2)]
+    assert STATS.passes == [(0, 1), (2, 1), (16, 2)]
 
 
 def test_the_score_would_choose_the_other_teacher_for_one_text():
     # Scores .98 > .68, .48 > .38, .03 < .78, .73 < .88: a a b b; chosen are a b b b.
-    assert SUMMARY.score_by_selection == [[1, 1], [0, 2]]
+    assert STATS.score_by_selection == [[1, 1], [0, 2]]
 
 
 def test_least_certain_first():
-    rows = SUMMARY.least_certain
+    rows = STATS.least_certain
     assert [row.id for row in rows] == [f"{i:016x}" for i in (0xFFFFFFFFFFFFFFFF, 5, 1, 7)]
     assert [row.margin for row in rows] == pytest.approx([0.12, 0.22, 0.62, 0.82])
     assert [row.text for row in rows] == ["t" * 199 + "…", "second line", "t" * 200, "first"]
@@ -102,13 +102,13 @@ def test_least_certain_first():
 def test_equal_margins_are_listed_by_text_id():
     pool = Pool((A.take(np.arange(32) % 4), B.take(np.arange(32) % 4)), SPACE, np.arange(32, 0, -1).astype(np.uint64))
     corpus = Corpus(tuple(f"text {i}" for i in range(32)), None, pool.ids)
-    rows = selection_stats(pool, judged(np.tile([[0.0, 1.0]], (32, 1))), corpus).least_certain
+    rows = selection_stats(pool, selection(np.tile([[0.0, 1.0]], (32, 1))), corpus).least_certain
     assert [row.text for row in rows] == [f"text {i}" for i in range(31, 11, -1)]
 
 
 def test_a_pair_is_shown_whole():
     corpus = build_corpus(["one", "two", "three", "four"], ["uno", "dos", "tres", "cuatro"])
-    texts = [row.text for row in selection_stats(POOL, judged(WEIGHTS), corpus).least_certain]
+    texts = [row.text for row in selection_stats(POOL, selection(WEIGHTS), corpus).least_certain]
     assert texts == ["three / tres", "two / dos", "four / cuatro", "one / uno"]
 
 
@@ -117,27 +117,27 @@ def test_kappa_of_the_two_views():
     gate = -np.array([[0.0, 1], [1, 0], [1, 0], [1, 0]])
     background = np.array([0.0, 0.5, 0.5, 0.0])
     trust = replace(
-        judged(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, KappaEstimate(0.5, 0.4))
+        selection(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, KappaEstimate(0.5, 0.4))
     )
     assert selection_stats(POOL, trust, CORPUS).kappa == KappaStats(
         kappa=0.5, kappa_lower_bound=0.4, views_disagree=False, background=0.25, contingency=[[1, 1], [0, 2]]
     )
-    without = replace(judged(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, None))
+    without = replace(selection(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, None))
     assert selection_stats(POOL, without, CORPUS).kappa is None
-    assert SUMMARY.kappa is None
+    assert STATS.kappa is None
 
 
 def test_the_statistics_survive_json():
-    tree = json.loads(json.dumps(SUMMARY.model_dump(mode="json"), allow_nan=False))
-    assert SelectionStats.model_validate(tree) == SUMMARY
+    tree = json.loads(json.dumps(STATS.model_dump(mode="json"), allow_nan=False))
+    assert SelectionStats.model_validate(tree) == STATS
 
 
 def test_values_that_rounding_put_outside_are_counted():
     pool = Pool((teacher([[0.5, 0.5]], [1.0001], [0]), teacher([[0.25] * 4], [-0.0001], [0])), SPACE, POOL.ids[:1])
-    summary = selection_stats(pool, judged(np.array([[0.0, 1.0]])), CORPUS)
-    assert summary.entropy[0].other == bins(b19=1)
-    assert summary.entropy[1].chosen == bins(b0=1)
-    assert summary.margin == bins(b19=1)
+    stats = selection_stats(pool, selection(np.array([[0.0, 1.0]])), CORPUS)
+    assert stats.entropy[0].other == bins(b19=1)
+    assert stats.entropy[1].chosen == bins(b0=1)
+    assert stats.margin == bins(b19=1)
 
 
 def test_risk_coverage_by_hand():

@@ -12,13 +12,13 @@ def recipe(**extra):
     return build_recipe(tree, where="r", base=Path("/base"))
 
 
-def test_a_new_or_empty_folder_is_begun(tmp_path):
+def test_start_in_a_new_folder(tmp_path):
     run = RunDirectory(tmp_path / "a" / "b")
     assert run.start_or_resume(recipe()) is False
     assert run.recipe.read_text() == recipe().dump()
 
 
-def test_an_unfinished_run_goes_on_and_another_recipe_is_refused(tmp_path):
+def test_an_unfinished_run_resumes_and_another_recipe_is_refused(tmp_path):
     RunDirectory(tmp_path / "o").start_or_resume(recipe())
     (tmp_path / "o" / "scores").mkdir()
     assert (
@@ -47,7 +47,7 @@ def test_a_recipe_alone_does_not_make_a_folder_ours(tmp_path):
 def test_an_output_folder_that_holds_what_the_recipe_reads_is_refused(tmp_path):
     (tmp_path / "t.txt").write_text("a text")
     for place in (tmp_path, tmp_path.parent):
-        with pytest.raises(OutputError, match="something the recipe reads"):
+        with pytest.raises(OutputError, match="contains an input of the recipe"):
             RunDirectory(place).start_or_resume(recipe(data=str(tmp_path / "t.txt")), overwrite=True)
 
 
@@ -60,7 +60,7 @@ def test_overwriting_deletes_only_what_a_run_writes(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".muka-fast", "notes.md", "recipe.yaml"]
 
 
-def test_what_a_kill_leaves_of_an_unwritten_file_is_no_foreign_content(tmp_path):
+def test_a_temporary_file_left_by_a_kill_is_not_unrelated_content(tmp_path):
     (tmp_path / ".recipe.yaml.123.tmp").write_text("half")
     assert RunDirectory(tmp_path).start_or_resume(recipe()) is True
     assert RunDirectory(tmp_path).recipe.exists()
@@ -76,7 +76,7 @@ def test_a_finished_run_is_not_touched(tmp_path):
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_foreign_content_is_never_deleted(tmp_path, overwrite):
+def test_unrelated_content_is_never_deleted(tmp_path, overwrite):
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(OutputError, match="holds no muka-fast run"):
         RunDirectory(tmp_path).start_or_resume(recipe(), overwrite=overwrite)
@@ -85,8 +85,8 @@ def test_foreign_content_is_never_deleted(tmp_path, overwrite):
         RunDirectory(tmp_path / "thesis.tex").start_or_resume(recipe(), overwrite=overwrite)
 
 
-def test_what_an_unfinished_run_has_read_may_be_outdated(tmp_path):
-    """Its inputs changed, not its recipe: overwritten, nothing of it goes on."""
+def test_overwrite_discards_an_unfinished_run_of_outdated_inputs(tmp_path):
+    """The inputs changed, the recipe did not: nothing of the run is kept."""
     for name in ("checkpoints", "logs", "scores"):
         RunDirectory(tmp_path).start_or_resume(recipe())
         (tmp_path / name).mkdir()
