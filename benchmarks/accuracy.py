@@ -33,7 +33,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from accuracy_tables import extend, foreign, is_there, overview, plot, selection, summary, sweep, table
+from accuracy_tables import (
+    extend,
+    is_there,
+    ood_detection,
+    overview,
+    plot,
+    read_results,
+    selection,
+    summary,
+    sweep,
+    table,
+)
 from documents import fill
 from sklearn.metrics import roc_auc_score
 
@@ -180,7 +191,7 @@ class Run:
 
     @cached_property
     def truth(self) -> np.ndarray:
-        """Union columns of the pool's true classes, −1 for foreign texts, (N,)."""
+        """Union indices of the pool's true classes, −1 for out-of-domain texts, (N,)."""
         frame = pd.read_parquet(self.folder / "pool.parquet")
         label = {text_id(text): label for text, label in zip(frame["text"], frame["label"], strict=True)}
         labels = [label[int(identity)] for identity in self.plan.corpus.ids]
@@ -229,23 +240,23 @@ def selection_shares(run: Run, trust: Selection) -> dict[str, float | None]:
     signals = tuple(one.take(known) for one in run.looks.signals)
     part = replace(run.looks, signals=signals, ids=run.looks.ids[known], embeddings=None)
     found = selection_metrics(part, replace(trust, belief=trust.belief[known]), run.truth[known])
-    return {"chosen": found.routing_accuracy, "pseudo": found.selection} | telling_foreign(run, trust)
+    return {"chosen": found.routing_accuracy, "pseudo": found.selection} | ood_auroc(run, trust)
 
 
-def telling_foreign(run: Run, trust: Selection) -> dict[str, float]:
-    """Return how well foreign texts are told from own ones: areas under the ROC curve, if there are any.
+def ood_auroc(run: Run, trust: Selection) -> dict[str, float]:
+    """Return the areas under the ROC curve of detecting out-of-domain texts; empty if there are none.
 
-    By the teachers' least normalised single-pass entropy, by their largest energy, by the probability to be nobody's.
+    By the teachers' least normalised single-pass entropy, by their largest energy, by the background probability.
     """
-    strange = run.truth < 0
-    if trust.ownership is None or not strange.any():
+    out_of_domain = run.truth < 0
+    if trust.ownership is None or not out_of_domain.any():
         return {}
     entropy, energy = (
         np.stack([TRUST_SCORES[name](one) for one in run.looks.signals]).max(0)
         for name in ("single-pass-entropy", "energy")
     )
-    told = {"entropy": -entropy, "energy": -energy, "nobody": trust.ownership.nobody}
-    return {f"auroc_{name}": float(roc_auc_score(strange, values)) for name, values in told.items()}
+    scores = {"entropy": -entropy, "energy": -energy, "background": trust.ownership.nobody}
+    return {f"auroc_{name}": float(roc_auc_score(out_of_domain, values)) for name, values in scores.items()}
 
 
 def train(run: Run, learn: DistillationTargets) -> Any:
@@ -342,8 +353,8 @@ def main() -> None:
                 )
                 print(f"{setting.name} seed {seed} {key['method']}: {told}", flush=True)
     if args.results.exists():
-        frame = pd.read_parquet(args.results)
-        shown = (selection, sweep, foreign) if args.no_students else (summary, table)
+        frame = read_results(args.results)
+        shown = (selection, sweep, ood_detection) if args.no_students else (summary, table)
         parts = {show.__name__: show(frame) for show in shown}
         print(*parts.values(), sep="\n\n")
         for document in args.documents:

@@ -13,43 +13,48 @@ ORDER = (
     *("muka", "muka, no margin", "muka, hard", "single-pass entropy", "energy", "vkd", "uhc", "dfa", "cfl"),
     *("pool", "pool, hard", "pool, passes", "ensemble", "oracle", "supervised"),
 )
-"""Of methods in a table."""
+"""Order of the methods in a table."""
+FORMER_COLUMNS = {"auroc_nobody": "auroc_background"}
+"""Names of columns in results that were written before they were renamed."""
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """Read results, with the present names of their columns."""
+    return pd.read_parquet(path).rename(columns=FORMER_COLUMNS)
 
 
 def extend(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to the results, in the place of an earlier one of its setting, seed and method."""
+    """Add a row to the results; it replaces an earlier one of its setting, seed and method."""
     frame = pd.DataFrame([row])
     if path.exists():
-        before = pd.read_parquet(path)
+        before = read_results(path)
         same = (before[["setting", "seed", "method"]] == frame.loc[0, ["setting", "seed", "method"]]).all(axis=1)
         frame = pd.concat([before[~same], frame], ignore_index=True)
     frame.sort_values(["setting", "method", "seed"]).to_parquet(path, index=False)
 
 
 def is_there(path: Path, key: dict[str, Any], settings: dict[str, Any], *, students: bool = True) -> bool:
-    """Return whether the results have a row, with a student's accuracy if asked; one of other settings is refused."""
+    """Return whether the results have a row, with a student's accuracy if asked; exit if its settings differ."""
     if not path.exists():
         return False
-    found = pd.read_parquet(path)
+    found = read_results(path)
     found = found[(found[list(key)] == list(key.values())).all(axis=1)]
     if students:
         found = found[found["accuracy"].notna()]
     for name, value in settings.items():
         if len(found) and found[name].iloc[0] != value:
-            raise SystemExit(
-                f"{path}: {key} is there with {name} {found[name].iloc[0]}, now {value}; give another --results"
-            )
+            raise SystemExit(f"{path} has {key} with {name} {found[name].iloc[0]}, now {value}; give another --results")
     return len(found) > 0
 
 
 def methods_of(frame: pd.DataFrame) -> list[str]:
-    """Return the methods that occur, in their order, others last."""
+    """Return the methods of the results in the order of tables, unknown ones last."""
     found = set(frame["method"])
     return [*(method for method in ORDER if method in found), *sorted(found - set(ORDER))]
 
 
 def table(frame: pd.DataFrame) -> str:
-    """Return a Markdown table: a row a setting and method, mean ± standard deviation over the seeds."""
+    """Return a Markdown table with a row per setting and method: mean ± standard deviation over the seeds."""
     lines = [
         "| setting | method | seeds | right teacher | pseudo-label | **student** | macro-F1 | passes a teacher |",
         "|---|---|---|---|---|---|---|---|",
@@ -66,15 +71,15 @@ def table(frame: pd.DataFrame) -> str:
 
 
 def selection(frame: pd.DataFrame) -> str:
-    """Return a Markdown table: a row a setting, by method the share of the pool whose right teacher is chosen."""
+    """Return a Markdown table with a row per setting: by method the share of the pool with the right teacher."""
     shown = [method for method in ORDER if (frame["method"] == method).any()]
     return _chosen(frame, shown, {method: method for method in shown})
 
 
 def sweep(frame: pd.DataFrame) -> str:
-    """Return a Markdown table of the shares by number of passes and scope, of the settings that have several.
+    """Return a Markdown table of these shares by number of passes and scope, for the settings that have several.
 
-    On the seeds that all of a setting's numbers were run with.
+    Only seeds with all numbers of passes of a setting count.
     """
     frame = frame[frame["method"].str.match(r"muka(, K = \d+.*)?$")]
     every = frame.groupby("setting")["method"].transform("nunique")
@@ -102,24 +107,24 @@ def _chosen(frame: pd.DataFrame, methods: list[str], names: dict[str, str]) -> s
     return "\n".join(lines)
 
 
-def foreign(frame: pd.DataFrame) -> str:
-    """Return a Markdown table: how well texts of no teacher are told from the others, area under the ROC curve."""
-    told = ("entropy", "energy", "nobody")
-    lines = [f"| setting | texts | {' | '.join(told)} |", "|---|---|" + "---|" * len(told)]
-    if "auroc_nobody" in frame:
-        frame = frame[(frame["method"] == "pool") & frame["auroc_nobody"].notna()]
+def ood_detection(frame: pd.DataFrame) -> str:
+    """Return a Markdown table: the area under the ROC curve of detecting texts that are out of every domain."""
+    scores = ("entropy", "energy", "background")
+    lines = [f"| setting | texts | {' | '.join(scores)} |", "|---|---|" + "---|" * len(scores)]
+    if "auroc_background" in frame:
+        frame = frame[(frame["method"] == "pool") & frame["auroc_background"].notna()]
         for setting in sorted(frame["setting"].unique()):
             rows = frame[frame["setting"] == setting]
-            cells = [spread(rows[f"auroc_{name}"]) for name in told]
+            cells = [spread(rows[f"auroc_{name}"]) for name in scores]
             lines.append(f"| {setting} | {rows['texts'].iloc[0]:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def summary(frame: pd.DataFrame) -> str:
-    """Return a Markdown table: a row a setting, the student's accuracy by method, and how often the teacher was right.
+    """Return a Markdown table with a row per setting: students' accuracy by method, and the share of right teachers.
 
-    The gap is that between ``muka`` and ``oracle``; closed is the part of it that ``pool`` gains, on the seeds all
-    three have; over all settings, gains and gaps are added up before they are divided.
+    The gap is the difference between ``muka`` and ``oracle``; the closed part is the gain of ``pool`` over ``muka``, on
+    the seeds that all three have. Over all settings, gains and gaps are summed before they are divided.
     """
     shown = ("muka", "vkd", "uhc", "pool", "oracle", "supervised")
     lines = [
@@ -134,7 +139,7 @@ def summary(frame: pd.DataFrame) -> str:
         three = [rows[name].set_index("seed")["accuracy"] for name in ("muka", "pool", "oracle")]
         paper, ours, best = pd.concat(three, axis=1, join="inner").mean().tolist()
         gap = "–"
-        if not math.isnan(best):  # the mean of nothing, where a method is missing
+        if not math.isnan(best):  # NaN where a method is missing
             gains, gaps = [*gains, ours - paper], [*gaps, best - paper]
             gap = f"{gains[-1] / gaps[-1]:.0%}" if best > paper else "–"
         chosen = ", ".join(spread(rows[name]["chosen"]) for name in ("muka", "pool"))
@@ -145,7 +150,7 @@ def summary(frame: pd.DataFrame) -> str:
 
 
 def overview(frame: pd.DataFrame) -> str:
-    """Return README's Markdown table: the student's accuracy by method, a row a setting with an unchanged pool.
+    """Return README's Markdown table: the student's accuracy by method, with a row per setting of an unchanged pool.
 
     These settings are named after their data sets (``a+b``), or a data set and a number of teachers (``a-2``).
     """
@@ -159,7 +164,7 @@ def overview(frame: pd.DataFrame) -> str:
 
 
 def plot(frame: pd.DataFrame, folder: Path) -> None:
-    """Draw the students' accuracies, a group of bars a setting, as PNG and SVG; needs matplotlib."""
+    """Draw the students' accuracies, one group of bars per setting, as PNG and SVG; needs matplotlib."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -188,7 +193,7 @@ def plot(frame: pd.DataFrame, folder: Path) -> None:
 
 
 def spread(values: pd.Series) -> str:
-    """Write shares as percentages: mean ± sample standard deviation, the mean alone for one."""
+    """Write shares as percentages: mean ± sample standard deviation; of one value the value alone."""
     values = 100 * values.dropna()
     if not len(values):
         return "–"

@@ -1,9 +1,9 @@
-"""Fine-tune teachers on blocks of a labelled data set's classes and set an unlabelled pool apart.
+"""Fine-tune teachers on blocks of a labelled data set's classes, and set an unlabelled pool apart.
 
-The classes are cut into contiguous blocks of their sorted names, or by a second column (``--by domain``). Half of the
-training rows trains the teachers, each on the rows of its own block; the other half becomes the pool. Written to OUT:
+The classes are split into contiguous blocks of their sorted names, or by a second column (``--by domain``). Half of the
+training rows trains the teachers, each on the rows of its block; the other half is the pool. Written to OUT:
 ``teacher-1 … teacher-N`` (Hugging Face folders), ``pool.parquet`` and ``test.parquet`` (columns ``text`` and ``label``;
-the labels are for measuring only, amalgamation never reads them) and ``teachers.json`` (settings and test accuracies).
+the labels are only for measurements, a run never reads them) and ``teachers.json`` (settings and test accuracies).
 
 Several data sets give a teacher each, over all of its classes, and a pool and test texts of all of them, in equal
 parts. ``--rename`` gives classes of different sets one name. ``--overlap N`` adds the first N classes of the next block
@@ -34,7 +34,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 @dataclass(frozen=True)
 class Split:
-    """Rows for the teachers, for the pool, and for testing."""
+    """Rows for the teachers, the pool and the test."""
 
     teachers: pd.DataFrame
     pool: pd.DataFrame
@@ -42,7 +42,7 @@ class Split:
 
 
 def read_split(path: Path, *, exclude: list[str], pool_share: float, seed: int) -> Split:
-    """Read a Parquet file with ``text``, ``label`` and ``split``; shuffle its training rows and cut off the pool."""
+    """Read a Parquet file with ``text``, ``label`` and ``split``; shuffle its training rows and split off the pool."""
     frame = pd.read_parquet(path)
     frame = frame[~frame["label"].isin(exclude) & (frame["text"].str.strip() != "")]
     train = frame[frame["split"] == "train"].sample(frac=1.0, random_state=seed).reset_index(drop=True)
@@ -51,21 +51,21 @@ def read_split(path: Path, *, exclude: list[str], pool_share: float, seed: int) 
 
 
 def join(splits: list[Split], seed: int) -> Split:
-    """Put several data sets together: as many pool and test texts of each as the smallest has."""
+    """Concatenate data sets, with as many pool and test texts of each as the smallest has."""
 
-    def alike(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    def balance(frames: list[pd.DataFrame]) -> pd.DataFrame:
         least = min(map(len, frames))
         drawn = [frame.sample(least, random_state=seed) for frame in frames]
         return pd.concat(drawn).sample(frac=1.0, random_state=seed).reset_index(drop=True)
 
     whole = pd.concat([split.teachers for split in splits]).reset_index(drop=True)
-    return Split(whole, alike([split.pool for split in splits]), alike([split.test for split in splits]))
+    return Split(whole, balance([split.pool for split in splits]), balance([split.test for split in splits]))
 
 
 def label_blocks(frame: pd.DataFrame, blocks: int, by: str | None, overlap: int = 0) -> list[list[str]]:
-    """Cut the sorted class names (or the sorted values of column ``by``) into contiguous blocks of equal size.
+    """Split the sorted class names (or the sorted values of column ``by``) into contiguous blocks of equal size.
 
-    The first ``overlap`` names of the next block, of the first one after the last, are added to each.
+    The first ``overlap`` names of the next block are added to each; the first block follows the last.
     """
     groups = sorted(frame[by or "label"].unique())
     parts = [list(part) for part in np.array_split(np.array(groups, dtype=object), blocks)]
@@ -141,7 +141,7 @@ def from_scratch(rows: pd.DataFrame, folder: Path, seed: int):
 
 @torch.inference_mode()
 def accuracy(model, tokenizer, rows: pd.DataFrame, names: list[str], max_length: int) -> float:
-    """Share of ``rows`` that the model classifies rightly."""
+    """Return the share of ``rows`` that the model classifies correctly."""
     texts, hits = rows["text"].tolist(), 0
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     labels = rows["label"].tolist()
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--base", required=True, help="base model: folder or hub id")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--blocks", type=int, default=2, help="number of teachers (default 2)")
-    parser.add_argument("--by", help="column whose sorted values are cut into blocks, instead of the class names")
+    parser.add_argument("--by", help="column whose sorted values are split into blocks, instead of the class names")
     parser.add_argument("--exclude", nargs="*", default=[], help="class names to leave out")
     parser.add_argument("--overlap", type=int, default=0, help="classes that each block shares with the next")
     parser.add_argument("--rename", action="append", default=[], metavar="OLD=NEW", help="another name for a class")
@@ -189,10 +189,10 @@ def main() -> None:
     split = splits[0] if len(splits) == 1 else join(splits, args.seed)
     if len(splits) == 1:
         blocks = label_blocks(split.teachers, args.blocks, args.by, args.overlap)
-        taught = [split.teachers[split.teachers["label"].isin(names)] for names in blocks]
+        parts = [split.teachers[split.teachers["label"].isin(names)] for names in blocks]
     else:
         blocks = [sorted(part.teachers["label"].unique()) for part in splits]
-        taught = [part.teachers for part in splits]
+        parts = [part.teachers for part in splits]
     args.out.mkdir(parents=True, exist_ok=True)
     test = split.test.sample(frac=1.0, random_state=args.seed)[: args.test_size]
     split.pool[["text", "label"]][: args.pool_size].to_parquet(args.out / "pool.parquet", index=False)
@@ -200,7 +200,7 @@ def main() -> None:
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     settings |= {"data": [path.name for path in args.data], "base": Path(args.base).name}
     summary: dict = {"settings": settings, "teachers": []}
-    for index, (names, rows) in enumerate(zip(blocks, taught, strict=True), start=1):
+    for index, (names, rows) in enumerate(zip(blocks, parts, strict=True), start=1):
         rows = rows.reset_index(drop=True)
         folder = args.out / f"teacher-{index}"
         print(f"teacher-{index}: {len(names)} classes, {len(rows)} rows", flush=True)

@@ -1,4 +1,4 @@
-"""The demonstration, step by step: texts, three teachers that know different things, one student that knows all."""
+"""The demonstration, step by step: texts, three teachers with different labels, one student with all of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_LENGTH = 64
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 BERT = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 256}
 
-# Three architectures, each with a vocabulary of its own kind, on overlapping sets of domains: one is known to two.
+# Three architectures, each with another kind of vocabulary. Two of the teachers share a domain.
 TEACHERS: dict[str, tuple[str, str, Sequence[str], dict[str, Any]]] = {
     "bert": ("bert", "wordpiece", DOMAINS[:3], BERT),
     "distilbert": ("distilbert", "bpe", DOMAINS[3:6], {"dim": 128, "n_layers": 2, "n_heads": 4, "hidden_dim": 256}),
@@ -88,7 +88,7 @@ def configuration(family: str, tokenizer: PreTrainedTokenizerFast, shape: dict[s
 
 
 def train_teacher(family: str, kind: str, shape: dict[str, Any], rows: list[tuple[str, str]], folder: Path) -> None:
-    """Train one small classifier from scratch on labelled texts, as a colleague with their own data would."""
+    """Train one small classifier from scratch on labelled texts, and save it."""
     texts, labels = zip(*rows, strict=True)
     names = sorted(set(labels))
     tokenizer = train_tokenizer(kind, texts, folder)
@@ -123,7 +123,7 @@ def _make_folder(output: Path, overwrite: bool) -> None:
         hint = "--overwrite replaces the earlier demo" if marker.exists() else "give another folder"
         raise OutputError("the folder is not empty", where=str(output), hint=hint)
     output.mkdir(parents=True, exist_ok=True)
-    marker.touch()  # first: killed after it, the folder is still the demo's
+    marker.touch()  # first, so that an interrupted demo can be replaced too
     for folder in (output / "teachers", output / "student"):
         folder.mkdir(exist_ok=True)
 
@@ -146,10 +146,10 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> RunRecord:
     Args:
         output: Folder for texts, teachers, recipe and student.
         seed: Of the texts and of all training.
-        overwrite: Replace an earlier demonstration there.
+        overwrite: Replace an earlier demonstration in the folder.
 
     Raises:
-        OutputError: If the folder holds anything else.
+        OutputError: If the folder holds other files.
     """
     console, progress = Console(highlight=False, soft_wrap=True), muka_fast.Progress()
     seconds: dict[str, float] = {}

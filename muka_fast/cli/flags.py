@@ -34,7 +34,7 @@ TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score of
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of passes, split and training.")]
 DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
 OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Discard an earlier run there; an unfinished one of this recipe goes on.")
+    bool, typer.Option("--overwrite", help="Replace an earlier run there; an unfinished run of this recipe is resumed.")
 ]
 PairOption = Annotated[str | None, typer.Option("--pair-column", help="Second text of a pair.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -97,7 +97,7 @@ def recipe_from_flags(
     if student:
         section = tree.get("student")
         own = section if isinstance(section, dict) else {}
-        # The other keys say where the file's model comes from, and whether its code may run.
+        # The other keys belong to the model of the file: its source, and whether its code may run.
         tree["student"] = {key: own[key] for key in ("max_length", "abstain_below") if key in own}
         tree["student"]["model"] = absolute(student)
     for key, texts in (("data", data), ("test", test)):

@@ -17,7 +17,7 @@ def demo(
     seed: Annotated[int, typer.Option("--seed")] = 0,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Make texts and three teachers, amalgamate them, and show the result: offline, in minutes on a laptop."""
+    """Generate texts, train three teachers, merge them, and print the result: offline, in minutes on a laptop."""
     from muka_fast.cli.demo import run
 
     run(output, seed=seed, overwrite=overwrite)
@@ -35,7 +35,7 @@ def env(as_json: JsonOption = False) -> None:
 
 
 def describe() -> dict[str, str]:
-    """Return the versions of what muka-fast uses, and the devices it can compute on."""
+    """Return the versions of the dependencies, and the available devices."""
     import os
     import platform
 

@@ -1,4 +1,4 @@
-"""The comparison of methods: its tables by hand, its measurements on tiny teachers."""
+"""The comparison of methods: its tables on small frames, its measurements on tiny teachers."""
 
 import json
 import sys
@@ -80,10 +80,10 @@ def test_passes_other_than_the_papers_are_named(setting, monkeypatch):
     assert list(frame["passes"]) == [3, 4]
 
 
-def test_upper_bounds_leave_foreign_texts_out(setting, monkeypatch):
+def test_upper_bounds_leave_out_of_domain_texts_out(setting, monkeypatch):
     other = pd.DataFrame({"text": [f"nothing {i}" for i in range(60)], "label": "odd", "split": "train"})
     other.to_parquet(setting / "other.parquet")
-    arguments = [setting / "tiny" / "seed-0", "--foreign", setting / "other.parquet", "--share", "0.2"]
+    arguments = [setting / "tiny" / "seed-0", "--out-of-domain", setting / "other.parquet", "--share", "0.2"]
     monkeypatch.setattr(sys, "argv", ["mix_pool.py", *map(str, arguments), "--out", str(setting / "mixed" / "seed-0")])
     mix_pool.main()
     run = accuracy.Run(setting / "mixed" / "seed-0", str(setting / "base"), 2, 8, 1e-3, 32, 0)
@@ -92,9 +92,9 @@ def test_upper_bounds_leave_foreign_texts_out(setting, monkeypatch):
         trust, build_targets = accuracy.taught(run, bound)
         assert (build_targets.sample_weight == (run.truth >= 0)).all()
         assert accuracy.selection_shares(run, trust)["chosen"] == 1
-    told = accuracy.telling_foreign(run, accuracy.taught(run, "pool")[0])
-    assert set(told) == {"auroc_entropy", "auroc_energy", "auroc_nobody"}
-    assert all(0 <= value <= 1 for value in told.values())
+    areas = accuracy.ood_auroc(run, accuracy.taught(run, "pool")[0])
+    assert set(areas) == {"auroc_entropy", "auroc_energy", "auroc_background"}
+    assert all(0 <= value <= 1 for value in areas.values())
     goal = accuracy.taught(run, "supervised")[1].targets
     assert (goal.argmax(1) == run.truth)[run.truth >= 0].all()
 
@@ -106,18 +106,18 @@ def test_a_skewed_pool_has_its_share():
     assert dict(mix_pool.skewed(pool, ["a"], 0.2, seed=0)["label"].value_counts()) == {"b": 48, "a": 12}
 
 
-def test_a_pool_may_be_drawn_or_take_texts_of_one_foreign_class(setting, monkeypatch):
+def test_a_pool_may_be_drawn_or_take_texts_of_one_out_of_domain_class(setting, monkeypatch):
     other = pd.DataFrame({"text": [f"none {i}" for i in range(60)], "label": ["odd", "even"] * 30, "split": "train"})
     other.to_parquet(setting / "classes.parquet")
     run = str(setting / "tiny" / "seed-0")
-    foreign = ["--foreign", str(setting / "classes.parquet"), "--class", "odd", "--share", "0.2"]
-    for extra, out in ((["--size", "30"], "drawn"), (foreign, "one-class")):
+    other_texts = ["--out-of-domain", str(setting / "classes.parquet"), "--class", "odd", "--share", "0.2"]
+    for extra, out in ((["--size", "30"], "drawn"), (other_texts, "one-class")):
         monkeypatch.setattr(sys, "argv", ["mix_pool.py", run, *extra, "--out", str(setting / out)])
         mix_pool.main()
     assert len(pd.read_parquet(setting / "drawn" / "pool.parquet")) == 30
     labels = pd.read_parquet(setting / "one-class" / "pool.parquet")["label"].value_counts()
-    assert labels["foreign: odd"] == 20
-    assert "foreign: even" not in labels
+    assert labels["out of domain: odd"] == 20
+    assert "out of domain: even" not in labels
 
 
 def test_tables_by_hand():
@@ -137,7 +137,7 @@ def test_tables_by_hand():
     assert "| s | pool | 2 | 90.0 ± 0.0 | – | **81.0 ± 1.4** | 50.0 ± 0.0 | 1 |" in accuracy_tables.table(frame)
 
 
-def test_sweeps_and_foreign_texts_have_tables():
+def test_sweeps_and_out_of_domain_detection_have_tables(tmp_path):
     rows = [("s", "muka", 17, 0.5), ("s", "muka, K = 4", 5, 0.4), ("s", "muka, K = 16, last-2", 17, 0.3)]
     rows += [("t", "muka", 17, 0.9), ("t", "pool", 1, 0.8)]
     frame = pd.DataFrame(rows, columns=["setting", "method", "passes", "chosen"])
@@ -147,6 +147,11 @@ def test_sweeps_and_foreign_texts_have_tables():
     assert accuracy_tables.sweep(frame) == (
         "| setting | texts | K = 4 | K = 16 | K = 16, last-2 |\n|---|---|---|---|---|\n| s | 100 | 40.0 | 50.0 | 30.0 |"
     )
-    assert accuracy_tables.foreign(frame).count("\n") == 1
-    told = frame.assign(auroc_nobody=0.9, auroc_energy=0.8, auroc_entropy=0.7)
-    assert accuracy_tables.foreign(told).splitlines()[2:] == ["| t | 100 | 70.0 | 80.0 | 90.0 |"]
+    assert accuracy_tables.ood_detection(frame).count("\n") == 1
+    scored = frame.assign(auroc_background=0.9, auroc_energy=0.8, auroc_entropy=0.7)
+    expected = ["| t | 100 | 70.0 | 80.0 | 90.0 |"]
+    assert accuracy_tables.ood_detection(scored).splitlines()[2:] == expected
+    # Results that were written with the column's former name.
+    scored.rename(columns={"auroc_background": "auroc_nobody"}).to_parquet(tmp_path / "former.parquet")
+    former = accuracy_tables.read_results(tmp_path / "former.parquet")
+    assert accuracy_tables.ood_detection(former).splitlines()[2:] == expected

@@ -59,8 +59,8 @@ def test_the_comparison_of_methods_shows_the_committed_figures():
     assert accuracy_tables.table(frame) in page
     assert accuracy_tables.summary(frame) in page
     assert accuracy_tables.overview(frame) in (ROOT / "README.md").read_text(encoding="utf-8")
-    judged = pd.read_parquet(RESULTS / "selection.parquet")
-    for show in (accuracy_tables.selection, accuracy_tables.sweep, accuracy_tables.foreign):
+    judged = accuracy_tables.read_results(RESULTS / "selection.parquet")
+    for show in (accuracy_tables.selection, accuracy_tables.sweep, accuracy_tables.ood_detection):
         assert show(judged) in page
 
 
