@@ -255,7 +255,7 @@ def ood_auroc(run: Run, trust: Selection) -> dict[str, float]:
         np.stack([TRUST_SCORES[name](one) for one in run.looks.signals]).max(0)
         for name in ("single-pass-entropy", "energy")
     )
-    scores = {"entropy": -entropy, "energy": -energy, "background": trust.ownership.nobody}
+    scores = {"entropy": -entropy, "energy": -energy, "background": trust.ownership.background}
     return {f"auroc_{name}": float(roc_auc_score(out_of_domain, values)) for name, values in scores.items()}
 
 
