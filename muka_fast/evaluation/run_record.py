@@ -28,9 +28,7 @@ Count = Annotated[int, Field(ge=0)]
 class Record(BaseModel):
     """A part of the record: immutable, numbers finite, unknown keys refused."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, from_attributes=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TextCounts(Record):
@@ -337,16 +335,13 @@ def read_run_record(path: str | Path) -> RunRecord:
         return RunRecord.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise ModelError(
-            f"the run's record is damaged: {key}: {first['msg']}", where=str(path), hint="amalgamate again"
-        ) from None
+        what = f"the run's record is damaged: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ModelError(what, where=str(path), hint="amalgamate again") from None
 
 
 def json_schema() -> str:
     """Return the JSON schema of ``run.json``."""
-    schema: dict[str, Any] = RunRecord.model_json_schema(mode="serialization")
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(RunRecord.model_json_schema(mode="serialization"), indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":

@@ -215,6 +215,6 @@ def build_record(
         selection=stats,
         training=training,
         test=test,
-        calibration=CalibrationRecord.model_validate(calibration),
+        calibration=CalibrationRecord(**calibration._asdict()),
         seconds={stage: round(value, 2) for stage, value in seconds.items()},
     )
