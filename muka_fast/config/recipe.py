@@ -38,10 +38,10 @@ def _as_list(value: Any) -> Any:
 class ModelSpec(_Section):
     """A Hugging Face model: hub id or local folder. A bare string in a recipe means its ``model``."""
 
-    model: str
+    model: str = Field(description="folder or hub id")
     revision: str | None = Field(None, description="branch, tag or commit of a hub model; the resolved recipe pins it")
     max_length: int | None = Field(None, ge=8, description="tokens; never above what model and tokenizer can take")
-    trust_remote_code: bool = False
+    trust_remote_code: bool = Field(False, description="run code that comes with the model")
 
     @model_validator(mode="before")
     @classmethod
@@ -54,7 +54,7 @@ class TeacherSpec(ModelSpec):
 
     name: str | None = Field(None, description="shown in tables; default: the folder's or repository's name")
     labels: list[str] | None = Field(None, description="explicit label names in column order")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="type of the weights in memory")
 
 
 class DataSpec(_Section):
@@ -68,7 +68,9 @@ class DataSpec(_Section):
     label_column: str | None = Field(None, description="read only where labels are asked for (test data)")
     config: str | None = Field(None, description="configuration of a hub data set")
     split: str = Field("train", description="split of a hub data set; of the recipe's test: test")
-    long_texts: Literal["truncate", "error"] = "truncate"
+    long_texts: Literal["truncate", "error"] = Field(
+        "truncate", description="texts longer than a model can take: cut them, or refuse them"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -79,13 +81,13 @@ class DataSpec(_Section):
 class StudentSpec(_Section):
     """The student: a pretrained model, or an architecture to train from scratch. A bare string means ``model``."""
 
-    model: str | None = None
+    model: str | None = Field(None, description="pretrained encoder: folder or hub id")
     config: str | None = Field(None, description="config.json or its folder: random weights of this architecture")
     tokenizer: str | None = Field(None, description="folder or hub id; default: the model's own")
-    revision: str | None = None
-    max_length: int | None = Field(None, ge=8)
-    trust_remote_code: bool = False
-    abstain_below: float = Field(0.0, ge=0, le=1, description="probability below which it names no class")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model; the resolved recipe pins it")
+    max_length: int | None = Field(None, ge=8, description="tokens; never above what model and tokenizer can take")
+    trust_remote_code: bool = Field(False, description="run code that comes with the model")
+    abstain_below: float = Field(0.0, ge=0, le=1, description="probability below which no class is predicted")
 
     @model_validator(mode="before")
     @classmethod
@@ -104,7 +106,9 @@ class StudentSpec(_Section):
 class LabelSpec(_Section):
     """What a label name shared by two teachers means."""
 
-    same_name: Literal["merge", "prefix", "error"] = "merge"
+    same_name: Literal["merge", "prefix", "error"] = Field(
+        "merge", description="one class, or one for each teacher (teacher/label), or refuse the name"
+    )
 
 
 class UncertaintySpec(_Section):
@@ -112,7 +116,9 @@ class UncertaintySpec(_Section):
 
     passes: int = Field(16, ge=0, le=4096, description="K per text and teacher; default 0 if the selection needs none")
     scope: Annotated[str, DROPOUT_PASSES_ONLY] = Field(
-        "full", pattern=r"^(full|tail|head|last-[1-9]\d*)$", description="which dropout sites are live"
+        "full",
+        pattern=r"^(full|tail|head|last-[1-9]\d*)$",
+        description="which dropout sites are live: full, last-N (layers), tail or head",
     )
     adaptive: Annotated[bool | None, DROPOUT_PASSES_ONLY] = Field(
         None, description="stop early where the choice of teacher is clear; default: if the selection method allows it"
@@ -151,38 +157,46 @@ class TrainingSpec(_Section):
     """Student training."""
 
     epochs: float | None = Field(None, gt=0, description="default: 3, more where that makes fewer than 1,500 steps")
-    max_steps: int | None = Field(None, ge=1)
-    batch_size: int = Field(16, ge=1)
-    gradient_accumulation: int = Field(1, ge=1)
-    learning_rate: float = Field(2e-5, gt=0)
+    max_steps: int | None = Field(None, ge=1, description="optimizer steps; wins over epochs")
+    batch_size: int = Field(16, ge=1, description="texts, over all processes")
+    gradient_accumulation: int = Field(1, ge=1, description="batches for each optimizer step")
+    learning_rate: float = Field(2e-5, gt=0, description="largest learning rate, after the warm-up")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
-    weight_decay: float = Field(0.0, ge=0)
-    freeze_embeddings: bool = False
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    freeze_embeddings: bool = Field(False, description="keep the token embeddings as they are")
     head: Literal["probe", "random"] = Field(
         "probe", description="how the head of a pretrained student starts: fitted to the targets, or at random"
     )
     validation_share: float = Field(0.02, ge=0, lt=0.5, description="texts held out for the distillation loss")
     evaluations: int = Field(10, ge=1, description="validations, and checkpoints, over the whole training")
     patience: int | None = Field(None, ge=1, description="stop after this many validations without improvement")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    report_to: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="autocast type; auto: bf16 or fp16 on CUDA, fp32 on a CPU"
+    )
+    report_to: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+        default_factory=list, description="trackers by their names in transformers: tensorboard, wandb, …"
+    )
 
 
 class Recipe(_Section):
     """Everything a run depends on."""
 
-    teachers: list[TeacherSpec] = Field(min_length=2)
-    data: DataSpec
-    student: StudentSpec
-    output: str
+    teachers: list[TeacherSpec] = Field(min_length=2, description="two or more fine-tuned classifiers")
+    data: DataSpec = Field(description="unlabelled texts")
+    student: StudentSpec = Field(description="the model to train")
+    output: str = Field(description="folder to write")
     test: DataSpec | None = Field(None, description="labelled texts, only to measure the result")
-    labels: LabelSpec = LabelSpec()
-    selection: SelectionSection = Field(default=None, validate_default=True)
-    uncertainty: UncertaintySpec = Field(default_factory=UncertaintySpec, validate_default=True)
-    training: TrainingSpec = TrainingSpec()
+    labels: LabelSpec = Field(LabelSpec(), description="label names that two teachers share")
+    selection: SelectionSection = Field(
+        default=None, validate_default=True, description="how the student's targets come from the teachers"
+    )
+    uncertainty: UncertaintySpec = Field(
+        default_factory=UncertaintySpec, validate_default=True, description="Monte-Carlo dropout passes"
+    )
+    training: TrainingSpec = Field(TrainingSpec(), description="training of the student")
     scores: str | None = Field(None, description="score store to fill and reuse; default: OUTPUT/scores")
-    device: Device = "auto"
-    seed: int = Field(0, ge=0, lt=2**63)
+    device: Device = Field("auto", description="where to compute; auto: CUDA if there is one")
+    seed: int = Field(0, ge=0, lt=2**63, description="of dropout masks, new weights, validation split and data order")
 
     @field_validator("teachers")
     @classmethod
