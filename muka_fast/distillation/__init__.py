@@ -4,6 +4,8 @@
 * ``dataset``: encoded texts with stored targets, the validation split, the length-grouped sampler
 * ``head_init``: the linear probe that a new head starts from
 * ``losses``: the distillation losses
+* ``method``: the base class of the methods
+* ``methods``: the methods, one file each
 * ``microbatching``: gradient accumulation over parts of a batch
 * ``targets``: targets, sample weights and loss of each method
 * ``trainer``: training with transformers' Trainer
