@@ -67,7 +67,7 @@ def predict(
             f"not a probability: {abstain_below}", where="--abstain-below", hint="give a number from 0 to 1"
         )
     from muka_fast.data.corpus import build_corpus, read_corpus
-    from muka_fast.pipeline.load import open_classifier
+    from muka_fast.pipeline.load import load_classifier
     from muka_fast.runtime.progress import Progress
 
     log = Progress().log
@@ -78,7 +78,7 @@ def predict(
         corpus = read_corpus(spec, distinct=False, log=log)
     else:
         corpus = build_corpus(texts or [], distinct=False)
-    classifier = open_classifier(model, device_name(device), precision, log)
+    classifier = load_classifier(model, device_name(device), precision, log)
     given = {"temperature": temperature, "abstain_below": abstain_below}
     calibration = classifier.calibration._replace(**{key: value for key, value in given.items() if value is not None})
     predictions = classifier.with_calibration(calibration).classify(corpus.texts, corpus.pairs)

@@ -29,7 +29,7 @@ from muka_fast.models.checkpoint import (
     WEIGHT_FILES,
     check_weights,
     find_checkpoint,
-    load_classifier,
+    load_model,
     read_config,
     token_limit,
 )
@@ -106,7 +106,7 @@ def export(
     config = read_config(checkpoint)
     check_head(config, checkpoint.where)
     check_weights(checkpoint)
-    loaded, tokenizer = load_classifier(checkpoint, config, torch.device("cpu"))
+    loaded, tokenizer = load_model(checkpoint, config, torch.device("cpu"))
     names = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
     max_length = token_limit(loaded, tokenizer)
     judged = None

@@ -18,7 +18,7 @@ from muka_fast.models.checkpoint import (
     check_vocabulary,
     check_weights,
     find_checkpoint,
-    load_classifier,
+    load_model,
     read_config,
     token_limit,
 )
@@ -52,7 +52,7 @@ class Classifier(LogitClassifier):
         checkpoint = find_checkpoint(source)
         config = read_config(checkpoint)
         check_weights(checkpoint)
-        model, tokenizer = load_classifier(checkpoint, config, device)
+        model, tokenizer = load_model(checkpoint, config, device)
         check_vocabulary(tokenizer, config, checkpoint.where)
         labels = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
         calibration = Calibration.read(getattr(config, CALIBRATION_KEY, None))

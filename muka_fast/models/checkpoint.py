@@ -1,4 +1,4 @@
-"""Hugging Face folders on disk: found or downloaded, refused when unsafe or broken, fingerprinted, measured."""
+"""Hugging Face checkpoints: find or download, refuse unsafe or damaged files, fingerprint, load."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Checkpoint:
     Attributes:
         folder: Local folder with ``config.json``.
         revision: Commit of a hub model, None for a local folder.
-        where: How messages name it.
+        where: Name of the model in messages.
     """
 
     folder: Path
@@ -68,15 +68,15 @@ def _download(model: str, revision: str | None, *, remote_code: bool) -> Path:
     except RevisionNotFoundError:
         raise ModelError(f"no revision {revision!r}", where=model, hint="check 'revision'") from None
     except LocalEntryNotFoundError:
-        # An offline machine with a cached copy never gets here; a wrong name and no network look the same from here.
+        # An offline machine with a cached copy does not get here; a wrong name and a missing network look the same.
         raise MachineError(
-            "neither a local folder, nor in the cache, and the hub cannot be reached",
+            "neither a local folder nor in the cache, and the hub cannot be reached",
             where=model,
             hint="check the path, or download it once while online",
         ) from None
     except RepositoryNotFoundError:
         raise ModelError("no such folder, and no such model on the hub", where=model, hint="check the name") from None
-    except Exception as error:  # noqa: BLE001 - the hub's client lets its transport's own errors through
+    except Exception as error:  # noqa: BLE001 - the hub's client raises errors of its transport
         raise MachineError(
             f"cannot reach the hub: {first_line(error)}", where=model, hint="give a local folder"
         ) from None
@@ -108,7 +108,7 @@ def check_weights(checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint without safetensors weights, or with damaged ones.
 
     Raises:
-        ModelError: Naming the pickle files to convert, or the damaged file.
+        ModelError: With the pickle files to convert, or the damaged file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -119,15 +119,15 @@ def check_weights(checkpoint: Checkpoint) -> None:
             raise ModelError(
                 f"only pickle weights ({pickles[0].name}), which can run code when loaded",
                 where=checkpoint.where,
-                hint="convert them: load the model where you trust it and save_pretrained(…) as safetensors",
+                hint="convert them: load the model where you trust it, and save_pretrained(…) as safetensors",
             )
         if checkpoint.revision is not None:
             raise ModelError(
                 "the repository has no safetensors weights",
                 where=checkpoint.where,
-                hint="convert its pickle weights where you trust them, or choose another revision",
+                hint="convert the pickle weights where you trust them, or choose another revision",
             )
-        raise ModelError("the folder has no weights", where=checkpoint.where, hint="put in model.safetensors")
+        raise ModelError("the folder has no weights", where=checkpoint.where, hint="add model.safetensors")
     for path in weights:
         try:
             with safe_open(path, framework="numpy") as handle:
@@ -146,11 +146,11 @@ def read_config(checkpoint: Checkpoint) -> Any:
         return AutoConfig.from_pretrained(
             checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
         )
-    except Exception as error:  # noqa: BLE001 - each library raises kinds of its own on malformed configurations
+    except Exception as error:  # noqa: BLE001 - each library raises types of its own on malformed configurations
         reason = first_line(error)
         hint = "set trust_remote_code: true for it if you trust its code" if "trust_remote_code" in str(error) else ""
         raise ModelError(
-            f"cannot read its configuration: {reason}", where=checkpoint.where, hint=hint or "mend config.json"
+            f"cannot read the configuration: {reason}", where=checkpoint.where, hint=hint or "correct config.json"
         ) from None
 
 
@@ -158,10 +158,10 @@ def read_tokenizer(checkpoint: Checkpoint) -> Any:
     """Load the tokenizer of a checkpoint; one without a padding token pads with its end-of-sequence token."""
     from transformers import AutoTokenizer
 
-    # Without any of them transformers makes up an almost empty tokenizer of the model's family.
+    # Without any of these files transformers would create an almost empty tokenizer of the model's family.
     if not checkpoint.files(VOCABULARY_FILES) and not checkpoint.trust_remote_code:
         raise ModelError(
-            "the folder has no tokenizer", where=checkpoint.where, hint="put the tokenizer's files into the folder"
+            "the folder has no tokenizer", where=checkpoint.where, hint="add the tokenizer's files to the folder"
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -169,19 +169,41 @@ def read_tokenizer(checkpoint: Checkpoint) -> Any:
         )
     except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception on damaged files
         raise ModelError(
-            f"cannot load its tokenizer: {first_line(error)}",
+            f"cannot load the tokenizer: {first_line(error)}",
             where=checkpoint.where,
-            hint="put the tokenizer's files into the folder",
+            hint="add the tokenizer's files to the folder",
         ) from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
 
 
-def position_limit(model: Any) -> int | None:
-    """Return how many tokens the model's position table can take, or None if it has none.
+def build_skeleton(config: Any, checkpoint: Checkpoint) -> Any:
+    """Build a sequence classifier without memory for its weights, to read its structure.
 
-    RoBERTa-like tables start counting behind their padding index, so 514 rows hold 512 tokens.
+    Raises:
+        ModelError: If the configuration is not that of a sequence classifier.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        with torch.device("meta"):
+            return AutoModelForSequenceClassification.from_config(
+                config, trust_remote_code=checkpoint.trust_remote_code
+            )
+    except Exception as error:  # noqa: BLE001 - a malformed configuration fails in many ways inside model code
+        raise ModelError(
+            f"not a sequence classifier: {first_line(error)}",
+            where=checkpoint.where,
+            hint="use a model that AutoModelForSequenceClassification loads",
+        ) from None
+
+
+def position_limit(model: Any) -> int | None:
+    """Return the number of tokens that the model's position embeddings can take, or None if it has no such table.
+
+    RoBERTa-like tables start after their padding index, so 514 rows hold 512 tokens.
     """
     limit = getattr(model.config, "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
@@ -193,18 +215,18 @@ def position_limit(model: Any) -> int | None:
     return limit
 
 
-def token_limit(model: Any, tokenizer: Any, asked: int | None = None) -> int:
-    """Return the maximum length in tokens: the smallest of position table, tokenizer and what the recipe asks."""
-    limits = [position_limit(model), tokenizer.model_max_length, asked]
-    real = [int(limit) for limit in limits if limit is not None and limit < 10**6]
-    return min(real) if real else 512
+def token_limit(model: Any, tokenizer: Any, max_length: int | None = None) -> int:
+    """Return the maximum length in tokens: the smallest of the model's, the tokenizer's and the recipe's."""
+    limits = [position_limit(model), tokenizer.model_max_length, max_length]
+    known = [int(limit) for limit in limits if limit is not None and limit < 10**6]
+    return min(known) if known else 512
 
 
-def load_classifier(checkpoint: Checkpoint, config: Any, device: Any, dtype: str = "float32") -> tuple[Any, Any]:
+def load_model(checkpoint: Checkpoint, config: Any, device: Any, dtype: str = "float32") -> tuple[Any, Any]:
     """Load a fine-tuned sequence classifier and its tokenizer.
 
     Returns:
-        (model in eval mode on ``device``, tokenizer that gives only what the model's forward takes).
+        The model in eval mode on ``device``, and a tokenizer whose outputs the model's ``forward`` takes.
 
     Raises:
         ModelError: If weights are missing (a base model without a trained head) or of other shapes.
@@ -227,7 +249,7 @@ def load_classifier(checkpoint: Checkpoint, config: Any, device: Any, dtype: str
         )
     except (RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
         raise ModelError(
-            f"cannot load its weights: {first_line(error)}",
+            f"cannot load the weights: {first_line(error)}",
             where=checkpoint.where,
             hint="check that config.json and the weights belong together",
         ) from None
@@ -243,7 +265,7 @@ def load_classifier(checkpoint: Checkpoint, config: Any, device: Any, dtype: str
 
 
 def match_inputs(model: Any, tokenizer: Any) -> None:
-    """Make tokenizer and model fit: the same padding token, and no inputs that the model's forward does not take."""
+    """Give model and tokenizer the same padding token, and the tokenizer only outputs that ``forward`` takes."""
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     taken = inspect.signature(model.forward).parameters
@@ -254,12 +276,12 @@ def check_vocabulary(tokenizer: Any, config: Any, where: str) -> None:
     """Refuse a tokenizer with more tokens than the model embeds.
 
     Raises:
-        ModelError: Naming both numbers.
+        ModelError: With both numbers.
     """
     vocabulary = getattr(config, "vocab_size", None)
     if vocabulary is not None and len(tokenizer) > vocabulary:
         raise ModelError(
             f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",
             where=where,
-            hint="use the tokenizer that belongs to the model",
+            hint="use the model's own tokenizer",
         )

@@ -1,4 +1,4 @@
-"""The student before training: found, checked, pinned; loaded or made from a configuration, with a fresh head."""
+"""The student before training: checked and pinned, then loaded or built from a configuration, with a new head."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
     Checkpoint,
+    build_skeleton,
     check_vocabulary,
     check_weights,
     find_checkpoint,
@@ -29,7 +30,14 @@ from muka_fast.uncertainty.features import classifier_layer
 
 @dataclass(frozen=True)
 class Student:
-    """A model to be trained, its tokenizer, the tokens it reads of a text, whether its encoder was trained before."""
+    """A model to train.
+
+    Attributes:
+        model: The model, with a new head.
+        tokenizer: Tokenizer of the model.
+        max_length: Maximum length of a text in tokens.
+        pretrained: Whether the encoder has pretrained weights.
+    """
 
     model: Any
     tokenizer: Any
@@ -38,23 +46,23 @@ class Student:
 
     @property
     def width(self) -> int:
-        """Features its classifier reads of a text; 0 if its head is of a kind that does not say."""
+        """Number of features that the classification layer takes; 0 if the head has no such layer."""
         layer = classifier_layer(self.model)
         return 0 if layer is None else layer.in_features
 
 
-def tokenizer_home(spec: StudentSpec) -> Checkpoint:
+def find_tokenizer(spec: StudentSpec) -> Checkpoint:
     """Return the folder of the student's tokenizer."""
     source = spec.tokenizer or spec.model or ""
     folder = Path(source)
-    if folder.is_dir():  # a folder of tokenizer files alone, without config.json, will do
+    if folder.is_dir():  # a folder of tokenizer files without config.json is allowed
         return Checkpoint(folder, None, f"tokenizer {source}", spec.trust_remote_code)
     revision = None if spec.tokenizer else spec.revision
     return find_checkpoint(source, revision=revision, trust_remote_code=spec.trust_remote_code, role="tokenizer")
 
 
-def weights_home(spec: StudentSpec) -> Checkpoint:
-    """Return the folder of the pretrained student, its weights checked."""
+def find_weights(spec: StudentSpec) -> Checkpoint:
+    """Return the checkpoint of the pretrained student, its weights checked."""
     checkpoint = find_checkpoint(
         spec.model or "", revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="student"
     )
@@ -66,8 +74,30 @@ def encoder_fingerprint(spec: StudentSpec) -> str | None:
     """Return a hash of a pretrained student's weights, configuration and tokenizer; None if it starts from scratch."""
     if spec.model is None:
         return None
-    home = weights_home(spec)
-    return home.fingerprint((*WEIGHT_FILES, "config.json")) + tokenizer_home(spec).fingerprint(TOKENIZER_FILES)
+    weights = find_weights(spec).fingerprint((*WEIGHT_FILES, "config.json"))
+    return weights + find_tokenizer(spec).fingerprint(TOKENIZER_FILES)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a student is built from, without weights; ``checkpoint`` is None if it starts from scratch."""
+
+    where: str
+    tokenizer: Any
+    checkpoint: Checkpoint | None
+    config: Any
+
+
+def _read_source(spec: StudentSpec) -> _Source:
+    """Read tokenizer and configuration, and check the weights.
+
+    Raises:
+        ModelError: If model, configuration or tokenizer is missing or damaged.
+    """
+    tokenizer = read_tokenizer(find_tokenizer(spec))
+    checkpoint = None if spec.model is None else find_weights(spec)
+    config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
+    return _Source(f"student {spec.model or spec.config}", tokenizer, checkpoint, config)
 
 
 def _config_from_scratch(spec: StudentSpec) -> Any:
@@ -83,20 +113,31 @@ def _config_from_scratch(spec: StudentSpec) -> Any:
 
 
 def resolve_student(spec: StudentSpec) -> StudentSpec:
-    """Check that the student can be had, before any work is done; pin a hub model to its commit.
+    """Check that the student can be loaded, before any work is done; pin a hub model to its commit.
 
     Raises:
         ModelError: If model, configuration or tokenizer cannot be used.
     """
-    tokenizer = read_tokenizer(tokenizer_home(spec))
-    checkpoint = None if spec.model is None else weights_home(spec)
-    config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
-    check_vocabulary(tokenizer, config, f"student {spec.model or spec.config}")
-    return spec if checkpoint is None else spec.model_copy(update={"revision": checkpoint.revision})
+    source = _read_source(spec)
+    check_vocabulary(source.tokenizer, source.config, source.where)
+    return spec if source.checkpoint is None else spec.model_copy(update={"revision": source.checkpoint.revision})
+
+
+def read_student_tokenizer(spec: StudentSpec) -> tuple[Any, int]:
+    """Return the student's tokenizer and its maximum length in tokens, without loading weights.
+
+    Raises:
+        ModelError: If model, configuration or tokenizer cannot be used.
+    """
+    source = _read_source(spec)
+    folder = source.checkpoint or Checkpoint(Path(str(spec.config)), None, source.where, spec.trust_remote_code)
+    model = build_skeleton(source.config, folder)
+    match_inputs(model, source.tokenizer)
+    return source.tokenizer, token_limit(model, source.tokenizer, spec.max_length)
 
 
 def _renew_head(model: Any, loaded: dict[str, Any], where: str) -> None:
-    """Give a pretrained model a fresh head whatever its checkpoint held; refuse one without its encoder's weights."""
+    """Initialise the head of a pretrained model, whatever its checkpoint holds; refuse missing encoder weights."""
     encoder = f"{model.base_model_prefix}."
     mismatched = (
         key if isinstance(key, str) else key[0] for key in loaded["mismatched_keys"]
@@ -117,16 +158,14 @@ def _renew_head(model: Any, loaded: dict[str, Any], where: str) -> None:
 
 
 def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
-    """Load the student with a fresh head over ``names``, or build it from its configuration with random weights.
+    """Load the student with a new head over ``names``, or build it from its configuration with random weights.
 
     Raises:
         ModelError: If model, configuration or tokenizer cannot be used.
     """
     set_seed(seed % 2**32)
-    where = f"student {spec.model or spec.config}"
-    tokenizer = read_tokenizer(tokenizer_home(spec))
-    checkpoint = None if spec.model is None else weights_home(spec)
-    config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
+    source = _read_source(spec)
+    checkpoint, config, tokenizer = source.checkpoint, source.config, source.tokenizer
     config.update(
         {
             "num_labels": len(names),
@@ -149,11 +188,11 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
                 trust_remote_code=spec.trust_remote_code,
                 output_loading_info=True,
             )
-            _renew_head(model, loaded, where)
+            _renew_head(model, loaded, source.where)
     except (RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
         raise ModelError(
             f"cannot load the student: {first_line(error)}",
-            where=where,
+            where=source.where,
             hint="use a model that AutoModelForSequenceClassification loads",
         ) from None
     match_inputs(model, tokenizer)

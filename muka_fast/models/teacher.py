@@ -1,4 +1,4 @@
-"""Teachers: what a recipe's fine-tuned classifiers are (without their weights), and one of them loaded for scoring."""
+"""Teachers: descriptions of a recipe's fine-tuned classifiers without weights, and loading one for scoring."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import torch
 
 from muka_fast.config.recipe import TeacherSpec
 from muka_fast.data.label_space import check_names, normalize_label
-from muka_fast.errors import ModelError, first_line
+from muka_fast.errors import ModelError
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
     Checkpoint,
+    build_skeleton,
     check_vocabulary,
     check_weights,
     find_checkpoint,
-    load_classifier,
+    load_model,
     read_config,
     read_tokenizer,
     token_limit,
@@ -30,19 +31,19 @@ from muka_fast.uncertainty.factory import known_family
 
 @dataclass(frozen=True)
 class Teacher:
-    """A teacher as far as its configuration tells, weights left on disk.
+    """A teacher without its weights.
 
     Attributes:
         name: Unique within the run.
-        labels: Names of its columns, in order.
-        max_length: Tokens it reads of a text.
+        labels: Class names in column order.
+        max_length: Maximum length of a text in tokens.
         weights: Hash of the weights.
         fingerprint: Hash of weights and configuration.
         tokenizer_fingerprint: Hash of the tokenizer's files.
         architecture: Class of the model.
         parameters: Number of weights.
         sites: Live dropout sites, after injection; ``all_sites`` counts those with probability 0 too.
-        known_family: Whether its passes have a faster form; else it runs with every site live.
+        known_family: Whether the packed engine runs the model; else every site is live.
     """
 
     name: str
@@ -70,13 +71,13 @@ def check_head(config: Any, where: str) -> None:
     """Refuse a head whose outputs are not one distribution over two or more classes.
 
     Raises:
-        ModelError: Naming regression, a single label or several labels at once.
+        ModelError: If the head is for regression, a single label or several labels at once.
     """
     if config.problem_type == "regression" or config.num_labels == 1:
         raise ModelError(
             f"a head with {config.num_labels} output(s) for regression or a single label",
             where=where,
-            hint="teachers need two or more classes of which exactly one is right",
+            hint="use a classifier with two or more classes, exactly one of which is correct",
         )
     if config.problem_type == "multi_label_classification":
         raise ModelError(
@@ -101,23 +102,6 @@ def _labels(spec: TeacherSpec, config: Any, where: str) -> tuple[str, ...]:
     return names
 
 
-def _skeleton(config: Any, checkpoint: Checkpoint) -> Any:
-    """Build the model without memory for its weights, to read its structure."""
-    from transformers import AutoModelForSequenceClassification
-
-    try:
-        with torch.device("meta"):
-            return AutoModelForSequenceClassification.from_config(
-                config, trust_remote_code=checkpoint.trust_remote_code
-            )
-    except Exception as error:  # noqa: BLE001 - a malformed configuration fails in many ways inside model code
-        raise ModelError(
-            f"not a sequence classifier: {first_line(error)}",
-            where=checkpoint.where,
-            hint="use a model that AutoModelForSequenceClassification loads",
-        ) from None
-
-
 def _names(specs: Sequence[TeacherSpec]) -> list[str]:
     names: list[str] = []
     for spec in specs:
@@ -136,12 +120,12 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
 
     Args:
         specs: The recipe's teachers.
-        inject: Probability to set at every dropout site, or None to leave them.
+        inject: Probability to set at every dropout site, or None to keep the model's own.
 
     Raises:
-        ModelError: On whatever makes one unusable: a missing or damaged folder, pickle weights, a regression,
-            single-label or multi-label head, another model's tokenizer, or two teachers with the same weights.
-        LabelError: On labels without names, or named alike.
+        ModelError: If a teacher is not usable: a missing or damaged folder, pickle weights, a regression,
+            single-label or multi-label head, another model's tokenizer, or the weights of another teacher.
+        LabelError: If labels have no names, or two have the same name.
     """
     teachers: list[Teacher] = []
     for spec, name in zip(specs, _names(specs), strict=True):
@@ -155,7 +139,7 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
         check_weights(checkpoint)
         tokenizer = read_tokenizer(checkpoint)
         check_vocabulary(tokenizer, config, where)
-        model = _skeleton(config, checkpoint)
+        model = build_skeleton(config, checkpoint)
         weights = checkpoint.fingerprint(WEIGHT_FILES)
         twin = next((other for other in teachers if other.weights == weights), None)
         if twin is not None:
@@ -186,5 +170,5 @@ def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None)
 
 
 def load_teacher(teacher: Teacher, device: torch.device) -> tuple[Any, Any]:
-    """Load a teacher's weights and tokenizer; see :func:`muka_fast.models.checkpoint.load_classifier`."""
-    return load_classifier(teacher.checkpoint, _config(teacher.checkpoint, teacher.inject), device, teacher.spec.dtype)
+    """Load a teacher's weights and tokenizer; see :func:`muka_fast.models.checkpoint.load_model`."""
+    return load_model(teacher.checkpoint, _config(teacher.checkpoint, teacher.inject), device, teacher.spec.dtype)

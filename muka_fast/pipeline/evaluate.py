@@ -18,7 +18,7 @@ from muka_fast.evaluation.metrics import classification_metrics, selection_metri
 from muka_fast.evaluation.run_record import Evaluation, OtherVersionError
 from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage
 from muka_fast.inference.base import TextClassifier
-from muka_fast.pipeline.load import open_classifier
+from muka_fast.pipeline.load import load_classifier
 from muka_fast.pipeline.plan import Plan
 from muka_fast.pipeline.run_artifacts import RunArtifacts, is_ensemble, method_of, pair_column_of
 from muka_fast.pipeline.stages import build_pool, fill_scores
@@ -48,7 +48,7 @@ def evaluate(
     data = data.model_copy(update={"pair_column": data.pair_column or pair_column_of(model)})
     run = _read_run(model, progress) if teachers and method_of(model) is not None else None
     test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
-    classifier = open_classifier(model, device, log=progress.log)
+    classifier = load_classifier(model, device, log=progress.log)
     chosen = torch.device("cpu") if run is None else choose_device(device)
     plan, mixture = None, None
     if run is not None:

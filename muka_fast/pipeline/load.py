@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from muka_fast.selection.ensemble import Ensemble
 
 
-def open_classifier(
+def load_classifier(
     model: str, device: Device = "auto", precision: str | None = None, log: Callable[[str], None] = lambda _: None
 ) -> TextClassifier:
     """Load a classifier; an export is loaded without torch.

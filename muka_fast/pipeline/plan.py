@@ -17,7 +17,7 @@ from muka_fast.distillation.method import Method, get_method
 from muka_fast.distillation.training_args import check_settings
 from muka_fast.errors import CorpusError, OutputError, ScoreStoreError
 from muka_fast.models.checkpoint import read_tokenizer
-from muka_fast.models.student import load_student, resolve_student
+from muka_fast.models.student import read_student_tokenizer, resolve_student
 from muka_fast.models.teacher import Teacher, describe_teachers
 from muka_fast.runtime.device import choose_device
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
@@ -112,8 +112,7 @@ def resolve_recipe(
         match_labels(space.names, test.labels or (), where=", ".join(recipe.test.texts))
     student = resolve_student(recipe.student)
     if recipe.data.long_texts == "error" and recipe.selection.trains_student:
-        reader = load_student(student, space.names, recipe.seed)
-        _refuse_long(corpus, reader.tokenizer, reader.max_length, "the student")
+        _refuse_long(corpus, *read_student_tokenizer(student), "the student")
     pinned = recipe.model_copy(update={"teachers": [teacher.spec for teacher in teachers], "student": student})
     return Plan(pinned, teachers, space, corpus, test, device)
 

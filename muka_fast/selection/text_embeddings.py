@@ -14,7 +14,7 @@ from muka_fast.config.recipe import StudentSpec
 from muka_fast.data.corpus import Corpus, text_id
 from muka_fast.data.tokenization import tokenize
 from muka_fast.models.checkpoint import match_inputs, read_tokenizer, token_limit
-from muka_fast.models.student import tokenizer_home, weights_home
+from muka_fast.models.student import find_tokenizer, find_weights
 from muka_fast.runtime.numerics import row_chunks
 
 COLUMNS = 1024
@@ -54,8 +54,8 @@ def token_means(spec: StudentSpec, corpus: Corpus) -> np.ndarray:
     Its layers are not run: a pass would cost what a teacher's does, and tells no better whose a text is
     (``benchmarks/NOTES.md``).
     """
-    checkpoint = weights_home(spec)
-    tokenizer = read_tokenizer(tokenizer_home(spec))
+    checkpoint = find_weights(spec)
+    tokenizer = read_tokenizer(find_tokenizer(spec))
     model = AutoModel.from_pretrained(
         checkpoint.folder,
         dtype=torch.float32,

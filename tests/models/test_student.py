@@ -4,7 +4,7 @@ from safetensors.torch import load_file, save_file
 
 from muka_fast.config.recipe import StudentSpec
 from muka_fast.errors import ModelError
-from muka_fast.models.student import load_student, resolve_student
+from muka_fast.models.student import load_student, read_student_tokenizer, resolve_student
 from tests.helpers.models import make_config, make_tokenizer
 
 NAMES = ("x", "y", "z")
@@ -71,3 +71,21 @@ def test_an_encoder_without_its_weights_is_refused(model_folder, damage):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"missing or of another shape, for example bert\.encoder\.layer\.1"):
         load_student(StudentSpec(model=str(folder)), NAMES, seed=0)
+
+
+@pytest.mark.parametrize("max_length", [None, 16])
+def test_read_student_tokenizer_gives_what_load_student_gives_without_loading_weights(
+    model_folder, tmp_path, monkeypatch, max_length
+):
+    make_config("roberta", ("a", "b"), max_position_embeddings=34, pad_token_id=1).save_pretrained(tmp_path / "c")
+    make_tokenizer(tmp_path / "t")
+    folder = model_folder("base", max_position_embeddings=32)
+    scratch = StudentSpec(config=str(tmp_path / "c"), tokenizer=str(tmp_path / "t"), max_length=max_length)
+    for spec in (StudentSpec(model=str(folder), max_length=max_length), scratch):
+        student = load_student(spec, NAMES, seed=0)
+        with monkeypatch.context() as patch:
+            patch.setattr("muka_fast.models.student.AutoModelForSequenceClassification", None)
+            tokenizer, limit = read_student_tokenizer(spec)
+        assert limit == student.max_length == (max_length or 32)
+        assert tokenizer.model_input_names == student.tokenizer.model_input_names
+        assert tokenizer("play some jazz")["input_ids"] == student.tokenizer("play some jazz")["input_ids"]

@@ -90,8 +90,8 @@ def test_explicit_labels_replace_placeholders(model_folder):
     ("damage", "message"),
     [
         (lambda f: shutil.rmtree(f) or f.mkdir(), "no config.json"),
-        (lambda f: (f / "config.json").write_text("{"), "cannot read its configuration"),
-        (lambda f: (f / "config.json").write_text('{"model_type": "nonesuch"}'), "cannot read its configuration"),
+        (lambda f: (f / "config.json").write_text("{"), "cannot read the configuration"),
+        (lambda f: (f / "config.json").write_text('{"model_type": "nonesuch"}'), "cannot read the configuration"),
         (lambda f: (f / "model.safetensors").unlink(), "no weights"),
         (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "only pickle weights"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\x10" * 64), "damaged weights"),
@@ -150,7 +150,7 @@ def test_weights_of_another_shape_are_refused(model_folder):
     folder = model_folder("one")
     edit_config(folder, intermediate_size=48)
     teacher, _ = describe(folder, model_folder("two", seed=1))
-    with pytest.raises(ModelError, match="cannot load its weights"):
+    with pytest.raises(ModelError, match="cannot load the weights"):
         load_teacher(teacher, CPU)
 
 

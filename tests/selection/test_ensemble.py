@@ -10,7 +10,7 @@ import muka_fast
 from muka_fast.cli import app
 from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import CorpusError, ModelError
-from muka_fast.pipeline.load import load_ensemble, open_classifier
+from muka_fast.pipeline.load import load_classifier, load_ensemble
 from muka_fast.pipeline.run_artifacts import is_ensemble, method_of
 from muka_fast.selection.base import targets
 from muka_fast.selection.ensemble import Ensemble
@@ -64,7 +64,7 @@ def test_an_unsure_pool_taught_the_papers_rule(agreement, ensemble):
 
 
 def test_its_answers_are_the_mixture_by_what_the_pool_taught(ensemble):
-    found = open_classifier(str(ensemble), "cpu")
+    found = load_classifier(str(ensemble), "cpu")
     assert isinstance(found, Ensemble)
     assert found.labels == ("music", "weather", "Travel", "bank", "lights")
     some = texts(7, 200)
