@@ -145,7 +145,7 @@ def export(
         opset=opset or OPSET,
         texts=texts,
         labelled=labelled,
-        bounds=Tolerances(atol, min_agreement, max_loss),
+        tolerances=Tolerances(atol, min_agreement, max_loss),
         overwrite=overwrite,
     )
     if as_json:

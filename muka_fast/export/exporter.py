@@ -1,4 +1,4 @@
-"""Export a classifier to ONNX: traced, fused, held against the model it came from, and only then put in place."""
+"""Export a classifier to ONNX: load, trace and fuse, write graphs that pass the parity check, then move into place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import fnmatch
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import match_labels
 from muka_fast.data.synthetic import utterances
-from muka_fast.errors import CheckFailed, ModelError, OutputError, RecipeError
+from muka_fast.errors import CheckFailed, CorpusError, ModelError, OutputError, RecipeError
 from muka_fast.export.export_record import RECORD, ExportedGraph, ExportRecord, Parity, is_exported
 from muka_fast.export.graph import OPSET, Graph, trace
 from muka_fast.export.onnx_classifier import OnnxClassifier
@@ -27,6 +28,7 @@ from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
+    Checkpoint,
     check_weights,
     find_checkpoint,
     load_model,
@@ -40,7 +42,7 @@ from muka_fast.runtime.progress import Progress
 PRECISIONS = ("fp32", "fp16", "int8")
 FUSIONS = ("none", "cpu", "cuda")
 _GRAPHS = ("model.onnx", *(f"model_{precision}.onnx" for precision in PRECISIONS))
-# All that an export ever writes; --overwrite deletes nothing else.
+# Every file that an export may write; --overwrite deletes no other.
 _OURS = (RECORD, "config.json", *_GRAPHS, *(f"{graph}.data" for graph in _GRAPHS), *TOKENIZER_FILES, "*.jinja")
 _LIBRARIES = (*PACKAGES, "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
@@ -50,9 +52,9 @@ class Exported:
     """A finished export.
 
     Attributes:
-        folder: Where it lies.
-        graphs: By precision, in the order asked for.
-        fused: How many operators each fusion made.
+        folder: Output folder.
+        graphs: Graphs by precision, in the order of the arguments.
+        fused: Number of operators that each fusion made.
         record: The content of ``export.json``.
     """
 
@@ -71,11 +73,11 @@ def export(
     opset: int = OPSET,
     texts: Corpus | None = None,
     labelled: Corpus | None = None,
-    bounds: Tolerances | None = None,
+    tolerances: Tolerances | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Export a sequence classifier; nothing is written where a graph does not say what the model says.
+    """Export a sequence classifier to ONNX; nothing is written if a graph differs from the model.
 
     Args:
         model: Folder or hub id.
@@ -84,78 +86,117 @@ def export(
             ``model.onnx``, the others ``model_fp16.onnx`` and so on.
         fuse: ``none``, ``cpu`` or ``cuda``.
         opset: Version of the ONNX operators.
-        texts: What graph and model are compared on; default: utterances of the demo.
-        labelled: Labelled texts: fp16 and int8 are then judged by accuracy.
-        bounds: What they may lose.
+        texts: Texts on which graph and model are compared; default: synthetic utterances.
+        labelled: Labelled texts, on which fp16 and int8 are compared by accuracy.
+        tolerances: Allowed differences between graph and model.
         overwrite: Replace an earlier export; other files beside it stay.
-        progress: Where to tell how far it is; default stderr.
+        progress: Receives messages and stages; default: stderr.
 
     Raises:
-        CheckFailed: If a graph loses more than the bounds allow.
-        RecipeError: If there is no such precision or fusion.
-        OutputError: If the folder holds anything but an earlier export.
+        CheckFailed: If a graph differs from the model by more than the tolerances.
+        RecipeError: If a precision or fusion does not exist.
+        OutputError: If the output folder holds anything but an earlier export.
+        CorpusError: If ``texts`` is empty.
         ModelError: If the model cannot be loaded or traced, or its head is not single-label.
     """
-    progress, bounds = progress or Progress(), bounds or Tolerances()
+    progress, tolerances = progress or Progress(), tolerances or Tolerances()
     for given, known in ((precisions, PRECISIONS), ((fuse,), FUSIONS)):
         if not given or not set(given) <= set(known):
             raise RecipeError(f"not a choice: {', '.join(given)}", where="export", hint=", ".join(known))
     output = Path(output).resolve()
     _require_usable(output, overwrite)
-    checkpoint = find_checkpoint(model)
-    config = read_config(checkpoint)
-    check_head(config, checkpoint.where)
-    check_weights(checkpoint)
-    loaded, tokenizer = load_model(checkpoint, config, torch.device("cpu"))
-    names = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
-    max_length = token_limit(loaded, tokenizer)
-    judged = None
-    if labelled is not None:
-        truth, _ = match_labels(names, labelled.labels or (), where="the labelled texts")
-        judged = labelled.take((truth >= 0).nonzero()[0]), truth[truth >= 0]
+    source = _load(model)
     with progress.stage("logits of the model"):
-        gate = ParityChecker(loaded, tokenizer, max_length, _utterances() if texts is None else texts, judged)
-    inputs = tuple(name for name in tokenizer.model_input_names if name in gate.inputs)
-    staging = output.parent / f".{output.name}.{os.getpid()}.tmp"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
+        checker = _parity_checker(source, texts, labelled)
+    inputs = tuple(name for name in source.tokenizer.model_input_names if name in checker.inputs)
+    with _staging(output) as folder:
         with progress.stage("export"):
-            graph = trace(loaded, inputs, checkpoint.where, opset=opset, fuse=fuse)
+            graph = trace(source.model, inputs, source.checkpoint.where, opset=opset, fuse=fuse)
         with progress.stage("graphs and parity"):
-            graphs = _graphs(graph, staging, tuple(dict.fromkeys(precisions)), gate, bounds, progress)
-        tokenizer.model_max_length = max_length
-        tokenizer.save_pretrained(staging)
-        loaded.config.save_pretrained(staging)
+            graphs = _write_graphs(graph, folder, tuple(dict.fromkeys(precisions)), checker, tolerances, progress)
         record = ExportRecord(
             model=model,
-            revision=checkpoint.revision,
-            weights=checkpoint.fingerprint(WEIGHT_FILES),
+            revision=source.checkpoint.revision,
+            weights=source.checkpoint.fingerprint(WEIGHT_FILES),
             opset=opset,
             fuse=fuse,
             fused=graph.fused,
             graphs=graphs,
-            labels=names,
-            max_length=max_length,
-            calibration=Calibration.read(getattr(config, CALIBRATION_KEY, None)),
-            inputs={name: _padding(name, tokenizer) for name in inputs},
-            padding_side=tokenizer.padding_side,
-            truncation_side=tokenizer.truncation_side,
+            labels=source.labels,
+            max_length=source.max_length,
+            calibration=Calibration.read(getattr(source.model.config, CALIBRATION_KEY, None)),
+            inputs={name: _padding(name, source.tokenizer) for name in inputs},
+            padding_side=source.tokenizer.padding_side,
+            truncation_side=source.tokenizer.truncation_side,
             versions=versions(_LIBRARIES),
         )
-        record.write(staging)
-        if (staging / "tokenizer.json").exists():
-            gate.check_tokenizer(OnnxClassifier(staging, device="cpu").encode)
-        else:
-            progress.log("its tokenizer runs in transformers only: the folder serves there and in Optimum")
-        _replace(output, staging)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        _write_tokenizer(source, record, folder, checker, progress)
+        _commit(output, folder)
     return Exported(output, graphs, graph.fused, record)
 
 
-def _replace(output: Path, staging: Path) -> None:
-    """Put a finished folder in the place of an earlier one, which goes last; what is not an export's moves over."""
+@dataclass(frozen=True)
+class _Source:
+    """The classifier to export, on the CPU."""
+
+    checkpoint: Checkpoint
+    model: Any
+    tokenizer: Any
+    labels: tuple[str, ...]
+    max_length: int
+
+
+def _load(name: str) -> _Source:
+    checkpoint = find_checkpoint(name)
+    config = read_config(checkpoint)
+    check_head(config, checkpoint.where)
+    check_weights(checkpoint)
+    model, tokenizer = load_model(checkpoint, config, torch.device("cpu"))
+    labels = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
+    return _Source(checkpoint, model, tokenizer, labels, token_limit(model, tokenizer))
+
+
+def _parity_checker(source: _Source, texts: Corpus | None, labelled: Corpus | None) -> ParityChecker:
+    """Compute the model's logits; labelled texts of unknown classes are left out."""
+    if texts is None:
+        texts = build_corpus([text for text, _ in utterances(256, seed=0)])
+    if not len(texts):
+        raise CorpusError("no texts to compare graph and model on", where="export", hint="give at least one text")
+    known = None
+    if labelled is not None:
+        classes, _ = match_labels(source.labels, labelled.labels or (), where="the labelled texts")
+        known = labelled.take((classes >= 0).nonzero()[0]), classes[classes >= 0]
+    return ParityChecker(source.model, source.tokenizer, source.max_length, texts, known)
+
+
+@contextmanager
+def _staging(output: Path) -> Iterator[Path]:
+    """Make a temporary folder beside the output, and delete it if it has not been moved."""
+    folder = output.parent / f".{output.name}.{os.getpid()}.tmp"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_tokenizer(
+    source: _Source, record: ExportRecord, folder: Path, checker: ParityChecker, progress: Progress
+) -> None:
+    """Write everything but the graphs, and check that the tokenizer gives the same tokens without transformers."""
+    source.tokenizer.model_max_length = source.max_length
+    source.tokenizer.save_pretrained(folder)
+    source.model.config.save_pretrained(folder)
+    record.write(folder)
+    if (folder / "tokenizer.json").exists():
+        checker.check_tokenizer(OnnxClassifier(folder, device="cpu").encode)
+    else:
+        progress.log("the tokenizer runs in transformers only: serve the folder with transformers or Optimum")
+
+
+def _commit(output: Path, staging: Path) -> None:
+    """Move a finished folder to the output; files of an earlier folder that no export writes move into the new one."""
     old = staging.with_name(f"{staging.name}.old")
     if output.exists():
         output.rename(old)
@@ -166,8 +207,8 @@ def _replace(output: Path, staging: Path) -> None:
             old.rename(output)
         raise
     for entry in sorted(old.iterdir()) if old.exists() else ():
-        ours = any(fnmatch.fnmatch(entry.name, pattern) for pattern in _OURS)
-        if not ours and not (output / entry.name).exists():
+        is_exports = any(fnmatch.fnmatch(entry.name, pattern) for pattern in _OURS)
+        if not is_exports and not (output / entry.name).exists():
             entry.rename(output / entry.name)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -178,67 +219,73 @@ def _require_usable(output: Path, overwrite: bool) -> None:
     if not output.exists() or not any(output.iterdir()):
         return
     if not is_exported(output):
-        raise OutputError("the folder is not empty and is no export", where=str(output), hint="choose another folder")
+        raise OutputError(
+            "the folder is not empty and is not an export", where=str(output), hint="choose another folder"
+        )
     if not overwrite:
         raise OutputError("the folder holds an export", where=str(output), hint="--overwrite, or another folder")
-
-
-def _utterances() -> Corpus:
-    return build_corpus([text for text, _ in utterances(256, seed=0)])
 
 
 def _padding(name: str, tokenizer: Any) -> int:
     return {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}.get(name, 0)
 
 
-def _graphs(
-    graph: Graph, folder: Path, precisions: tuple[str, ...], gate: ParityChecker, bounds: Tolerances, progress: Progress
+def _write_graphs(
+    graph: Graph,
+    folder: Path,
+    precisions: tuple[str, ...],
+    checker: ParityChecker,
+    tolerances: Tolerances,
+    progress: Progress,
 ) -> dict[str, ExportedGraph]:
-    """Write a graph of each precision that stays within the bounds."""
-    plain = folder / "model.onnx"
-    main = "fp32" if "fp32" in precisions else precisions[0]
-    exact = plain if main == "fp32" else folder / ".fp32.onnx"
+    """Write a graph of each precision that stays within the tolerances."""
+    default = folder / "model.onnx"
+    first = "fp32" if "fp32" in precisions else precisions[0]
+    exact = default if first == "fp32" else folder / ".fp32.onnx"
     graph.save(exact)
-    found = {}
+    graphs = {}
     for precision in precisions:
-        path = plain if precision == main else folder / f"model_{precision}.onnx"
-        parity, scheme = _within_bounds(precision, exact, path, gate, bounds, progress)
-        found[precision] = ExportedGraph(path.name, _size(path), _sha256(path), scheme, parity)
-    if exact != plain:
+        path = default if precision == first else folder / f"model_{precision}.onnx"
+        parity, scheme = _write_precision(precision, exact, path, checker, tolerances, progress)
+        graphs[precision] = ExportedGraph(path.name, _size(path), _sha256(path), scheme, parity)
+    if exact != default:
         for leftover in folder.glob(f"{exact.name}*"):
             leftover.unlink()
-    return found
+    return graphs
 
 
-def _within_bounds(
-    precision: str, exact: Path, path: Path, gate: ParityChecker, bounds: Tolerances, progress: Progress
+def _write_precision(
+    precision: str, exact: Path, path: Path, checker: ParityChecker, tolerances: Tolerances, progress: Progress
 ) -> tuple[Parity, str]:
-    """Write one precision, int8 in the first way that stays within the bounds.
+    """Write the graph of one precision, int8 by the first scheme that stays within the tolerances.
+
+    Returns:
+        The parity, and the name of the scheme.
 
     Raises:
-        CheckFailed: If none does.
+        CheckFailed: If no scheme does.
     """
-    tried = []
+    violations = []
     for scheme in SCHEMES if precision == "int8" else (None,):
         if path != exact:
-            for refused in path.parent.glob(f"{path.name}*"):  # weights beside a graph would be added to
+            for refused in path.parent.glob(f"{path.name}*"):  # a writer would append to weights beside a graph
                 refused.unlink()
         try:
             if scheme is not None:
                 to_int8(exact, path, scheme)
             elif precision == "fp16":
                 to_half(exact, path)
-            parity = gate.compare(open_session(path, "cpu").run)
-            violation = bounds.violation(parity, precision)
-        except (CheckFailed, ModelError) as error:  # it cannot be made, does not load or run, or gives no numbers
+            parity = checker.compare(open_session(path, "cpu").run)
+            violation = tolerances.violation(parity, precision)
+        except (CheckFailed, ModelError) as error:  # not convertible, does not load or run, or NaN
             violation = error.what
         if not violation:
             return parity, scheme.name if scheme else ""
-        tried.append(f"{scheme.name}: {violation}" if scheme else violation)
+        violations.append(f"{scheme.name}: {violation}" if scheme else violation)
         if scheme is not None:
-            progress.log(f"int8, {tried[-1]}")
+            progress.log(f"int8, {violations[-1]}")
     raise CheckFailed(
-        f"the {precision} graph is not the model's: {'; '.join(tried)}",
+        f"the {precision} graph differs from the model: {'; '.join(violations)}",
         where="parity",
         hint=f"export without {precision}, or allow more: --atol, --min-agreement, --max-loss"
         if precision != "fp32"
@@ -251,7 +298,7 @@ def _size(path: Path) -> int:
 
 
 def _sha256(path: Path) -> str:
-    """Hash a graph and, if its weights lie beside it, those too."""
+    """Hash a graph and, if its weights are in files beside it, those files."""
     digest = hashlib.sha256()
     for file in sorted(path.parent.glob(f"{path.name}*")):
         with file.open("rb") as handle:

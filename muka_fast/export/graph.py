@@ -27,15 +27,15 @@ class Graph:
     """A traced model.
 
     Attributes:
-        program: What ``torch.onnx.export`` gave, fused in place.
-        fused: How many operators each fusion made, those that made some.
+        program: Result of ``torch.onnx.export``, fused in place.
+        fused: Number of operators by fusion, without zeros.
     """
 
     program: Any
     fused: dict[str, int]
 
     def save(self, path: Path) -> None:
-        """Write it; weights of more than about 1.5 GB go to a file of their own beside it."""
+        """Write the graph; weights of more than about 1.5 GB go to a second file beside it."""
         with silence():
             self.program.save(path)
 
@@ -54,7 +54,7 @@ class _Named(nn.Module):
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
-    """Keep the exporter's chatter off stdout and stderr; what matters of it is raised."""
+    """Suppress the exporter's output; errors are raised."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -83,12 +83,12 @@ def trace(
 
     Args:
         model: In eval mode, fp32, on the CPU.
-        inputs: What its tokenizer gives it.
-        where: How messages name it.
+        inputs: Names of the tokenizer's outputs that the model takes.
+        where: Name of the model in messages.
         output_names: Names of the graph's outputs.
-        outputs: Takes what the model returns and gives a tensor for each of them.
+        outputs: Maps the model's output to one tensor per name.
         opset: Version of the ONNX operators.
-        fuse: ``none``, or ``cpu`` or ``cuda``: join operators into those that ONNX Runtime has kernels for.
+        fuse: ``none``, or ``cpu`` or ``cuda``: fuse operators into those that ONNX Runtime has kernels for.
 
     Raises:
         ModelError: If the model cannot be traced.
@@ -140,12 +140,12 @@ def trace(
         if isinstance(error, MemoryError):
             raise
         raise ModelError(
-            f"cannot be exported to ONNX: {first_line(error)[:300]}", where=where, hint="-v shows what stopped it"
+            f"cannot be exported to ONNX: {first_line(error)[:300]}", where=where, hint="-v shows the cause"
         ) from error
     version = program.model.opset_imports.get("", opset)
     if version != opset:  # the exporter keeps what it cannot convert, with a warning
         raise ModelError(
-            f"opset {opset} cannot be had, the graph has {version}",
+            f"opset {opset} is not available, the graph has {version}",
             where=where,
             hint=f"--opset {version}, or leave it out",
         )

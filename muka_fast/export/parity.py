@@ -1,4 +1,4 @@
-"""Does a graph say what its model says? Real texts in awkward shapes, against logits taken before the export."""
+"""Parity of a graph and its model: logits on real texts and on batches of unusual shapes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST = 2048
 
 @dataclass(frozen=True)
 class Probe:
-    """One batch: its shape in words, what goes in, and the model's logits, (rows, classes)."""
+    """One batch: its shape in words, its inputs, and the model's logits, (B, C)."""
 
     name: str
     inputs: dict[str, np.ndarray]
@@ -32,7 +32,7 @@ class Probe:
 
 
 def _with_a_long_one(sample: Corpus, max_length: int) -> Corpus:
-    """Return a few texts of a corpus and one that has to be cut."""
+    """Return a few texts of a corpus and one that is truncated."""
     few = sample.take(np.arange(min(31, len(sample))))
     long = " ".join(few.texts * (1 + max_length // len(few)))
     pairs = None if few.pairs is None else (*few.pairs, few.pairs[0])
@@ -45,7 +45,7 @@ def _stretched(row: TokenizedText, length: int) -> TokenizedText:
 
 
 def _shapes(rows: Sequence[TokenizedText], max_length: int) -> dict[str, list[TokenizedText]]:
-    """Return batches of token ids by name: every way that a frozen or mishandled dimension would show."""
+    """Return batches of token ids by name, whose shapes reveal frozen or mishandled dimensions."""
     by_length = sorted(rows, key=lambda row: len(row["input_ids"]))
     longest = by_length[-1]
     odd = min(max_length, max(3, len(longest["input_ids"]) | 1))
@@ -63,14 +63,14 @@ def _shapes(rows: Sequence[TokenizedText], max_length: int) -> dict[str, list[To
 
 
 class ParityChecker:
-    """Takes a model's logits, then holds graphs against them.
+    """Computes a model's logits, then compares graphs with them.
 
     Args:
         model: In eval mode, on the CPU.
-        tokenizer: Its own.
-        max_length: Tokens it reads of a text.
-        texts: What it is compared on; the first 256 distinct ones.
-        labelled: Labelled texts, and the class index of each, to compare accuracies on.
+        tokenizer: Tokenizer of the model.
+        max_length: Maximum length of a text in tokens.
+        texts: Texts to compare on; the first 256 are used.
+        labelled: Labelled texts and the class index of each, on which accuracies are compared.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ParityChecker:
 
     @property
     def inputs(self) -> frozenset[str]:
-        """Names of what the model is given."""
+        """Names of the model's inputs."""
         return frozenset(self._shapes[0].inputs)
 
     def _batches(self, corpus: Corpus, max_length: int) -> list[tuple[np.ndarray, Probe]]:
@@ -109,23 +109,23 @@ class ParityChecker:
         batch = pad_batch(self._tokenizer, rows, self._model.device)
         try:
             logits = self._model(**batch).logits.float().cpu().numpy()
-        except (ValueError, RuntimeError, IndexError) as error:  # heads that look for one end token in each text
+        except (ValueError, RuntimeError, IndexError) as error:  # heads that need one end token in each text
             raise ModelError(
                 f"the model does not run {name} tokens: {first_line(error)}",
                 where="parity",
-                hint="it cannot be checked",
+                hint="export a model that runs batches of these shapes",
             ) from None
         inputs = {key: value.cpu().numpy().astype(np.int64) for key, value in batch.items()}
         return Probe(name, inputs, logits)
 
     def compare(self, session: Any) -> Parity:
-        """Run a graph on everything.
+        """Run a graph on all texts and shapes.
 
         Args:
             session: An ONNX Runtime session.
 
         Raises:
-            CheckFailed: If it does not take a shape, or gives another one or numbers that are none.
+            CheckFailed: If the graph does not run a shape, or its logits have another shape, or are NaN or infinite.
         """
         every, of_model = self._both(session, [*self._shapes, *self._texts])
         shapes = sum(len(probe.logits) for probe in self._shapes)
@@ -146,27 +146,27 @@ class ParityChecker:
         )
 
     def _both(self, session: Any, probes: Sequence[Probe]) -> tuple[np.ndarray, np.ndarray]:
-        """Return a graph's logits and the model's, (rows, classes) each."""
+        """Return the logits of the graph and of the model, (N, C) each."""
         found = [self._logits(session, probe) for probe in probes]
         return np.concatenate(found), np.concatenate([probe.logits for probe in probes])
 
     def check_tokenizer(
-        self, read: Callable[[Sequence[str], Sequence[str] | None], list[dict[str, list[int]]]]
+        self, encode: Callable[[Sequence[str], Sequence[str] | None], list[dict[str, list[int]]]]
     ) -> None:
-        """Hold another tokenizer's ids against the model's, an over-long text among them.
+        """Compare another tokenizer's token ids with those of the model's tokenizer, also of a truncated text.
 
         Args:
-            read: Texts, and their pairs or None, to what the graph is given for each, without padding.
+            encode: Maps texts, and their pairs or None, to the inputs of the graph for each text, without padding.
 
         Raises:
-            CheckFailed: If a text is read otherwise.
+            CheckFailed: If the token ids of a text differ.
         """
         for text, row, meant in zip(
-            self._strings.texts, read(self._strings.texts, self._strings.pairs), self._rows, strict=True
+            self._strings.texts, encode(self._strings.texts, self._strings.pairs), self._rows, strict=True
         ):
             if any(values != meant[name].tolist() for name, values in row.items()):
                 raise CheckFailed(
-                    "without transformers its tokenizer reads texts otherwise",
+                    "the tokenizer gives other tokens without transformers",
                     where=f"text {text[:40]!r}",
                     hint="serve this model with transformers",
                 )
@@ -175,22 +175,24 @@ class ParityChecker:
     def _logits(session: Any, probe: Probe) -> np.ndarray:
         try:
             (logits,) = session.run(["logits"], probe.inputs)
-        except Exception as error:  # noqa: BLE001 - the runtime raises kinds of its own
+        except Exception as error:  # noqa: BLE001 - the runtime raises types of its own
             reason = str(error).splitlines()[0][:160]
             raise CheckFailed(f"the graph does not run {probe.name} tokens: {reason}", where="parity") from None
         if logits.shape != probe.logits.shape or not np.isfinite(logits).all():
-            raise CheckFailed(f"the graph gives no logits for {probe.name} tokens", where="parity")
+            raise CheckFailed(
+                f"the graph's logits for {probe.name} tokens have another shape, or are NaN or infinite", where="parity"
+            )
         return logits
 
 
 @dataclass(frozen=True)
 class Tolerances:
-    """What a graph may lose.
+    """Allowed differences between a graph and its model.
 
     Attributes:
         atol: fp32: largest absolute difference of a logit.
         agreement: fp16, int8: least share of texts with the same most likely class; used without labelled texts.
-        loss: fp16, int8: accuracy that may be lost on labelled texts.
+        loss: fp16, int8: largest loss of accuracy on labelled texts.
     """
 
     atol: float = 1e-4
@@ -198,7 +200,7 @@ class Tolerances:
     loss: float = 0.005
 
     def violation(self, parity: Parity, precision: str) -> str:
-        """Say what a graph of a precision breaks, with the figures; empty if nothing."""
+        """Return which tolerance a graph of a precision violates, with the figures; empty if none."""
         if precision == "fp32":
             if parity.largest <= self.atol:
                 return ""

@@ -1,4 +1,4 @@
-"""Graphs of lower precision: fp16 for GPUs, int8 for CPUs, with ways to lose less."""
+"""Graphs of lower precision: fp16 for GPUs, int8 for CPUs by schemes of increasing accuracy."""
 
 from __future__ import annotations
 
@@ -14,37 +14,40 @@ from muka_fast.export.graph import silence
 
 @dataclass(frozen=True)
 class QuantizationScheme:
-    """A way to quantise: weights by output channel, activations by their range in each batch.
+    """How to quantise: weights by output channel, activations by their range in each batch.
 
     Attributes:
-        name: What the record calls it.
-        seven_bits: Weights in 7 bits. CPUs without VNNI add 8-bit products in 16 bits, which overflow.
-        narrowing: Keep products with more inputs than outputs (a feed-forward block's second one) in fp32.
-        widening: Keep those with more outputs than inputs (its first one) in fp32, but not those of a fused attention.
+        name: Name in ``export.json``.
+        seven_bits: Weights in 7 bits. CPUs without VNNI accumulate 8-bit products in 16 bits, which overflow.
+        skip_down_projections: Keep products with more inputs than outputs (the second of a feed-forward block) in
+            fp32.
+        skip_up_projections: Keep products with more outputs than inputs (the first of a feed-forward block) in fp32,
+            except those of a fused attention.
     """
 
     name: str
     seven_bits: bool = False
-    narrowing: bool = False
-    widening: bool = False
+    skip_down_projections: bool = False
+    skip_up_projections: bool = False
 
 
-# From small and fast to exact: of all parts the feed-forward products, quantised alone, moved a MiniLM's logits most.
+# From small and fast to exact. Of all products, the feed-forward ones changed a MiniLM's logits most when quantised.
 SCHEMES = (
     QuantizationScheme("per channel"),
     QuantizationScheme("per channel, 7-bit weights", seven_bits=True),
-    QuantizationScheme("per channel, narrowing products in fp32", narrowing=True),
-    QuantizationScheme("per channel, feed-forward products in fp32", narrowing=True, widening=True),
+    QuantizationScheme("per channel, down projections in fp32", skip_down_projections=True),
+    QuantizationScheme(
+        "per channel, feed-forward projections in fp32", skip_down_projections=True, skip_up_projections=True
+    ),
 )
 
 
 @contextlib.contextmanager
 def _writing(target: Path) -> Iterator[None]:
-    """Write a graph with the libraries' converters; whatever they raise becomes a refusal of this one form.
+    """Write a graph with a converter of onnxruntime; its exceptions become :class:`CheckFailed`.
 
-    But a full disk or memory is no fault of the form.
-
-    The folder becomes the present one: onnx looks there whether a weight file of that name exists, and would refuse.
+    A full disk or memory stays an error of the machine. The working directory is the target's folder meanwhile:
+    onnx refuses to write weights if the working directory has a file of their name.
     """
     with silence(), contextlib.chdir(target.parent):
         try:
@@ -59,14 +62,14 @@ def _writing(target: Path) -> Iterator[None]:
 
 
 def to_half(source: Path, target: Path) -> None:
-    """Write a graph's fp16 form; its inputs and outputs keep their types.
+    """Write the fp16 form of a graph; its inputs and outputs keep their types.
 
     Args:
         source: The fp32 graph.
         target: File to write.
 
     Raises:
-        CheckFailed: If the converter cannot.
+        CheckFailed: If the converter fails.
     """
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -78,20 +81,20 @@ def to_half(source: Path, target: Path) -> None:
 
 
 def _is_large(graph: Path) -> bool:
-    """Return whether a graph's weights lie beside it: then those of its other forms do too."""
+    """Return whether a graph's weights are in a file beside it, as those of its other forms are then."""
     return graph.with_name(f"{graph.name}.data").exists()
 
 
 def to_int8(source: Path, target: Path, scheme: QuantizationScheme = SCHEMES[0]) -> None:
-    """Write a graph's dynamically quantised form.
+    """Write the dynamically quantised form of a graph.
 
     Args:
         source: The fp32 graph.
         target: File to write.
-        scheme: What to keep exact.
+        scheme: Which products stay in fp32.
 
     Raises:
-        CheckFailed: If the quantiser cannot.
+        CheckFailed: If the quantiser fails.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -115,7 +118,7 @@ def to_int8(source: Path, target: Path, scheme: QuantizationScheme = SCHEMES[0])
 
 
 def _kept(model: Any, scheme: QuantizationScheme) -> list[str]:
-    """Return names of the products that stay in fp32."""
+    """Return the names of the products that stay in fp32."""
     shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
     kept = []
     for node in model.graph.node:
@@ -124,8 +127,10 @@ def _kept(model: Any, scheme: QuantizationScheme) -> list[str]:
             continue
         transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
         ins, outs = shape[::-1] if transposed else shape
-        # The head's product is narrowing too, but small: it costs nothing in fp32.
-        if (scheme.narrowing and ins > outs) or (scheme.widening and outs > ins and not node.name.endswith(_PRODUCT)):
+        # The head is a down projection too, but small: it costs nothing in fp32.
+        if (scheme.skip_down_projections and ins > outs) or (
+            scheme.skip_up_projections and outs > ins and not node.name.endswith(_PRODUCT)
+        ):
             kept.append(node.name)
     return kept
 
@@ -136,7 +141,7 @@ _PRODUCT = ":qkv"
 def _split_attention(model: Any) -> None:
     """Take fused Attention apart into its product, which can be quantised, and MultiHeadAttention.
 
-    The quantiser's own form of Attention knows no attention bias, and drops it: padding would be read.
+    The quantised form of Attention drops the attention bias, so that padding would be attended to.
     """
     from onnx import helper
 

@@ -1,6 +1,6 @@
-"""ONNX Runtime sessions: which provider a device means, and proof that it is the one that runs.
+"""ONNX Runtime sessions: the execution provider of a device, checked after loading.
 
-Asked for CUDA, ONNX Runtime that cannot load it only warns and computes on the CPU; here that is an error, or is told.
+ONNX Runtime that cannot load CUDA only warns and computes on the CPU; here that is an error, or a warning to print.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from muka_fast.errors import MachineError, ModelError
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 _WARNING, _FATAL = 2, 4
 _NO_LIBRARIES = "its CUDA or cuDNN libraries do not load"
-# y = Identity(x): the smallest graph there is, to see which providers load.
+# y = Identity(x): a minimal graph, to find out which providers load.
 _IDENTITY = base64.b64decode("CAg6NwoQCgF4EgF5IghJZGVudGl0eRIBZ1oPCgF4EgoKCAgBEgQKAggBYg8KAXkSCgoICAESBAoCCAFCBAoAEBE=")
 
 
@@ -65,7 +65,7 @@ def _installed(name: str) -> bool:
 
 
 def cuda_obstacle() -> str:
-    """Say what keeps CUDA from being used by ONNX Runtime, as far as can be told without trying; empty if nothing."""
+    """Return why ONNX Runtime cannot use CUDA, as far as is known without loading it; empty if no reason is known."""
     if _installed("onnxruntime") and _installed("onnxruntime-gpu"):
         return "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files"
     if CUDA not in runtime().get_available_providers():
@@ -77,7 +77,7 @@ def cuda_obstacle() -> str:
     return ""
 
 
-_MEND = {
+_FIXES = {
     "onnxruntime and": "pip uninstall -y onnxruntime onnxruntime-gpu, then install muka-fast[onnx] or [onnx-gpu]",
     "this build": "pip uninstall -y onnxruntime, then pip install 'muka-fast[onnx-gpu]'; or use --device cpu",
 }
@@ -85,18 +85,18 @@ _MEND = {
 
 def _open(graph: str | bytes, provider: str, threads: int | None = None, index: int = 0) -> Any:
     options = runtime().SessionOptions()
-    options.log_severity_level = _FATAL  # what it would print is raised or told here
+    options.log_severity_level = _FATAL  # errors are raised, and warnings returned, here
     if threads:
         options.intra_op_num_threads = threads
-    # TF32, its default, would lose three digits of a product. What CUDA has no kernel for runs on the CPU; a failure of
-    # CUDA itself is an error and never a silent change of device.
+    # TF32, the default, would lose three digits of a product. Operators without a CUDA kernel run on the CPU; a failure
+    # of CUDA itself is an error and never a silent change of device.
     wanted = [(CUDA, {"device_id": index, "use_tf32": 0}), CPU] if provider == CUDA else [provider]
     return runtime().InferenceSession(graph, options, providers=wanted, enable_fallback=0)
 
 
 @contextlib.contextmanager
 def _libraries() -> Iterator[None]:
-    """Load CUDA and cuDNN out of PyPI's nvidia packages, without what the runtime prints about it."""
+    """Load CUDA and cuDNN from PyPI's nvidia packages, without the runtime's output."""
     runtime().set_default_logger_severity(_FATAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -108,13 +108,13 @@ def _libraries() -> Iterator[None]:
 
 
 def _on_cuda(graph: str | bytes, threads: int | None = None, index: int = 0) -> Any | None:
-    """Return a session that computes on CUDA, or None if there is none to be had."""
+    """Return a session that computes on CUDA, or None if CUDA does not load."""
     try:
         with _libraries():
             session = _open(graph, CUDA, threads, index)
-    except Exception:  # noqa: BLE001 - the runtime raises kinds of its own; the CPU tells whether it is the graph
+    except Exception:  # noqa: BLE001 - the runtime's own types; loading on the CPU shows whether it is the graph
         return None
-    # Without its libraries it warns and leaves CUDA out.
+    # Without the CUDA libraries the runtime warns and uses the CPU.
     return session if session.get_providers()[0] == CUDA else None
 
 
@@ -129,31 +129,31 @@ def open_session(graph: Path, device: str = "auto", threads: int | None = None, 
 
     Raises:
         MachineError: If CUDA was asked for and does not load.
-        ModelError: If the file is not a graph that ONNX Runtime runs.
+        ModelError: If ONNX Runtime cannot load the file.
     """
-    runtime()  # without it nothing below means what it says
+    runtime()  # raises if ONNX Runtime is missing
     obstacle, session = "" if device == "cpu" else cuda_obstacle(), None
     if device != "cpu" and not obstacle:
         session = _on_cuda(str(graph), threads, index)
         obstacle = "" if session else _NO_LIBRARIES
-    if session is None and (device != "cuda" or obstacle == _NO_LIBRARIES):  # is it the device, or the graph?
+    if session is None and (device != "cuda" or obstacle == _NO_LIBRARIES):  # loads if the graph is good
         try:
             session = _open(str(graph), CPU, threads)
-        except Exception as error:  # noqa: BLE001 - the runtime raises kinds of its own
+        except Exception as error:  # noqa: BLE001 - the runtime raises types of its own
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(
                 f"ONNX Runtime cannot load it: {reason[:200]}", where=str(graph), hint="export it again"
             ) from None
     provider = session.get_providers()[0] if session else ""
     if device == "cuda" and provider != CUDA:
-        hint = next((mend for start, mend in _MEND.items() if obstacle.startswith(start)), "use --device cpu")
+        hint = next((fix for start, fix in _FIXES.items() if obstacle.startswith(start)), "use --device cpu")
         raise MachineError(f"device cuda was asked for, but {obstacle}", where="ONNX Runtime", hint=hint)
     wanted = device == "auto" and provider != CUDA and _installed("onnxruntime-gpu")
     return Session(session, provider, f"on the CPU: {obstacle}" if wanted else "")
 
 
 def describe_providers() -> str:
-    """Say which of the two providers that are used here load on this machine."""
+    """Return which of the two providers load on this machine, in words."""
     try:
         obstacle = cuda_obstacle()
     except MachineError:

@@ -1,7 +1,7 @@
-"""A teacher's deterministic part from ONNX Runtime: logits, what the classifier reads, the hidden state below a scope.
+"""A teacher's deterministic part in ONNX Runtime: logits, inputs of the classifier, the hidden state below a scope.
 
-The dropout passes stay with the engine, so masks are what they always are. The graph is kept in a cache on disk, named
-after everything it depends on.
+The dropout passes stay with the engine, so the masks do not change. The graph is cached on disk under a hash of
+everything that it depends on.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from muka_fast.uncertainty.packing import PackedBatch
 from muka_fast.uncertainty.signals import DeterministicOutput
 
 FORMAT = 1
-"""Raised when what the graphs give changes."""
+"""Increased when the outputs of the graphs change."""
 TOLERANCE = 1e-4
 _TURNS, _PROBE_TEXTS, _PROBE_LENGTH = 6, 32, 32
 
 
 def cache_folder() -> Path:
-    """Return where exported teachers are kept: ``MUKA_FAST_CACHE``, or ``muka-fast`` in the user's cache folder."""
+    """Return the cache of exported teachers: ``MUKA_FAST_CACHE``, or ``muka-fast`` in the user's cache folder."""
     own = os.environ.get("MUKA_FAST_CACHE")
     if own:
         return Path(own)
@@ -50,10 +50,10 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class ExportedTeacher:
-    """The deterministic part of a teacher: a packed batch to its first look and the hidden state below the scope.
+    """The deterministic part of a teacher: maps a packed batch to its output and the hidden state below the scope.
 
     Attributes:
-        session: Its graph, loaded.
+        session: The loaded graph.
         padding: Token id of padding.
     """
 
@@ -61,7 +61,7 @@ class ExportedTeacher:
     padding: int
 
     def __call__(self, batch: PackedBatch) -> tuple[DeterministicOutput, Tensor | None]:
-        """Run a packed batch; also return the hidden state of its rows, (R, width), if the graph gives it."""
+        """Run a packed batch; also return the hidden state of its rows, (R, width), if the graph has that output."""
         shape = (len(batch), max(batch.lengths))
         real = np.arange(shape[1]) < np.array(batch.lengths)[:, None]
         feed = {}
@@ -82,7 +82,7 @@ class ExportedTeacher:
 
 @contextmanager
 def _hidden_state(model: Any, depth: int | None) -> Iterator[list[Tensor]]:
-    """Collect the input of layer ``depth`` or, if it is −1, what the last layer gives; one entry a forward pass."""
+    """Collect the input of layer ``depth``, or the output of the last layer if it is −1; one entry per forward pass."""
     seen: list[Tensor] = []
     if depth is None:
         yield seen
@@ -108,9 +108,9 @@ def _hidden_state(model: Any, depth: int | None) -> Iterator[list[Tensor]]:
 
 
 def _write(model: Any, depth: int | None, path: Path, inputs: tuple[str, ...], where: str) -> None:
-    """Trace a teacher with what scoring needs of it, and save the graph."""
+    """Trace a teacher with the outputs that scoring needs, and save the graph."""
     with classifier_input(model) as seen, _hidden_state(model, depth) as hidden:
-        with torch.inference_mode():  # to see which of them there are
+        with torch.inference_mode():  # to find out which outputs exist
             model(**{name: torch.full((1, 2), int(name != "token_type_ids"), dtype=torch.int64) for name in inputs})
         given = {"logits": True, "read": bool(seen), "below": bool(hidden)}
 
@@ -123,7 +123,7 @@ def _write(model: Any, depth: int | None, path: Path, inputs: tuple[str, ...], w
 
 
 def _on_cpu(model: Any) -> Any:
-    """Return a model on the CPU; one on a GPU, whose weights the engine shares, stays there."""
+    """Return a model on the CPU; a model on a GPU is copied, as the engine shares its weights."""
     if model.device.type == "cpu":
         return model
     copy = type(model)(model.config)
@@ -132,7 +132,7 @@ def _on_cpu(model: Any) -> Any:
 
 
 def _graph(model: Any, name: str, depth: int | None, inputs: tuple[str, ...], where: str, *, int8: bool) -> Path:
-    """Return the cached graph of a teacher, making it if it is not there."""
+    """Return the cached graph of a teacher; export it if it is missing."""
     libraries = versions(("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"))
     facts = [FORMAT, name, depth, list(inputs), int8, libraries]
     home = cache_folder() / "teachers"
@@ -146,13 +146,13 @@ def _graph(model: Any, name: str, depth: int | None, inputs: tuple[str, ...], wh
         exact = staging / ("fp32.onnx" if int8 else path.name)
         _write(_on_cpu(model), depth, exact, inputs, where)
         if int8:
-            to_int8(exact, staging / path.name, SCHEMES[1])  # right on CPUs of every generation
+            to_int8(exact, staging / path.name, SCHEMES[1])  # correct on CPUs of every generation
             for leftover in staging.glob(f"{exact.name}*"):
                 leftover.unlink()
         try:
             staging.rename(folder)
         except OSError:
-            if not path.exists():  # or another process was first
+            if not path.exists():  # another process may have been first
                 raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -170,30 +170,30 @@ def export_teacher(
     int8: bool = False,
     tolerance: float = TOLERANCE,
 ) -> ExportedTeacher:
-    """Return a teacher's deterministic part as a session, held against the engine's own.
+    """Return a teacher's deterministic part as a session, compared with the engine's own.
 
     Args:
         model: The teacher, fp32.
-        engine: Its engine, which says how deep the passes start.
+        engine: Engine of the teacher; its ``prefix_depth`` is the layer from which the passes start.
         name: Fingerprint of weights and configuration.
-        inputs: What its tokenizer gives it.
+        inputs: Names of the model's inputs.
         padding: Token id of padding.
-        where: How messages name it.
+        where: Name of the teacher in messages.
         int8: Quantise the graph; its logits are then not compared with the engine's.
         tolerance: Largest difference of a logit, in units of the largest logit or 1.
 
     Raises:
-        ModelError: If it cannot be exported or run, or its logits are not the engine's.
-        MachineError: If ONNX Runtime or what exports is missing, or does not run on the model's device.
+        ModelError: If the model cannot be exported or run, or the logits differ from the engine's.
+        MachineError: If ONNX Runtime or the exporter is missing, or does not run on the model's device.
     """
     if model.dtype != torch.float32:
-        raise ModelError("the exported form is for float32", where=where, hint="dtype: float32, or teacher_form: torch")
+        raise ModelError("the ONNX form needs float32", where=where, hint="dtype: float32, or teacher_form: torch")
     try:
         path = _graph(model, name, engine.prefix_depth, inputs, where, int8=int8)
         device = model.device
         try:
             session = open_session(path, device.type, index=device.index or 0)
-        except ModelError:  # damaged on disk: once more
+        except ModelError:  # damaged on disk: export it again
             shutil.rmtree(path.parent)
             path = _graph(model, name, engine.prefix_depth, inputs, where, int8=int8)
             session = open_session(path, device.type, index=device.index or 0)
@@ -203,33 +203,31 @@ def export_teacher(
         difference = float((exported(batch)[0].logits - expected).abs().max() / expected.abs().max().clamp_min(1))
     except (MukaError, MemoryError):
         raise
-    except Exception as error:  # torch, the exporter and the runtime raise kinds of their own
+    except Exception as error:  # torch, the exporter and the runtime raise types of their own
         raise ModelError(
-            f"its exported form fails: {first_line(error)[:200]}", where=where, hint="teacher_form: torch"
+            f"the ONNX form fails: {first_line(error)[:200]}", where=where, hint="teacher_form: torch"
         ) from error
     if not int8 and not difference <= tolerance:
-        raise ModelError(
-            f"the exported form's logits differ by {difference:.1e}", where=where, hint="teacher_form: torch"
-        )
+        raise ModelError(f"the ONNX form's logits differ by {difference:.1e}", where=where, hint="teacher_form: torch")
     return exported
 
 
 def faster(model: Any, engine: Engine, exported: ExportedTeacher) -> tuple[bool, str]:
-    """Time the first look in both forms on texts of equal length, as batches sorted by length are, taking turns.
+    """Time the deterministic pass in both forms, interleaved, on texts of equal length as in sorted batches.
 
     Returns:
-        Whether the exported form is faster, and the figures in words.
+        Whether the ONNX form is faster, and the times in words.
     """
     batch = probe_batch(model, [_PROBE_LENGTH] * _PROBE_TEXTS)
-    ways: dict[str, Callable[[], object]] = {
+    forms: dict[str, Callable[[], object]] = {
         "torch": lambda: engine.deterministic_pass(batch),
         "onnx": lambda: exported(batch),
     }
-    times: dict[str, list[float]] = {scheme: [] for scheme in ways}
+    times: dict[str, list[float]] = {form: [] for form in forms}
     for _ in range(_TURNS):
-        for scheme, run in ways.items():
+        for form, run in forms.items():
             started = time.perf_counter()
             run()
-            times[scheme].append(time.perf_counter() - started)
-    ours, theirs = (median(times[scheme][1:]) for scheme in ("onnx", "torch"))
-    return ours < theirs, f"{1000 * ours:.1f} ms by ONNX Runtime, {1000 * theirs:.1f} ms by PyTorch"
+            times[form].append(time.perf_counter() - started)
+    onnx, torch_ = (median(times[form][1:]) for form in ("onnx", "torch"))
+    return onnx < torch_, f"{1000 * onnx:.1f} ms by ONNX Runtime, {1000 * torch_:.1f} ms by PyTorch"

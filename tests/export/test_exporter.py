@@ -10,7 +10,7 @@ import transformers
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from muka_fast.data.corpus import build_corpus
-from muka_fast.errors import CheckFailed, ModelError, OutputError
+from muka_fast.errors import CheckFailed, CorpusError, ModelError, OutputError
 from muka_fast.export import OnnxClassifier, export, exporter
 from muka_fast.export.graph import Graph, trace
 from muka_fast.export.parity import Tolerances
@@ -70,9 +70,13 @@ def test_pairs_are_read_as_pairs(bert, tmp_path):
 
 
 def test_all_precisions_at_once(bert, tmp_path):
-    bounds = Tolerances(agreement=0.8)  # random weights leave classes close together
+    tolerances = Tolerances(agreement=0.8)  # random weights leave classes close together
     done = export(
-        str(bert), tmp_path / "out", precisions=("int8", "fp16", "fp32"), texts=build_corpus(SAMPLE), bounds=bounds
+        str(bert),
+        tmp_path / "out",
+        precisions=("int8", "fp16", "fp32"),
+        texts=build_corpus(SAMPLE),
+        tolerances=tolerances,
     )
     assert [graph.file for graph in done.graphs.values()] == ["model_int8.onnx", "model_fp16.onnx", "model.onnx"]
     record = json.loads((tmp_path / "out" / "export.json").read_text())
@@ -90,7 +94,7 @@ def test_all_precisions_at_once(bert, tmp_path):
 
 
 def test_int8_alone_is_model_onnx_and_leaves_nothing_else(bert, tmp_path):
-    export(str(bert), tmp_path / "out", precisions=("int8",), bounds=Tolerances(agreement=0.5))
+    export(str(bert), tmp_path / "out", precisions=("int8",), tolerances=Tolerances(agreement=0.5))
     assert sorted(path.name for path in (tmp_path / "out").glob("*.onnx*")) == ["model.onnx"]
     assert not list((tmp_path / "out").glob(".*"))
 
@@ -105,11 +109,11 @@ def test_labelled_texts_judge_by_accuracy(bert, tmp_path):
         tmp_path / "good",
         precisions=("fp32", "int8"),
         labelled=labelled,
-        bounds=Tolerances(agreement=1.0, loss=0.3),
+        tolerances=Tolerances(agreement=1.0, loss=0.3),
     )
     assert done.graphs["int8"].parity.model_accuracy == 1.0
     with pytest.raises(CheckFailed, match=r"accuracy falls from 100\.00%") as caught:
-        export(str(bert), tmp_path / "bad", precisions=("int8",), labelled=labelled, bounds=Tolerances(loss=-0.01))
+        export(str(bert), tmp_path / "bad", precisions=("int8",), labelled=labelled, tolerances=Tolerances(loss=-0.01))
     assert str(caught.value).count("is allowed") + str(caught.value).count("are allowed") == 4  # every way was tried
     assert not (tmp_path / "bad").exists()
 
@@ -168,7 +172,7 @@ def test_a_tokenizer_that_serves_otherwise_is_refused(bert, tmp_path, monkeypatc
         return [{name: [values[0], *values] for name, values in row.items()} for row in encode(self, texts, pairs)]
 
     monkeypatch.setattr(OnnxClassifier, "encode", shifted)
-    with pytest.raises(CheckFailed, match="reads texts otherwise"):
+    with pytest.raises(CheckFailed, match="other tokens without transformers"):
         export(str(bert), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -183,7 +187,7 @@ def test_int8_tries_on_after_a_graph_that_does_not_run_or_cannot_be_made(bert, t
             target.write_bytes(b"nonsense")
 
     monkeypatch.setattr(exporter, "to_int8", damaged)
-    done = export(str(bert), tmp_path / "out", precisions=("int8",), bounds=Tolerances(agreement=0.5))
+    done = export(str(bert), tmp_path / "out", precisions=("int8",), tolerances=Tolerances(agreement=0.5))
     assert done.graphs["int8"].scheme == SCHEMES[2].name
 
 
@@ -227,7 +231,9 @@ def test_large_weights_go_to_a_file_of_their_own(bert, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("model.onnx.data", "model_fp16.onnx.data", "model_int8.onnx.data"):
         (tmp_path / name).write_text("another's")  # in the present folder, where nothing is to be written
-    done = export(str(bert), tmp_path / "out", precisions=("fp32", "fp16", "int8"), bounds=Tolerances(agreement=0.5))
+    done = export(
+        str(bert), tmp_path / "out", precisions=("fp32", "fp16", "int8"), tolerances=Tolerances(agreement=0.5)
+    )
     for precision, graph in done.graphs.items():
         assert 0 < (tmp_path / "out" / f"{graph.file}.data").stat().st_size < graph.bytes
         assert len(OnnxClassifier(tmp_path / "out", precision=precision).logits(["hi"])) == 1
@@ -240,7 +246,7 @@ def test_fusions_are_counted_or_left_out(bert, tmp_path):
     kinds = {node.op_type for node in onnx.load(tmp_path / "plain" / "model.onnx").graph.node}
     assert "Attention" not in kinds
     assert json.loads((tmp_path / "plain" / "export.json").read_text())["opset"] == 18
-    with pytest.raises(ModelError, match=r"opset 99 cannot be had|cannot be exported"):
+    with pytest.raises(ModelError, match=r"opset 99 is not available|cannot be exported"):
         export(str(bert), tmp_path / "none", opset=99)
     fused = export(str(bert), tmp_path / "fused").fused
     assert (fused["attention"], fused["skip_layer_normalization"]) == (2, 4)
@@ -257,7 +263,7 @@ def test_an_earlier_export_stays_unless_told(bert, tmp_path, monkeypatch):
     assert_equal_outputs(out, bert)  # a failed one takes nothing away
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").touch()
-    with pytest.raises(OutputError, match="is no export"):
+    with pytest.raises(OutputError, match="is not an export"):
         export(str(bert), tmp_path / "other", overwrite=True)
     with pytest.raises(OutputError, match="is a file"):
         export(str(bert), tmp_path / "other" / "notes.txt")
@@ -278,3 +284,9 @@ def test_the_folder_is_a_checkpoints_in_all_but_weights(bert, tmp_path):
     )
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["id2label"] == {"0": "music", "1": "weather", "2": "travel"}
+
+
+def test_an_empty_corpus_to_compare_on_is_refused(bert, tmp_path):
+    with pytest.raises(CorpusError, match="no texts to compare graph and model on"):
+        export(str(bert), tmp_path / "out", texts=build_corpus([]))
+    assert not (tmp_path / "out").exists()

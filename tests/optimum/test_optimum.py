@@ -31,7 +31,7 @@ def test_its_pipeline_gives_our_names(tmp_path):
     from transformers import AutoTokenizer
 
     model = make_model(tmp_path / "bert", ("music", "weather", "travel"), seed=1, initializer_range=0.2, scale=1.0)
-    export(str(model), tmp_path / "out", precisions=("int8", "fp32"), bounds=Tolerances(agreement=0.5))
+    export(str(model), tmp_path / "out", precisions=("int8", "fp32"), tolerances=Tolerances(agreement=0.5))
     for precision, file in (("fp32", "model.onnx"), ("int8", "model_int8.onnx")):
         theirs = optimum.ORTModelForSequenceClassification.from_pretrained(tmp_path / "out", file_name=file)
         classify = optimum.pipeline(

@@ -1,4 +1,4 @@
-"""A teacher's deterministic part from ONNX Runtime: the same first look, the same passes, whatever the scope."""
+"""A teacher's deterministic part in ONNX Runtime: the same signals, whatever the scope."""
 
 from types import SimpleNamespace
 
@@ -102,11 +102,11 @@ def test_auto_says_what_it_picked(tmp_path, monkeypatch):
         assert messages == [f"teacher one: deterministic part by {name} (1 ms against 2 ms)"]
     pool, messages = make_pool(folder, "auto", dtype="bfloat16")
     assert engine_of(pool).backend == "torch"
-    assert "the exported form is for float32" in messages[0]
+    assert "the ONNX form needs float32" in messages[0]
     monkeypatch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(IndexError("index out of range")))
     pool, messages = make_pool(make_model(tmp_path / "two", seed=3), "auto")
     assert engine_of(pool).backend == "torch"
-    assert "its exported form fails: index out of range" in messages[0]
+    assert "the ONNX form fails: index out of range" in messages[0]
 
 
 def test_the_probe_times_both_forms(tmp_path, monkeypatch):
