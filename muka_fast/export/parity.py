@@ -92,7 +92,7 @@ class ParityChecker:
         self._labelled: list[tuple[np.ndarray, Probe]] = []
         if labelled is not None:
             corpus, truth = labelled
-            self._labelled = [(truth[pick], probe) for pick, probe in self._batches(corpus, max_length)]
+            self._labelled = [(truth[indices], probe) for indices, probe in self._batches(corpus, max_length)]
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -101,8 +101,10 @@ class ParityChecker:
 
     def _batches(self, corpus: Corpus, max_length: int) -> list[tuple[np.ndarray, Probe]]:
         encoded = tokenize(self._tokenizer, corpus, max_length)
-        picks = token_batches(encoded.lengths, corpus.ids, _BUDGET)
-        return [(pick, self._probe(f"{len(pick)} texts", [encoded.encodings[i] for i in pick])) for pick in picks]
+        return [
+            (indices, self._probe(f"{len(indices)} texts", [encoded.encodings[i] for i in indices]))
+            for indices in token_batches(encoded.lengths, corpus.ids, _BUDGET)
+        ]
 
     @torch.inference_mode()
     def _probe(self, name: str, rows: Sequence[TokenizedText]) -> Probe:

@@ -1,6 +1,6 @@
 """The score store: every teacher's signals for every text, in Parquet shards beside a manifest, resumable.
 
-One writer a shard, written under a temporary name and renamed. Which texts share a shard follows from the text ids
+Each shard has one writer, which writes under a temporary name and renames. Which texts share a shard follows from the text ids
 alone, so a shard's bytes are the same whichever process computes it.
 """
 
@@ -47,7 +47,7 @@ def differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, 
 
 
 def is_unrelated_directory(folder: Path) -> bool:
-    """Return whether a folder holds anything, and no score store."""
+    """Return whether a folder holds files, but no score store."""
     if not folder.is_dir() or (folder / MANIFEST).exists():
         return False
     return any(not entry.name.endswith(".tmp") for entry in folder.iterdir())
@@ -57,11 +57,11 @@ class ScoreStore:
     """A folder of scores that belong to exactly one set of teachers, texts and settings.
 
     Args:
-        folder: Where it lies; made if it does not exist.
-        manifest: What the scores depend on: JSON-like data.
+        folder: Folder of the store; created if it does not exist.
+        manifest: JSON-like data that the scores depend on.
 
     Raises:
-        ScoreStoreError: If the folder holds scores for another manifest; the message names the first field.
+        ScoreStoreError: If the folder holds scores of another manifest; the message contains the first field that differs.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -79,12 +79,12 @@ class ScoreStore:
         """Return whether a folder holds a store of this manifest; write nothing.
 
         Args:
-            folder: Where it would lie.
-            manifest: What its scores would depend on.
-            hint: What mends it if they depend on something else.
+            folder: Folder of the store.
+            manifest: JSON-like data that the scores depend on.
+            hint: Hint of the error if the stored manifest differs.
 
         Raises:
-            ScoreStoreError: If it holds a store of another, the message names the first field; or no store.
+            ScoreStoreError: If the folder holds a store of another manifest, or other files.
         """
         path = folder / MANIFEST
         if is_unrelated_directory(folder):
@@ -113,13 +113,13 @@ class ScoreStore:
         return self.folder / f"teacher-{teacher}" / f"shard-{shard:05d}.parquet"
 
     def write(self, teacher: int, shard: int, ids: np.ndarray, tokens: np.ndarray, signals: Signals) -> None:
-        """Write a shard: ids, tokens of each text before any cut, and signals, rows in the same order."""
+        """Write a shard: ids, tokens of each text before truncation, and signals, rows in the same order."""
         columns = {"text_id": pa.array(ids, pa.uint64()), "tokens": pa.array(tokens, pa.int32())}
         for field in fields(Signals):
             values = getattr(signals, field.name)
             if field.name in _MATRICES:
                 if not values.shape[1]:
-                    continue  # Arrow cannot tell how many empty rows there are
+                    continue  # Arrow does not keep the number of empty rows
                 columns[field.name] = pa.FixedSizeListArray.from_arrays(
                     pa.array(np.ascontiguousarray(values).reshape(-1)), values.shape[1]
                 )
@@ -156,14 +156,14 @@ class ScoreStore:
         atomic_write(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
 
     def read_note(self, name: str) -> dict[str, Any] | None:
-        """Return a note, or None if there is none or it is damaged."""
+        """Return a note, or None if it is missing or damaged."""
         try:
             return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
 
     def tokens(self, teacher: int, shard: int) -> np.ndarray:
-        """Return how many tokens each text of a stored shard has before any cut."""
+        """Return the number of tokens of each text of a stored shard, before truncation."""
         return pq.read_table(self.path(teacher, shard), columns=["tokens"])["tokens"].to_numpy()
 
 
