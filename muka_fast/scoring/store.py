@@ -1,7 +1,7 @@
 """The score store: every teacher's signals for every text, in Parquet shards beside a manifest, resumable.
 
-Each shard has one writer, which writes under a temporary name and renames. Which texts share a shard follows from the text ids
-alone, so a shard's bytes are the same whichever process computes it.
+Each shard has one writer, which writes under a temporary name and renames. Which texts share a shard follows from the
+text ids alone, so the bytes of a shard are the same whichever process computes it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class ScoreStore:
         manifest: JSON-like data that the scores depend on.
 
     Raises:
-        ScoreStoreError: If the folder holds scores of another manifest; the message contains the first field that differs.
+        ScoreStoreError: If the folder holds scores of another manifest; the message contains the first difference.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
