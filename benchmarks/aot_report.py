@@ -3,11 +3,11 @@
     python benchmarks/aot_report.py                         # sm_80, sm_90 and sm_100
     python benchmarks/aot_report.py --quick --json aot.json # sm_90 only, fewer shapes
 
-The launchers themselves are called, on CPU tensors whose values nobody reads, and what they would launch is compiled
-for the architecture asked for; so block sizes, constants and alignments are the shipped ones. Registers and shared
+The launchers themselves are called on CPU tensors, whose values are not read, and their launches are compiled for the
+wanted architecture. So block sizes, constants and alignments are the shipped ones. Registers and shared
 memory are the compiler's own figures; spills are counted as loads from and stores to local memory, tensor-core
-instructions by name. The second table says what a dropout decision costs: instructions a 16-bit lane, as the difference
-between a kernel that makes eight blocks a thread and one that makes four.
+instructions by name. The second table shows the cost of a dropout decision: instructions per 16-bit lane, as the
+difference between a kernel that makes eight blocks per thread and one that makes four.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
 @dataclass(frozen=True)
-class Row:
+class CompiledKernel:
     """One compiled kernel."""
 
     case: str
@@ -69,7 +69,7 @@ class Row:
 
 
 def disassemble(cubin: bytes) -> list[str]:
-    """Return the names of a kernel's instructions, padding behind its end left out."""
+    """Return the names of a kernel's instructions, without the padding behind its end."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
@@ -112,15 +112,15 @@ def launches(architecture: int, call: Callable[[], Any]) -> list[tuple[JITFuncti
     return seen
 
 
-def measure(case: str, architecture: int, call: Callable[[], Any]) -> list[Row]:
-    """Compile what ``call`` launches and read it back."""
+def measure(case: str, architecture: int, call: Callable[[], Any]) -> list[CompiledKernel]:
+    """Compile the launches of ``call``, and read the machine code back."""
     rows = []
     for kernel, args, kwargs in launches(architecture, call):
         compiled = compile_launch(kernel, architecture, args, kwargs)
         cubin = compiled.asm["cubin"]
         names = disassemble(cubin)
         rows.append(
-            Row(
+            CompiledKernel(
                 case=case,
                 kernel=kernel.__name__.strip("_"),
                 architecture=architecture,
@@ -137,7 +137,7 @@ def measure(case: str, architecture: int, call: Callable[[], Any]) -> list[Row]:
 
 
 def cases(quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Name the shipped shapes: BERT-base, MiniLM's heads of 32, the widest of each kind, and short texts."""
+    """Return the shipped shapes: BERT-base, MiniLM's heads of 32, the widest of each kind, and short texts."""
     for dtype, precision in ((torch.bfloat16, "bf16"), (torch.float32, "fp32")):
         for size in (64,) if quick else (16, 32, 64, 128):
             for longest in (16, 32):
@@ -194,7 +194,7 @@ def model_cases(
         yield f"{label} C={classes}", partial(head, separate[0], PASSES, layout, 0, *rest)
 
 
-def report(architecture: int, quick: bool, only: str = "") -> Iterator[Row]:
+def report(architecture: int, quick: bool, only: str = "") -> Iterator[CompiledKernel]:
     """Compile the shipped cases whose name has ``only`` in it."""
     for case, call in cases(quick):
         if only in case:
@@ -251,7 +251,7 @@ def main() -> None:
                 flush=True,
             )
     costs = {architecture: mask_costs(architecture) for architecture in architectures}
-    print("\n| instructions a 16-bit lane | " + " | ".join(next(iter(costs.values()))) + " |\n|---|---|---|---|")
+    print("\n| instructions per 16-bit lane | " + " | ".join(next(iter(costs.values()))) + " |\n|---|---|---|---|")
     for architecture, each in costs.items():
         print(f"| sm_{architecture} | " + " | ".join(f"{cost:.1f}" for cost in each.values()) + " |")
     if arguments.json:

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import gpu_session
 import passes
+import passes_tables
 
 
 def test_the_cuda_session_needs_neither_datasets_nor_pydantic_nor_optimum():
@@ -75,7 +76,9 @@ def test_the_many_pass_table(tmp_path):
     parquet.write_table(table(rows), tmp_path / "runs" / "pool.parquet")
     found = passes.measure(tmp_path / "runs", 20, 200)
     assert found["texts"] == 20
+    assert 0 <= found["run_to_128_passes"] <= 20
+    assert len(found["rows"]) == 1 + 5 + 3 * 2 + 1 + 5  # two layers: full, last-1, tail, head are possible
     assert {"single pass", "full, K = 16", "tail, K = 16", "full, adaptive 0.85", "full, K = 128"} <= set(found["rows"])
     assert found["rows"]["full, K = 16"]["differs_from_16"] == 0
     assert found["rows"]["full, K = 128"]["differs_from_128"] == 0
-    assert "Audit" in passes.table({"tiny": found})
+    assert "Audit" in passes_tables.table({"tiny": found})
