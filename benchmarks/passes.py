@@ -4,8 +4,8 @@ For each data set (a folder that ``train_teachers.py`` wrote) the engine runs th
 with every scope. The first k passes of a run are those of a run with K = k, so one run serves every K. The reference is
 the choice by K = 128 passes: texts whose margin after 16 passes exceeds 5 standard errors keep their choice, the others
 run all 128. Adaptive passes run through the code that ``muka-fast score`` runs. All forms are interleaved, batch by
-batch, in one process. Their cost is wall-clock time over that of the Hugging Face model's own deterministic pass (inference
-mode, sorted, padded to the longest of a batch). Labels serve only to count right choices.
+batch, in one process. Their cost is wall-clock time over that of the Hugging Face model's own deterministic pass
+(inference mode, sorted, padded to the longest of a batch). Labels serve only to count right choices.
 
     python benchmarks/passes.py --json benchmarks/results/passes-cpu.json ag_news=runs/ag_news trec=runs/trec
 """
