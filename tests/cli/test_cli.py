@@ -121,9 +121,9 @@ def test_a_trust_score_needs_its_method_however_it_is_given(project):
 
 def test_check_tells_what_has_no_effect_and_refuses_other_scores(run, project):
     set_key(project, uncertainty={}, scores="shared")
-    said = run("check", "recipe.yaml", "--scope", "tail", "--no-adaptive", "--inject-dropout", 0.3)
-    assert said.exit_code == 0, said.stderr
-    assert "no effect: uncertainty.scope, uncertainty.adaptive, uncertainty.inject_dropout" in said.stderr
+    checked = run("check", "recipe.yaml", "--scope", "tail", "--no-adaptive", "--inject-dropout", 0.3)
+    assert checked.exit_code == 0, checked.stderr
+    assert "no effect: uncertainty.scope, uncertainty.adaptive, uncertainty.inject_dropout" in checked.stderr
     assert run("score", "recipe.yaml").exit_code == 0
     assert run("check", "recipe.yaml").exit_code == 0
     for command in ("check", "amalgamate"):
@@ -195,9 +195,9 @@ def test_env_lists_versions(run):
         (["amalgamate"], 2, "neither a recipe nor teachers given"),
         (["export", "one", "onnx", "--precision", "fp8"], 2, "not a choice: fp8"),
         (["export", "one", "onnx", "--fuse", "all"], 2, "not a choice: all"),
-        (["export", "one", "one"], 2, "the folder is not empty and is no export"),
+        (["export", "one", "one"], 2, "the folder is not empty and is not an export"),
         (["export", "./none", "onnx"], 2, "no such folder"),
-        (["export", "one", "onnx", "--atol", "-1"], 1, "the fp32 graph is not the model's: logits differ by"),
+        (["export", "one", "onnx", "--atol", "-1"], 1, "the fp32 graph differs from the model: logits differ by"),
         (["predict", "one", "hi", "--precision", "int8"], 2, "--precision applies to exports only"),
         (["predict", "one", "hi", "--temperature", "0"], 2, "not a temperature: 0"),
         (["predict", "one", "hi", "--abstain-below", "50"], 2, "not a probability: 50"),
@@ -297,7 +297,7 @@ def edit_config(folder, **changes):
                 write(p / "texts.jsonl", json.dumps({"text": "music " * 9}) + '\n{"text": "a"}\n'),
                 set_key(p, data={"texts": "texts.jsonl", "long_texts": "error"}),
             ),
-            "1 text(s) are longer than the 8 tokens the student reads",
+            "1 text(s) are longer than the 8 tokens of the student",
         ),
         (
             lambda p: edit_config(p / "one", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0),
@@ -329,7 +329,7 @@ def test_an_output_folder_around_the_inputs_is_refused(run, project):
     before = sorted(project.rglob("*"))
     for extra in ([], ["--overwrite"]):
         result = run("amalgamate", "recipe.yaml", "-o", ".", *extra)
-        assert (result.exit_code, "something the recipe reads" in result.stderr) == (2, True)
+        assert (result.exit_code, "the output folder contains an input of the recipe" in result.stderr) == (2, True)
     assert sorted(project.rglob("*")) == before
 
 
@@ -368,7 +368,7 @@ def test_a_full_disk_is_told_in_one_line(run, project, monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("[enforce fail at inline_container.cc:665] . PytorchStreamWriter failed writing file")
 
-    monkeypatch.setattr("torch.save", broken)  # what it says when the disk is full
+    monkeypatch.setattr("torch.save", broken)  # its error when the disk is full
     result = run("amalgamate", "recipe.yaml")
     assert (result.exit_code, "error: the disk is full" in result.stderr) == (3, True)
     monkeypatch.undo()
