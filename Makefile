@@ -1,23 +1,28 @@
-# make demo: see it work.  make test: check everything.  Both make their virtual environments first.
+# make demo: see it work.  make test: check everything.  make test-fast: two minutes of it.
+# Each makes its virtual environments first.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := -m pip install --quiet --disable-pip-version-check --constraint
 SERVING := build/serving
-# What another version of transformers, or exported folders in Optimum, could break.
-WITH_OPTIMUM := tests/optimum tests/export/test_exporter.py tests/scoring/test_onnx_teacher.py \
-	tests/uncertainty/test_encoders.py tests/uncertainty/test_factory.py tests/uncertainty/test_packed_engine.py \
-	tests/uncertainty/test_reference_engine.py tests/uncertainty/test_dropout_sites.py \
-	tests/models tests/distillation/test_trainer.py
+WORKERS ?= 2
+# Tests of one xdist_group share expensive fixtures, so they run in one worker.
+PYTEST := -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
-.PHONY: demo test check test-serving test-optimum clean
+# More threads than cores wait for each other: one OpenMP thread a worker.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test test-fast check test-serving test-optimum clean
 
 demo: .venv/installed
 	$(BIN)/muka-fast demo --overwrite
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 	$(MAKE) test-serving
 	$(MAKE) test-optimum
+
+test-fast: .venv/installed-test
+	$(BIN)/python $(PYTEST) -m "not slow"
 
 check: .venv/installed-test
 	$(BIN)/ruff check .
@@ -33,7 +38,7 @@ test-serving: .venv/installed-test .venv-serving/installed
 
 # The package on transformers 4.57, and its exports in Optimum.
 test-optimum: .venv-optimum/installed
-	.venv-optimum/bin/python -m pytest $(WITH_OPTIMUM)
+	.venv-optimum/bin/python $(PYTEST) -m transformers4
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed: make PYTHON=…')"
@@ -52,9 +57,11 @@ test-optimum: .venv-optimum/installed
 	.venv-serving/bin/python $(INSTALL) constraints.txt --no-deps --editable .
 	touch $@
 
-.venv-optimum/installed: pyproject.toml constraints-optimum.txt
+# Laid over .venv: what differs is installed here and found first, the rest (torch) is read from .venv.
+.venv-optimum/installed: .venv/installed-test constraints-optimum.txt
 	$(PYTHON) -m venv .venv-optimum
-	.venv-optimum/bin/python $(INSTALL) constraints-optimum.txt torch
+	$(BIN)/python -c "import sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" \
+		> "$$(.venv-optimum/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
 	.venv-optimum/bin/python $(INSTALL) constraints-optimum.txt --editable '.[optimum,onnx,test]'
 	touch $@
 
