@@ -32,8 +32,19 @@ from tests.helpers.models import make_model, texts
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def command(*arguments) -> list[str]:
-    return [sys.executable, "-m", "muka_fast", *map(str, arguments)]
+def run_here(*arguments) -> None:
+    """Run a command in this process, which saves the start of another one."""
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.fixture
+def one_thread():
+    """Compute as the processes of ``ENVIRONMENT`` do: sums depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def parquet(folder: Path) -> dict[str, bytes]:
@@ -265,10 +276,22 @@ def test_the_python_interface_does_the_same(project):
     assert figures.metrics.count == 25
 
 
+# A process inherits that SIGINT is ignored, as it is for a test run that a shell started in the background.
+INTERRUPTIBLE = (
+    "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "sys.argv = ['muka-fast', *sys.argv[1:]]; runpy.run_module('muka_fast', run_name='__main__')"
+)
+
+
 def run_and_stop(arguments, folder, when, how) -> subprocess.CompletedProcess:
     """Start a run, wait until ``when()`` holds, send it a signal, and return how it ended."""
     process = subprocess.Popen(
-        command(*arguments), cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", INTERRUPTIBLE, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     limit = time.monotonic() + 120
     while not when():
@@ -287,22 +310,19 @@ def long_project(project):
     (project / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
     change(
         project,
-        uncertainty={"passes": 120, "adaptive": False, "shard_size": 4, "token_budget": 64},
-        training={"epochs": 12, "batch_size": 8, "evaluations": 12, "learning_rate": 1e-3},
+        uncertainty={"passes": 40, "adaptive": False, "shard_size": 4, "token_budget": 64},
+        training={"epochs": 6, "batch_size": 8, "evaluations": 12, "learning_rate": 1e-3},
     )
     return project
 
 
-def test_killed_while_scoring_and_while_training_the_same_command_gives_the_same_bytes(long_project):
+@pytest.mark.slow
+def test_killed_while_scoring_and_while_training_the_same_command_gives_the_same_bytes(
+    long_project, one_thread, monkeypatch
+):
     project = long_project
-    whole = subprocess.run(
-        command("amalgamate", "recipe.yaml", "-o", "whole"),
-        cwd=project,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-    )
-    assert whole.returncode == 0, whole.stderr
+    monkeypatch.chdir(project)
+    run_here("amalgamate", "recipe.yaml", "-o", "whole")
     arguments, out = ["amalgamate", "recipe.yaml", "-o", "cut"], project / "cut"
 
     killed = run_and_stop(arguments, project, lambda: len(list(out.glob("scores/teacher-1/*"))) > 3, signal.SIGKILL)
@@ -319,8 +339,8 @@ def test_killed_while_scoring_and_while_training_the_same_command_gives_the_same
     shutil.copytree(newest, torn)
     (torn / "trainer_state.json").write_text("{")
 
-    last = subprocess.run(command(*arguments), cwd=project, env=ENVIRONMENT, capture_output=True, text=True)
-    assert last.returncode == 0, last.stderr
+    last = CliRunner().invoke(app, arguments)
+    assert last.exit_code == 0, last.stderr
     assert "resuming the unfinished run" in last.stderr
     assert "scoring with" not in last.stderr
     assert parquet(out / "scores") == parquet(project / "whole" / "scores")
@@ -329,6 +349,7 @@ def test_killed_while_scoring_and_while_training_the_same_command_gives_the_same
     assert records[0]["training"]["best_loss"] == records[1]["training"]["best_loss"]
 
 
+@pytest.mark.slow
 def test_interrupted_it_exits_130_and_prints_how_to_go_on(long_project):
     out = long_project / "out"
     stopped = run_and_stop(
@@ -351,10 +372,12 @@ def call(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
     return done
 
 
-def test_two_processes_give_the_same_scores_and_a_like_student(project):
+@pytest.mark.slow
+def test_two_processes_give_the_same_scores_and_a_like_student(project, one_thread, monkeypatch):
+    monkeypatch.chdir(project)
     change(project, training={"epochs": 6, "batch_size": 8, "learning_rate": 1e-3}, test="test.csv")
     run = ["muka_fast", "amalgamate", "recipe.yaml", "-o"]
-    call([sys.executable, "-m", *run, "alone"], project)
+    run_here(*run[1:], "alone")
     # Without MPI accelerate starts a single process on CPUs, whatever --num_processes says; torchrun starts two.
     accelerate = ["accelerate.commands.launch", "--num_processes", "2", "--cpu", "--num_machines", "1"]
     call([sys.executable, "-m", *accelerate, "-m", *run, "launched"], project)
