@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,24 @@ import transformers
 from tests.helpers.commands import invoke
 from tests.helpers.models import make_model
 from tests.helpers.projects import write_project
+
+
+@pytest.fixture(scope="session", autouse=True)
+def teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep exported teachers for the whole run: one folder for all workers, which rename finished entries into it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "teacher-cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MUKA_FAST_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let exports of equal models share one trace; everything after it runs as ever."""
+    from tests.helpers.exports import trace_once
+
+    monkeypatch.setattr("muka_fast.export.exporter.trace", trace_once)
 
 
 @pytest.fixture

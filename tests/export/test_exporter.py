@@ -16,20 +16,10 @@ from muka_fast.export.graph import Graph, trace
 from muka_fast.export.parity import Tolerances
 from muka_fast.export.quantization import SCHEMES, to_int8
 from muka_fast.inference.classifier import Classifier
-from tests.helpers.models import make_model, texts
+from tests.helpers.exports import FAMILIES
+from tests.helpers.models import make_classifier, texts
 
-FAMILIES = ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "mpnet", "modernbert")
 SAMPLE = [*texts(30), "", "weather " * 60]
-
-
-def classifier(folder, family="bert"):
-    """Weights large enough that texts differ by far more than the tolerance."""
-    return make_model(folder, ("music", "weather", "travel"), family=family, seed=1, initializer_range=0.2, scale=1.0)
-
-
-@pytest.fixture
-def bert(tmp_path):
-    return classifier(tmp_path / "bert")
 
 
 def assert_equal_outputs(folder, model):
@@ -43,9 +33,10 @@ def assert_equal_outputs(folder, model):
     np.testing.assert_allclose(exported.predict_proba(SAMPLE).sum(1), 1, atol=1e-6)
 
 
+@pytest.mark.transformers4
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_says_the_same_as_onnx(family, tmp_path):
-    model = classifier(tmp_path / family, family)
+def test_every_family_says_the_same_as_onnx(family, tmp_path, traced_once):
+    model = make_classifier(tmp_path / family, family)
     done = export(str(model), tmp_path / "out", texts=build_corpus(SAMPLE))
     assert done.graphs["fp32"].parity.largest <= 1e-4
     assert done.graphs["fp32"].parity.agreement == 1.0
@@ -59,6 +50,7 @@ def tokenizer_settings(folder, **settings):
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
 
+@pytest.mark.transformers4
 def test_pairs_are_read_as_pairs(bert, tmp_path):
     tokenizer_settings(bert, model_input_names=["input_ids", "token_type_ids", "attention_mask"])
     done = export(str(bert), tmp_path / "out")
@@ -150,6 +142,7 @@ def test_a_broken_graph_is_refused_and_nothing_is_left(breakage, message, bert, 
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.transformers4
 @pytest.mark.parametrize(
     ("settings", "words"), [({"padding_side": "left"}, 40), ({"truncation_side": "left"}, 80)], ids=["padding", "cuts"]
 )
@@ -178,12 +171,12 @@ def test_a_tokenizer_that_serves_otherwise_is_refused(bert, tmp_path, monkeypatc
 
 
 def test_int8_tries_on_after_a_graph_that_does_not_run_or_cannot_be_made(bert, tmp_path, monkeypatch):
-    def damaged(source, target, way):
-        if way is SCHEMES[1]:  # the quantiser itself fails on a graph it cannot read
+    def damaged(source, target, scheme):
+        if scheme is SCHEMES[1]:  # the quantiser itself fails on a graph it cannot read
             source = target.with_name("nonsense")
             source.write_bytes(b"nonsense")
-        to_int8(source, target, way)
-        if way is SCHEMES[0]:
+        to_int8(source, target, scheme)
+        if scheme is SCHEMES[0]:
             target.write_bytes(b"nonsense")
 
     monkeypatch.setattr(exporter, "to_int8", damaged)
@@ -276,6 +269,7 @@ def test_what_cannot_be_traced_is_named(bert, monkeypatch):
         trace(model, ("input_ids",), "model bert")
 
 
+@pytest.mark.transformers4
 def test_the_folder_is_a_checkpoints_in_all_but_weights(bert, tmp_path):
     export(str(bert), tmp_path / "out")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")

@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 
 from muka_fast.errors import MachineError, ModelError
-from muka_fast.export import OnnxClassifier, export, onnx_classifier
+from muka_fast.export import OnnxClassifier, onnx_classifier
 from muka_fast.export.sessions import open_session
-from tests.helpers.models import make_model, texts
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    base = tmp_path_factory.mktemp("export")
-    export(str(make_model(base / "model", ("music", "weather"), seed=1)), base / "out")
-    return base / "out"
+from tests.helpers.models import texts
 
 
 def test_order_and_batches_do_not_matter(folder):

@@ -3,16 +3,13 @@ import sys
 import pytest
 
 from muka_fast.errors import MachineError, ModelError
-from muka_fast.export import export, sessions
+from muka_fast.export import sessions
 from muka_fast.export.sessions import CPU, CUDA, cuda_obstacle, describe_providers, open_session
-from tests.helpers.models import make_model
 
 
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("graph")
-    export(str(make_model(folder / "model")), folder / "out")
-    return folder / "out" / "model.onnx"
+@pytest.fixture
+def graph(folder):
+    return folder / "model.onnx"
 
 
 class FakeRuntime:

@@ -6,19 +6,18 @@ import torch
 
 from muka_fast.export import OnnxClassifier, export
 from muka_fast.export.parity import Tolerances
-from tests.helpers.models import make_model, texts
+from tests.helpers.exports import FAMILIES
+from tests.helpers.models import make_classifier, texts
 
+pytestmark = pytest.mark.transformers4
 optimum = pytest.importorskip("optimum.onnxruntime", reason="Optimum needs transformers 4.57: make test-optimum")
 
 
-@pytest.mark.parametrize(
-    "family", ["bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "mpnet", "modernbert"]
-)
-def test_its_model_gives_our_logits(family, tmp_path):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_its_model_gives_our_logits(family, tmp_path, traced_once):
     from transformers import AutoTokenizer
 
-    names = ("music", "weather", "travel")
-    model = make_model(tmp_path / family, names, family=family, seed=1, initializer_range=0.2, scale=1.0)
+    model = make_classifier(tmp_path / family, family)
     export(str(model), tmp_path / "out")
     theirs = optimum.ORTModelForSequenceClassification.from_pretrained(tmp_path / "out")
     batch = AutoTokenizer.from_pretrained(tmp_path / "out")(texts(12), padding=True, return_tensors="pt")
@@ -27,10 +26,11 @@ def test_its_model_gives_our_logits(family, tmp_path):
     np.testing.assert_allclose(logits, OnnxClassifier(tmp_path / "out").logits(texts(12)), atol=1e-4)
 
 
-def test_its_pipeline_gives_our_names(tmp_path):
+@pytest.mark.xdist_group("export-bert")
+def test_its_pipeline_gives_our_names(tmp_path, traced_once):
     from transformers import AutoTokenizer
 
-    model = make_model(tmp_path / "bert", ("music", "weather", "travel"), seed=1, initializer_range=0.2, scale=1.0)
+    model = make_classifier(tmp_path / "bert")
     export(str(model), tmp_path / "out", precisions=("int8", "fp32"), tolerances=Tolerances(agreement=0.5))
     for precision, file in (("fp32", "model.onnx"), ("int8", "model_int8.onnx")):
         theirs = optimum.ORTModelForSequenceClassification.from_pretrained(tmp_path / "out", file_name=file)

@@ -17,8 +17,9 @@ from muka_fast.scoring.teacher_pool import TeacherPool
 from tests.helpers.models import make_model, texts
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    """A cache of the test's own; other tests share the graphs of the whole run."""
     monkeypatch.setenv("MUKA_FAST_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "teachers"
 
@@ -36,6 +37,7 @@ def engine_of(pool):
         return runner.engine
 
 
+@pytest.mark.transformers4
 @pytest.mark.parametrize(
     ("family", "scope"),
     [
@@ -77,20 +79,20 @@ def test_adaptive_passes_choose_alike(form, tmp_path):
     assert (chosen[0] == chosen[1]).mean() >= (1.0 if form == "onnx" else 0.8)
 
 
-def test_the_graph_is_made_once_and_never_taken_for_anothers(cache, tmp_path, monkeypatch):
+def test_the_graph_is_made_once_and_never_taken_for_anothers(empty_cache, tmp_path, monkeypatch):
     written, write = [], module._write
     monkeypatch.setattr(module, "_write", lambda *given: (written.append(given), write(*given)))
     folder = make_model(tmp_path / "one")
     for _ in range(2):
         engine_of(make_pool(folder, "onnx")[0])
     assert len(written) == 1
-    (first,) = cache.iterdir()
+    (first,) = empty_cache.iterdir()
     (first / "model.onnx").write_bytes(b"damaged")
     engine_of(make_pool(folder, "onnx")[0])
     assert len(written) == 2
     engine_of(make_pool(folder, "onnx", scope="head")[0])
     engine_of(make_pool(make_model(tmp_path / "two", seed=4), "onnx")[0])
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(empty_cache.iterdir())) == 3
 
 
 def test_auto_says_what_it_picked(tmp_path, monkeypatch):
@@ -104,7 +106,7 @@ def test_auto_says_what_it_picked(tmp_path, monkeypatch):
     assert engine_of(pool).backend == "torch"
     assert "the ONNX form needs float32" in messages[0]
     monkeypatch.setattr(module, "_write", lambda *_: (_ for _ in ()).throw(IndexError("index out of range")))
-    pool, messages = make_pool(make_model(tmp_path / "two", seed=3), "auto")
+    pool, messages = make_pool(make_model(tmp_path / "two", ("only", "made", "here")), "auto")
     assert engine_of(pool).backend == "torch"
     assert "the ONNX form fails: index out of range" in messages[0]
 
