@@ -78,6 +78,7 @@ def train(folder, model, *, validation=True, change=lambda data: None, start=0, 
     return student.model, result
 
 
+@pytest.mark.transformers4
 def test_training_lowers_the_loss_and_keeps_the_best_weights(tmp_path, model_folder):
     model, result = train(tmp_path / "run", model_folder("base"))
     losses = [entry["eval_loss"] for entry in result.history if "eval_loss" in entry]
@@ -115,6 +116,7 @@ def test_a_batch_in_parts_trains_like_the_whole(tmp_path, model_folder, monkeypa
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.transformers4
 def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder, monkeypatch):
     monkeypatch.setattr("muka_fast.distillation.microbatching.MICROBATCH_TOKENS", 30)
     base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
@@ -154,6 +156,7 @@ def test_checkpoints_of_another_training_are_discarded(now, steps, tmp_path, mod
         assert torch.equal(one, two)
 
 
+@pytest.mark.transformers4
 def test_the_last_weights_are_validated_and_once_only(tmp_path, model_folder, monkeypatch):
     """With a default flow like transformers 4's, which validates at multiples of the interval only."""
     flow = training_callbacks.DefaultFlowCallback.on_step_end
@@ -191,6 +194,7 @@ class Writer:
         pass
 
 
+@pytest.mark.transformers4
 def test_tensorboard_writes_where_it_is_told(tmp_path, model_folder, monkeypatch):
     monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: True)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
@@ -205,11 +209,13 @@ def test_tensorboard_writes_where_it_is_told(tmp_path, model_folder, monkeypatch
     assert "eval/loss 4" not in (tmp_path / "logs" / "events").read_text()
 
 
+@pytest.mark.transformers4
 def test_patience_stops_early(tmp_path, model_folder):
     _, result = train(tmp_path / "run", model_folder("base"), learning_rate=0.5, evaluations=30, patience=1)
     assert result.steps < 30
 
 
+@pytest.mark.transformers4
 def test_lost_patience_is_not_found_again(tmp_path, model_folder):
     options = {"learning_rate": 0.5, "evaluations": 30, "patience": 2}
     base = model_folder("base")
@@ -225,6 +231,7 @@ def test_a_diverged_student_is_a_failed_check(tmp_path, model_folder):
         train(tmp_path / "run", model_folder("base"), learning_rate=1e30)
 
 
+@pytest.mark.transformers4
 def test_settings_that_would_fail_after_scoring_are_refused_before():
     with pytest.raises(RecipeError, match="batch of 16 cannot be shared by 3"):
         check_settings(TrainingSpec(), DistributedContext(0, 3))
@@ -233,6 +240,7 @@ def test_settings_that_would_fail_after_scoring_are_refused_before():
     check_settings(TrainingSpec(batch_size=18), DistributedContext(0, 3))
 
 
+@pytest.mark.transformers4
 def test_an_objectives_parameters_are_trained_resumed_and_left_out(tmp_path, model_folder):
     base = str(model_folder("base"))
 
@@ -289,6 +297,7 @@ def test_steps_by_hand(settings, texts, steps):
     assert num_training_steps(TrainingSpec(**settings), texts) == steps
 
 
+@pytest.mark.transformers4
 def test_the_autocast_of_a_device(monkeypatch):
     settings = TrainingSpec()
     assert autocast_type(settings, torch.device("cpu")) is None

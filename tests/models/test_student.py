@@ -7,6 +7,8 @@ from muka_fast.errors import ModelError
 from muka_fast.models.student import load_student, read_student_tokenizer, resolve_student
 from tests.helpers.models import make_config, make_tokenizer
 
+pytestmark = pytest.mark.transformers4
+
 NAMES = ("x", "y", "z")
 
 

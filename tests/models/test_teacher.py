@@ -14,6 +14,8 @@ from muka_fast.models.teacher import describe_teachers, load_teacher
 from muka_fast.uncertainty.dropout_sites import find_sites
 from tests.helpers.models import make_model, make_tokenizer
 
+pytestmark = pytest.mark.transformers4
+
 CPU = torch.device("cpu")
 
 

@@ -9,6 +9,8 @@ from muka_fast.errors import ModelError
 from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_dropout, live_sites, require_sites
 from tests.helpers.models import make_config
 
+pytestmark = pytest.mark.transformers4
+
 # Two layers each. BERT-like: embeddings, then per layer attention probabilities, attention output, feed-forward output,
 # then the head. RoBERTa-like heads drop twice. DistilBERT drops nothing after the attention's output projection.
 SITES = {

@@ -14,6 +14,7 @@ from muka_fast.uncertainty.reference_engine import ReferenceEngine
 from tests.helpers.engines import batch, logits_of_the_model, make
 
 
+@pytest.mark.transformers4
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("pairs", [False, True])
 @torch.no_grad()

@@ -6,6 +6,8 @@ from muka_fast.errors import ModelError
 from muka_fast.uncertainty.factory import build_engine, known_family
 from tests.helpers.engines import make
 
+pytestmark = pytest.mark.transformers4
+
 
 def test_build_engine_runs_unknown_families_unchanged_and_logs_it():
     logged = []

@@ -62,6 +62,7 @@ def test_a_scope_whose_sites_drop_nothing_gives_the_deterministic_logits():
     assert torch.allclose(passes[2], engine.deterministic_pass(batch()).logits, atol=1e-6)
 
 
+@pytest.mark.transformers4
 @torch.no_grad()
 def test_mean_pooling_reads_all_rows():
     model = make("modernbert", classifier_pooling="mean")

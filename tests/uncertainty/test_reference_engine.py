@@ -35,6 +35,7 @@ def test_reference_engine_restores_the_models_modes(mode):
     assert all(module.training == mode for module in model.modules())
 
 
+@pytest.mark.transformers4
 @torch.no_grad()
 def test_models_that_put_the_sequence_first_have_masks_by_text():
     """XLNet's hidden states are (length, texts, width)."""
@@ -58,6 +59,7 @@ def test_models_that_put_the_sequence_first_have_masks_by_text():
     assert (three[:, 0] - three[:, 1]).abs().max() > 1e-3
 
 
+@pytest.mark.transformers4
 @torch.no_grad()
 @pytest.mark.parametrize("family", ["gpt2", "bart"])
 def test_decoders_and_skipped_layers(family):
@@ -85,6 +87,7 @@ def test_decoders_and_skipped_layers(family):
     assert drops == ([0.9, 0.9] if family == "bart" else [])
 
 
+@pytest.mark.transformers4
 def test_attention_dropout_is_the_same_in_sdpa_and_eager_attention():
     """The three ways to hold attention dropout give the same passes: a function's argument, a call, a module."""
     model = make("bert")
@@ -112,6 +115,7 @@ class Causal(nn.Module):
         return type("Output", (), {"logits": self.out(x.transpose(1, 2).flatten(2)[:, -1])})()
 
 
+@pytest.mark.transformers4
 def test_causal_and_grouped_attention_are_kept():
     torch.manual_seed(0)
     model = Causal().eval()
