@@ -173,7 +173,9 @@ def test_scores_are_reused_by_other_selections_and_refused_for_other_texts(proje
     monkeypatch.chdir(project)
     change(project, scores="shared-scores")
     fixed = ["--no-adaptive"]
-    for number, extra in enumerate((fixed, ["--trust", "mc-energy"], [*fixed, "--set", "selection.targets=hard"])):
+    for number, extra in enumerate(
+        (fixed, ["--method", "muka", "--trust", "mc-energy"], [*fixed, "--set", "selection.targets=hard"])
+    ):
         result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", "-o", f"out-{number}", *extra])
         assert result.exit_code == 0, result.stderr
         assert ("scoring with" in result.stderr) == (number == 0)
