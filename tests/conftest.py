@@ -13,6 +13,17 @@ from tests.helpers.commands import invoke
 from tests.helpers.models import make_model
 from tests.helpers.projects import write_project
 
+SHARED = {"bert": "export-bert", "exported": "exported", "finished": "finished", "setting": "accuracy"}
+"""What takes long to make and serves several tests, and the group of these: a worker runs all of a group."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that share an expensive fixture in one worker."""
+    for item in items:
+        for fixture in SHARED.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(SHARED[fixture]))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:

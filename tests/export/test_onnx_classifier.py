@@ -11,10 +11,10 @@ from muka_fast.export.sessions import open_session
 from tests.helpers.models import texts
 
 
-def test_order_and_batches_do_not_matter(folder):
+def test_order_and_batches_do_not_matter(exported):
     sample = texts(40)
-    whole = OnnxClassifier(folder, device="cpu").logits(sample)
-    parts = OnnxClassifier(folder, device="cpu", token_budget=24)
+    whole = OnnxClassifier(exported, device="cpu").logits(sample)
+    parts = OnnxClassifier(exported, device="cpu", token_budget=24)
     counted = []
     np.testing.assert_allclose(parts.logits(sample, progress=counted.append), whole, atol=1e-5)
     assert (sum(counted), len(counted) > 5) == (40, True)
@@ -22,12 +22,12 @@ def test_order_and_batches_do_not_matter(folder):
     assert parts.logits([]).shape == (0, 2)
 
 
-def test_threads_take_batches_of_their_own(folder, monkeypatch):
+def test_threads_take_batches_of_their_own(exported, monkeypatch):
     opened = []
     monkeypatch.setattr(
         onnx_classifier, "open_session", lambda *how, **more: opened.append(more) or open_session(*how, **more)
     )
-    alone, shared = (OnnxClassifier(folder, device="cpu", threads=count) for count in (1, 3))
+    alone, shared = (OnnxClassifier(exported, device="cpu", threads=count) for count in (1, 3))
     shared.logits(["hi"])
     assert len(opened) == 2
     sample = texts(200)
@@ -36,8 +36,8 @@ def test_threads_take_batches_of_their_own(folder, monkeypatch):
     assert opened[2:] == [{"threads": 1}]
 
 
-def test_predictions_carry_what_a_service_abstains_by(folder):
-    onnx_classifier = OnnxClassifier(folder, temperature=3.0)
+def test_predictions_carry_what_a_service_abstains_by(exported):
+    onnx_classifier = OnnxClassifier(exported, temperature=3.0)
     (one,) = onnx_classifier.classify(["play some jazz"])
     assert one.label in ("music", "weather")
     probabilities = onnx_classifier.predict_proba(["play some jazz"])[0].astype(np.float64)
@@ -46,10 +46,10 @@ def test_predictions_carry_what_a_service_abstains_by(folder):
     assert one.energy == pytest.approx(np.logaddexp.reduce(onnx_classifier.logits(["play some jazz"])[0]), abs=1e-5)
 
 
-def test_it_imports_neither_torch_nor_transformers(folder):
+def test_it_imports_neither_torch_nor_transformers(exported):
     code = (
         "import sys; from muka_fast.export import OnnxClassifier\n"
-        f"OnnxClassifier({str(folder)!r}).classify(['hi'])\n"
+        f"OnnxClassifier({str(exported)!r}).classify(['hi'])\n"
         "heavy = {'torch', 'transformers', 'pydantic', 'pyarrow', 'datasets'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
@@ -57,16 +57,16 @@ def test_it_imports_neither_torch_nor_transformers(folder):
     assert done.returncode == 0, done.stderr
 
 
-def test_wrong_uses_are_named(folder, tmp_path, monkeypatch):
+def test_wrong_uses_are_named(exported, tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="no int8 graph, only fp32"):
-        OnnxClassifier(folder, precision="int8")
+        OnnxClassifier(exported, precision="int8")
     with pytest.raises(ModelError, match=r"no export\.json"):
         OnnxClassifier(tmp_path)
     with pytest.raises(TypeError, match="a list of texts"):
-        OnnxClassifier(folder).logits("one string")
+        OnnxClassifier(exported).logits("one string")
     with pytest.raises(ValueError, match="temperature"):
-        OnnxClassifier(folder, temperature=0)
-    record = json.loads((folder / "export.json").read_text())
+        OnnxClassifier(exported, temperature=0)
+    record = json.loads((exported / "export.json").read_text())
     (tmp_path / "export.json").write_text(json.dumps(record))
     with pytest.raises(ModelError, match=r"the graph model\.onnx is missing"):
         OnnxClassifier(tmp_path)
@@ -84,4 +84,4 @@ def test_wrong_uses_are_named(folder, tmp_path, monkeypatch):
         OnnxClassifier(tmp_path)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MachineError, match="tokenizers is not installed"):
-        OnnxClassifier(folder)
+        OnnxClassifier(exported)

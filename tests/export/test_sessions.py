@@ -8,8 +8,8 @@ from muka_fast.export.sessions import CPU, CUDA, cuda_obstacle, describe_provide
 
 
 @pytest.fixture
-def graph(folder):
-    return folder / "model.onnx"
+def graph(exported):
+    return exported / "model.onnx"
 
 
 class FakeRuntime:
