@@ -93,7 +93,7 @@ class Run:
             "selection": {"method": "muka", "trust": "predictive-entropy" if passes else "energy"},
             "training": {
                 "max_steps": self.steps, "batch_size": self.batch_size, "learning_rate": self.learning_rate,
-                "freeze_embeddings": True, "head": "random", "precision": self.precision,
+                "freeze_embeddings": True, "head_init": "random", "precision": self.precision,
                 "validation_share": 0.0, "evaluations": 1,
             },
             "device": self.device,

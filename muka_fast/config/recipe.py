@@ -164,8 +164,8 @@ class TrainingSpec(_Section):
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     freeze_embeddings: bool = Field(False, description="keep the token embeddings as they are")
-    head: Literal["probe", "random"] = Field(
-        "probe", description="how the head of a pretrained student starts: fitted to the targets, or at random"
+    head_init: Literal["linear_probe", "random"] = Field(
+        "linear_probe", description="how the head of a pretrained student starts: fitted to the targets, or at random"
     )
     validation_share: float = Field(0.02, ge=0, lt=0.5, description="texts held out for the distillation loss")
     evaluations: int = Field(10, ge=1, description="validations, and checkpoints, over the whole training")

@@ -7,7 +7,7 @@
 * ``method``: the base class of the methods
 * ``methods``: the methods, one file each
 * ``microbatching``: gradient accumulation over parts of a batch
-* ``targets``: targets, sample weights and loss of each method
+* ``targets``: training targets: mixtures of the teachers, their joint softmax, their features
 * ``trainer``: training with transformers' Trainer
 * ``training_args``: precision, number of steps and the Trainer's arguments
 """

@@ -1,4 +1,4 @@
-"""Going on with an interrupted training: which one its checkpoints are of, and how far it was."""
+"""Checkpoints of a training: which training they belong to, which is the newest, and whether it is complete."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,42 @@ from muka_fast.runtime.files import atomic_write
 from muka_fast.runtime.progress import Progress
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint of transformers' Trainer.
+
+    Attributes:
+        path: Its folder.
+        state: Its ``trainer_state.json``.
+    """
+
+    path: Path
+    state: dict[str, Any]
+
+    def is_complete(self, steps: int, patience: int | None) -> bool:
+        """Return whether the training was over: all steps are done, or patience stopped it."""
+        stopper = self.state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
+        counter = stopper.get("attributes", {}).get("early_stopping_patience_counter", 0)
+        return self.state["global_step"] >= steps or (patience is not None and counter >= patience)
+
+    @property
+    def best_weights(self) -> Path:
+        """Weights of the best checkpoint; this one's own without validation, or if all validation losses are NaN."""
+        best = self.state["best_model_checkpoint"] or self.path
+        return self.path.parent / Path(best).name / "model.safetensors"
+
+
 def training_fingerprint(
     student: Student, loss_fn: DistillationLoss, sets: Sequence[DistillationSet], settings: TrainingSpec, seed: int
 ) -> str:
-    """Return a hash of all that the trained weights follow from, but for the machine."""
+    """Return a hash of everything that determines the trained weights, except the machine."""
     config = student.model.config.to_dict()
     for key in ("_name_or_path", "transformers_version"):
         config.pop(key, None)
-    # A module's own attributes: its parameters come with the weights.
+    # Attributes of the module itself; its parameters are hashed with the weights.
     loss = {key: value for key, value in vars(loss_fn).items() if not key.startswith("_")}
-    told = [seed, settings.model_dump(exclude={"report_to"}), config, type(loss_fn).__name__, loss]
-    digest = hashlib.sha256(json.dumps(told, default=str).encode())
+    inputs = [seed, settings.model_dump(exclude={"report_to"}), config, type(loss_fn).__name__, loss]
+    digest = hashlib.sha256(json.dumps(inputs, default=str).encode())
     for name, weight in (*student.model.state_dict().items(), *loss_fn.state_dict().items()):
         digest.update(f"{name} {tuple(weight.shape)}".encode())
         digest.update(weight.cpu().reshape(-1).view(torch.uint8).numpy())
@@ -40,17 +66,19 @@ def training_fingerprint(
             for key, ids in item["encoding"].items():
                 digest.update(f"{key} {len(ids)}".encode())
                 digest.update(np.asarray(ids).tobytes())
-            digest.update(item["target"].tobytes() + np.float64(item["importance"]).tobytes())
+            digest.update(item["target"].tobytes() + np.float64(item["sample_weight"]).tobytes())
     return digest.hexdigest()
 
 
 def require_fingerprint(folder: Path, logs: Path, fingerprint: str, progress: Progress) -> None:
-    """Discard checkpoints, and their logs, of another training than the one with this fingerprint."""
+    """Discard the checkpoints and logs of a training with another fingerprint."""
     path = folder / "fingerprint"
     if path.exists() and path.read_text(encoding="utf-8") == fingerprint:
         return
     if last_checkpoint(folder) is not None:
-        progress.log("the checkpoints are of other texts, targets or settings, or another student: training anew")
+        progress.log(
+            "restarting training: the checkpoints belong to other texts, targets or settings, or another student"
+        )
     for stale in (folder, logs):
         if stale.exists():
             shutil.rmtree(stale)
@@ -58,19 +86,15 @@ def require_fingerprint(folder: Path, logs: Path, fingerprint: str, progress: Pr
     atomic_write(path, fingerprint.encode())
 
 
-def last_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return the newest whole checkpoint and its state; a kill can leave one without its state, written last."""
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """Return the newest complete checkpoint in a folder.
+
+    The Trainer writes the state last: a checkpoint without a readable state was interrupted, and is skipped.
+    """
     found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for checkpoint in found:
+    for path in found:
         try:
-            return checkpoint, json.loads((checkpoint / "trainer_state.json").read_bytes())
+            return Checkpoint(path, json.loads((path / "trainer_state.json").read_bytes()))
         except (OSError, ValueError):
             continue
     return None
-
-
-def is_complete(state: dict[str, Any], steps: int, patience: int | None) -> bool:
-    """Whether the run that left this state had done all its steps, or had lost patience."""
-    stopper = state.get("stateful_callbacks", {}).get("EarlyStoppingCallback", {})
-    counter = stopper.get("attributes", {}).get("early_stopping_patience_counter", 0)
-    return state["global_step"] >= steps or (patience is not None and counter >= patience)

@@ -1,4 +1,4 @@
-"""What the student trains on: encoded texts with stored targets, held-out ones apart, in a reproducible order."""
+"""Training data of the student: encoded texts with stored targets, the validation split, a reproducible order."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ from muka_fast.data.tokenization import TokenizedText
 
 
 class DistillationSet(Dataset[dict[str, Any]]):
-    """Some of the pool's encoded texts with their stored targets and importance.
+    """Some of the pool's encoded texts with their stored targets and sample weights.
 
     Args:
-        rows: Encoded texts of the whole pool.
-        targets: What the objective compares with, of the whole pool, (N, W); for most, target distributions.
+        encodings: Encoded texts of the whole pool.
+        targets: What the loss compares with, of the whole pool, (N, W); for most losses, class distributions.
         sample_weight: Weight of each text of the pool, (N,).
         indices: Which texts of the pool belong to this set.
     """
 
     def __init__(
-        self, rows: Sequence[TokenizedText], targets: np.ndarray, sample_weight: np.ndarray, indices: np.ndarray
+        self, encodings: Sequence[TokenizedText], targets: np.ndarray, sample_weight: np.ndarray, indices: np.ndarray
     ) -> None:
-        self.rows, self.targets, self.sample_weight, self.indices = rows, targets, sample_weight, indices
-        self.lengths = np.array([len(rows[index]["input_ids"]) for index in indices])
+        self.encodings, self.targets, self.sample_weight, self.indices = encodings, targets, sample_weight, indices
+        self.lengths = np.array([len(encodings[index]["input_ids"]) for index in indices])
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         index = self.indices[position]
-        return {"encoding": self.rows[index], "target": self.targets[index], "importance": self.sample_weight[index]}
+        return {
+            "encoding": self.encodings[index],
+            "target": self.targets[index],
+            "sample_weight": self.sample_weight[index],
+        }
 
 
 class LengthGroupedSampler(Sampler[int]):
-    """A random order in which texts of like length stand together, a pure function of seed and epoch.
+    """A random order that groups texts of similar length, a pure function of seed and epoch.
 
     Each stretch of 50 batches of a random permutation is sorted by length and its batches shuffled, so a resumed run
     sees the batches the uninterrupted one would have seen.

@@ -1,4 +1,4 @@
-"""Losses of the student: what it is to learn from a batch's stored targets."""
+"""Distillation losses: the student's outputs against a batch's stored targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss, normalize
 def distillation_loss(
     logits: Tensor, targets: Tensor, sample_weight: Tensor | None = None, temperature: float = 1.0
 ) -> Tensor:
-    """Mean over the batch of importance · T² · KL(target ‖ softmax(logits / T)).
+    """Mean over the batch of sample weight · T² · KL(target ‖ softmax(logits / T)).
 
     Args:
         logits: The student's, (B, C), any float type; computed in fp32.
@@ -35,10 +35,10 @@ def distillation_loss(
 class DistillationLoss(nn.Module, ABC):
     """A loss of student logits, and of what the student's classifier reads, against stored targets.
 
-    Its parameters, if it has any, are trained with the student and left out of what is saved.
+    Its parameters, if it has any, are trained with the student and are not saved with it.
 
     Attributes:
-        reads_features: Whether it is given features.
+        reads_features: Whether :meth:`forward` needs features.
     """
 
     reads_features = False
@@ -50,7 +50,7 @@ class DistillationLoss(nn.Module, ABC):
         Args:
             logits: (B, C).
             features: (B, D), or None.
-            targets: (B, W), as the method that chose this objective lays them out.
+            targets: (B, W), in the layout of the method that uses this loss.
             sample_weight: (B,).
         """
 
@@ -96,20 +96,19 @@ class FeatureMatchingLoss(DistillationLoss):
     Args:
         classes: C.
         widths: Features of each teacher.
-        student_width: D.
         temperature: T of the distillation part.
     """
 
     reads_features = True
 
-    def __init__(self, classes: int, widths: Sequence[int], student_width: int, temperature: float) -> None:
+    def __init__(self, classes: int, widths: Sequence[int], temperature: float) -> None:
         super().__init__()
         self.classes, self.widths, self.temperature = classes, list(widths), temperature
 
     def forward(self, logits: Tensor, features: Tensor | None, targets: Tensor, sample_weight: Tensor) -> Tensor:
         """Return distillation, matching and reconstruction losses, each with weight one as in the authors' code."""
         if features is None:
-            raise ValueError("this objective needs the student's features")
+            raise ValueError("this loss needs the student's features")
         distilled = distillation_loss(logits, targets[:, : self.classes], sample_weight, self.temperature)
         return distilled + self.match(features.float(), targets[:, self.classes :].float().split(self.widths, dim=1))
 
@@ -122,7 +121,7 @@ class DFALoss(FeatureMatchingLoss):
     """DFA (Shen et al. 2019): an autoencoder makes one code of all teachers' features; the student learns the code."""
 
     def __init__(self, classes: int, widths: Sequence[int], student_width: int, temperature: float) -> None:
-        super().__init__(classes, widths, student_width, temperature)
+        super().__init__(classes, widths, temperature)
         self.student_encoder = nn.Linear(student_width, student_width)
         self.encoder = nn.Linear(sum(widths), student_width)
         self.decoder = nn.Linear(student_width, sum(widths))
@@ -139,7 +138,7 @@ class CFLLoss(FeatureMatchingLoss):
     """CFL (Luo et al. 2019): one extractor maps student and teachers into a space where their distributions meet."""
 
     def __init__(self, classes: int, widths: Sequence[int], student_width: int, temperature: float) -> None:
-        super().__init__(classes, widths, student_width, temperature)
+        super().__init__(classes, widths, temperature)
         common = max(1, student_width // 4)
         self.student_encoder = nn.Sequential(nn.Linear(student_width, common), nn.ReLU())
         self.encoders = nn.ModuleList(nn.Sequential(nn.Linear(width, common), nn.ReLU()) for width in widths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,13 +46,17 @@ def joint_targets(pool: Pool, temperature: float) -> np.ndarray:
 
 
 def feature_matching_targets(
-    pool: Pool, loss: type[FeatureMatchingLoss], temperature: float, student_width: int, reader: str
+    pool: Pool,
+    loss: Callable[[int, Sequence[int], int, float], FeatureMatchingLoss],
+    temperature: float,
+    student_width: int,
+    reader: str,
 ) -> DistillationTargets:
     """Return :func:`joint_targets` and every teacher's standardised features, side by side.
 
     Args:
         pool: The signals.
-        loss: Kind of the loss.
+        loss: Makes the loss from number of classes, teachers' widths, student's width, and temperature.
         temperature: T of the distillation part.
         student_width: Features that the student's classifier reads.
         reader: What needs the features, for the message.

@@ -20,13 +20,14 @@ from transformers import (
     Trainer,
     TrainerCallback,
     TrainerState,
+    TrainingArguments,
 )
 from transformers.integrations import TensorBoardCallback
 
 from muka_fast.config.recipe import TrainingSpec
 from muka_fast.data.tokenization import pad_batch
 from muka_fast.distillation.checkpointing import (
-    is_complete,
+    Checkpoint,
     last_checkpoint,
     require_fingerprint,
     training_fingerprint,
@@ -34,24 +35,30 @@ from muka_fast.distillation.checkpointing import (
 from muka_fast.distillation.dataset import DistillationSet, LengthGroupedSampler
 from muka_fast.distillation.head_init import linear_probe_init
 from muka_fast.distillation.losses import DistillationLoss, KLDistillationLoss
-from muka_fast.distillation.microbatching import microbatch_tokens, split_into_microbatches
+from muka_fast.distillation.microbatching import MICROBATCH_TOKENS, microbatch_tokens, split_into_microbatches
 from muka_fast.distillation.training_args import num_training_steps, trainer_arguments
 from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.models.student import Student
+from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.progress import Progress
 from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
-LOSS_MODULE = "muka_fast_objective"
+LOSS_MODULE = "muka_fast_loss"
+"""Name under which the loss is a submodule of the student while it is trained."""
 
 
 class StudentTrainer(Trainer):
-    """A Trainer whose loss is an objective against stored targets; it needs no labels and no teacher.
+    """A Trainer whose loss compares the student with stored targets; it needs no labels and no teacher.
 
     Args:
+        *args: Of :class:`transformers.Trainer`.
+        loss_fn: The loss.
+        features: List that receives what the student's classifier reads in each forward pass; empty if the loss does
+            not read it.
         microbatch_tokens: Padded tokens of a forward and backward pass; gradients of a larger batch are accumulated.
-            None for no limit: losses that compare the texts of a batch need it whole, and so do processes that wait
-            for each other.
+            None for no limit.
+        **kwargs: Of :class:`transformers.Trainer`.
     """
 
     def __init__(
@@ -77,20 +84,20 @@ class StudentTrainer(Trainer):
         return LengthGroupedSampler(data.lengths, batch, self.args.seed, lambda: self.state.global_step // steps)
 
     def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Forward and backward, part by part: all parts' activations need not be there at once."""
+        """Accumulate the gradients of the batch's micro-batches, so that only one's activations are in memory."""
         losses = []
         for part in split_into_microbatches(inputs, self.microbatch_tokens):
-            # Losses are means over what they are given, and each text's share of them is its importance.
-            weighted = part | {"importance": part["importance"] * (len(part["target"]) / len(inputs["target"]))}
+            # A loss is the mean over its texts: weighted by the part's share, the sum is the mean over the batch.
+            weighted = part | {"sample_weight": part["sample_weight"] * (len(part["target"]) / len(inputs["target"]))}
             losses.append(super().training_step(model, weighted, num_items_in_batch))
         return torch.stack(losses).sum()
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return the objective of a batch."""
+        """Return the loss of a batch."""
         inputs = dict(inputs)
-        target, sample_weight = inputs.pop("target"), inputs.pop("importance")
+        target, sample_weight = inputs.pop("target"), inputs.pop("sample_weight")
         self.features.clear()
         outputs = model(**inputs)
         features = self.features[-1] if self.features else None
@@ -129,7 +136,7 @@ class _LastEvaluation(TrainerCallback):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What training gave.
+    """Outcome of a training.
 
     Attributes:
         steps: Optimiser steps done.
@@ -142,42 +149,30 @@ class TrainingResult:
     history: list[dict[str, float | None]]
 
 
-def _require_sound(student: Student, best: float | None, validated: bool) -> None:
-    weights_are_finite = all(bool(parameter.isfinite().all()) for parameter in student.model.parameters())
-    if not weights_are_finite or (validated and (best is None or not math.isfinite(best))):
-        raise CheckFailed(
-            "training diverged: the student's loss or weights are not finite",
-            where="training",
-            hint="lower training.learning_rate, and start over with --overwrite",
-        )
+@dataclass(frozen=True)
+class _Job:
+    """A training: inputs, settings, and where it writes."""
 
+    student: Student
+    data: DistillationSet
+    validation: DistillationSet | None
+    loss_fn: DistillationLoss
+    settings: TrainingSpec
+    arguments: TrainingArguments
+    steps: int
+    logs: Path
+    microbatch_tokens: int | None
 
-@contextlib.contextmanager
-def _joined(student: Student, loss_fn: DistillationLoss, data: DistillationSet) -> Iterator[list[Tensor]]:
-    """Make an objective part of the student, for optimiser, device and checkpoints; yield what its classifier reads."""
-    with contextlib.ExitStack() as stack:
-        features: list[Tensor] = []
-        if loss_fn.reads_features:
-            features = stack.enter_context(classifier_input(student.model))
-            with torch.no_grad():
-                student.model(**pad_batch(student.tokenizer, [data[0]["encoding"]], student.model.device))
-            if not features:
-                raise RecipeError(
-                    "the method matches features, and the student's classifier reads no vector a text",
-                    where="selection.method",
-                    hint="use 'vkd' or 'pool', or another student",
-                )
-        student.model.add_module(LOSS_MODULE, loss_fn)
-        stack.callback(delattr, student.model, LOSS_MODULE)
-        yield features
+    @property
+    def checkpoints(self) -> Path:
+        return Path(self.arguments.output_dir)
 
-
-def _log_into(trainer: Trainer, folder: Path) -> None:
-    """Have TensorBoard's files written there rather than among the checkpoints."""
-    trainer.args.logging_dir = str(folder)  # transformers 4 reads this, 5 the callback's, set from the environment
-    for callback in trainer.callback_handler.callbacks:
-        if isinstance(callback, TensorBoardCallback):
-            callback.logging_dir = getattr(callback, "logging_dir", None) or str(folder)
+    def collate(self, items: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Join items of a data set into a padded batch."""
+        batch = pad_batch(self.student.tokenizer, [item["encoding"] for item in items], CPU)
+        batch["target"] = torch.from_numpy(np.stack([item["target"] for item in items]))
+        batch["sample_weight"] = torch.tensor([float(item["sample_weight"]) for item in items])
+        return batch
 
 
 def train_student(
@@ -192,6 +187,8 @@ def train_student(
     progress: Progress,
     loss_fn: DistillationLoss | None = None,
     logs: Path | None = None,
+    group: DistributedContext = SINGLE_PROCESS,
+    microbatch_limit: int = MICROBATCH_TOKENS,
 ) -> TrainingResult:
     """Train the student in place, keeping the weights with the best validation loss.
 
@@ -199,72 +196,139 @@ def train_student(
         student: Model and tokenizer.
         data: Texts to train on.
         validation: Held-out texts, or None to keep the last weights.
-        settings: The recipe's training section; its batch is shared by the processes of a group.
-        folder: Checkpoints go here; if it holds one of the same training, that goes on; others are discarded.
-        seed: Of the order, the fresh head and the dropout.
+        settings: The recipe's training section; its batch is shared by the processes of the group.
+        folder: For checkpoints. A training with the same fingerprint resumes from its last one; others are discarded.
+        seed: Of the order, the new head and the dropout.
         device: Where to train.
         progress: Receives a bar.
         loss_fn: The loss; default: KL divergence from target distributions. Its parameters are trained too.
         logs: Where ``report_to: tensorboard`` writes; default: among the checkpoints.
+        group: The processes that train together.
+        microbatch_limit: Padded tokens of a micro-batch, where batches are split.
+
+    Raises:
+        CheckFailed: If a loss or weight is not finite.
+        RecipeError: If the loss reads features and the student's classifier reads no vector per text.
     """
-    processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
-    per_device = settings.batch_size // processes
     steps = num_training_steps(settings, len(data))
+    loss_fn = loss_fn or KLDistillationLoss()
+    per_device = settings.batch_size // group.world_size
+    job = _Job(
+        student,
+        data,
+        validation,
+        loss_fn,
+        settings,
+        trainer_arguments(settings, folder, seed, device, per_device, steps, validation is not None),
+        steps,
+        logs or folder / "logs",
+        microbatch_tokens(device, loss_fn, group.world_size, limit=microbatch_limit),
+    )
+    checkpoint = _resume_or_init(job, seed, device, progress)
+    return _check(job, _run(job, checkpoint, progress))
+
+
+def _resume_or_init(job: _Job, seed: int, device: torch.device, progress: Progress) -> Checkpoint | None:
+    """Return the last checkpoint of this training; if there is none, initialise the student's head."""
+    student, settings = job.student, job.settings
     if settings.freeze_embeddings:
         student.model.get_input_embeddings().requires_grad_(False)
-    arguments = trainer_arguments(settings, folder, seed, device, per_device, steps, validation is not None)
-    loss_fn = loss_fn or KLDistillationLoss()
-    logs = logs or folder / "logs"
+    with job.arguments.main_process_first(local=False):
+        if job.arguments.process_index == 0:
+            sets = [job.data] if job.validation is None else [job.data, job.validation]
+            fingerprint = training_fingerprint(student, job.loss_fn, sets, settings, seed)
+            require_fingerprint(job.checkpoints, job.logs, fingerprint, progress)
+    checkpoint = last_checkpoint(job.checkpoints)
+    wants_probe = checkpoint is None and student.pretrained and settings.head_init == "linear_probe"
+    if wants_probe and isinstance(job.loss_fn, KLDistillationLoss):  # other losses' targets are no class distributions
+        linear_probe_init(student, job.data, device, job.loss_fn.temperature)
+    return checkpoint
 
-    def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = pad_batch(student.tokenizer, [item["encoding"] for item in items], CPU)
-        batch["target"] = torch.from_numpy(np.stack([item["target"] for item in items]))
-        batch["importance"] = torch.tensor([float(item["importance"]) for item in items])
-        return batch
 
-    with arguments.main_process_first(local=False):
-        if arguments.process_index == 0:
-            sets = [data] if validation is None else [data, validation]
-            require_fingerprint(folder, logs, training_fingerprint(student, loss_fn, sets, settings, seed), progress)
-    last = last_checkpoint(folder)
-    if last is None and settings.head == "probe" and student.pretrained and isinstance(loss_fn, KLDistillationLoss):
-        linear_probe_init(student, data, device, loss_fn.temperature)
+def _run(job: _Job, checkpoint: Checkpoint | None, progress: Progress) -> TrainerState:
+    """Train from a checkpoint, or load the best weights of one whose training is complete; return the final state."""
+    student = job.student
     with (
-        _joined(student, loss_fn, data) as features,
-        progress.task("training the student", steps, "steps") as advance,
+        _attach_loss(student, job.loss_fn, job.data) as features,
+        progress.task("training the student", job.steps, "steps") as advance,
     ):
-        callbacks: list[TrainerCallback] = [_Advance(advance)]
-        if validation is not None:
-            callbacks.append(_LastEvaluation())
-            if settings.patience is not None:
-                callbacks.append(EarlyStoppingCallback(settings.patience))
-        trainer = StudentTrainer(
-            model=student.model,
-            args=arguments,
-            train_dataset=data,
-            eval_dataset=validation,
-            data_collator=collate,
-            callbacks=callbacks,
-            loss_fn=loss_fn,
-            features=features,
-            microbatch_tokens=microbatch_tokens(device, loss_fn, processes),
-        )
-        trainer.remove_callback(PrinterCallback)
-        _log_into(trainer, logs)
-        if last is not None and is_complete(last[1], steps, settings.patience):
-            best = last[1]["best_model_checkpoint"] or last[0]  # none is best without validation, or if all are NaN
-            weights = load_file(folder / Path(best).name / "model.safetensors")
-            student.model.load_state_dict(weights, strict=False)  # tied weights are stored once
-            trainer.state = TrainerState.load_from_json(str(last[0] / "trainer_state.json"))
+        trainer = _build_trainer(job, features, advance)
+        if checkpoint is not None and checkpoint.is_complete(job.steps, job.settings.patience):
+            student.model.load_state_dict(load_file(checkpoint.best_weights), strict=False)  # tied: stored once
+            trainer.state = TrainerState.load_from_json(str(checkpoint.path / "trainer_state.json"))
         else:
-            trainer.train(resume_from_checkpoint=None if last is None else str(last[0]))
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint.path))
     # Mixed precision patches the model's forward in place; what is evaluated next must be what is saved.
     trainer.accelerator.unwrap_model(student.model, keep_fp32_wrapper=False)
-    state = trainer.state
-    _require_sound(student, state.best_metric, validation is not None)
-    best_loss = None if state.best_metric is None else float(state.best_metric)
+    return trainer.state
+
+
+def _build_trainer(job: _Job, features: list[Tensor], advance: Callable[[float], None]) -> StudentTrainer:
+    callbacks: list[TrainerCallback] = [_Advance(advance)]
+    if job.validation is not None:
+        callbacks.append(_LastEvaluation())
+        if job.settings.patience is not None:
+            callbacks.append(EarlyStoppingCallback(job.settings.patience))
+    trainer = StudentTrainer(
+        model=job.student.model,
+        args=job.arguments,
+        train_dataset=job.data,
+        eval_dataset=job.validation,
+        data_collator=job.collate,
+        callbacks=callbacks,
+        loss_fn=job.loss_fn,
+        features=features,
+        microbatch_tokens=job.microbatch_tokens,
+    )
+    trainer.remove_callback(PrinterCallback)
+    _log_into(trainer, job.logs)
+    return trainer
+
+
+@contextlib.contextmanager
+def _attach_loss(student: Student, loss_fn: DistillationLoss, data: DistillationSet) -> Iterator[list[Tensor]]:
+    """Make a loss a submodule of the student, for optimiser, device and checkpoints.
+
+    Yields:
+        The list that receives what the student's classifier reads in each forward pass, if the loss reads it.
+    """
+    with contextlib.ExitStack() as stack:
+        features: list[Tensor] = []
+        if loss_fn.reads_features:
+            features = stack.enter_context(classifier_input(student.model))
+            with torch.no_grad():
+                student.model(**pad_batch(student.tokenizer, [data[0]["encoding"]], student.model.device))
+            if not features:
+                raise RecipeError(
+                    "the method matches features, and the student's classifier reads no vector per text",
+                    where="selection.method",
+                    hint="use 'vkd' or 'pool', or another student",
+                )
+        student.model.add_module(LOSS_MODULE, loss_fn)
+        stack.callback(delattr, student.model, LOSS_MODULE)
+        yield features
+
+
+def _log_into(trainer: Trainer, folder: Path) -> None:
+    """Let TensorBoard write into a folder instead of among the checkpoints."""
+    trainer.args.logging_dir = str(folder)  # transformers 4 reads this, 5 the callback's, set from the environment
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback):
+            callback.logging_dir = getattr(callback, "logging_dir", None) or str(folder)
+
+
+def _check(job: _Job, state: TrainerState) -> TrainingResult:
+    """Return the outcome of a training; refuse one that diverged."""
+    best = state.best_metric
+    is_finite = all(bool(parameter.isfinite().all()) for parameter in job.student.model.parameters())
+    if not is_finite or (job.validation is not None and (best is None or not math.isfinite(best))):
+        raise CheckFailed(
+            "training diverged: the student's loss or weights are not finite",
+            where="training",
+            hint="lower training.learning_rate, and start over with --overwrite",
+        )
     # JSON has no infinities, and mixed precision logs some where it skips a step.
     history = [
         {key: value if math.isfinite(value) else None for key, value in entry.items()} for entry in state.log_history
     ]
-    return TrainingResult(state.global_step, best_loss, history)
+    return TrainingResult(state.global_step, None if best is None else float(best), history)

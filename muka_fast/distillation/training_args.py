@@ -1,4 +1,4 @@
-"""What a recipe's training section comes to: precision, steps, and the arguments of transformers' Trainer."""
+"""Precision, number of steps, and the arguments of transformers' Trainer, from a recipe's training section."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from muka_fast.errors import RecipeError, first_line
 from muka_fast.runtime.distributed import DistributedContext
 
 EPOCHS, LEAST_STEPS = 3.0, 1500
-"""Where a recipe does not say: the paper's epochs, but no fewer steps, whatever the pool (benchmarks/NOTES.md)."""
+"""Default of a recipe: the paper's epochs, but at least this many steps (benchmarks/NOTES.md)."""
 
 
 def num_training_steps(settings: TrainingSpec, texts: int) -> int:
-    """Return the optimiser steps of a training on so many texts."""
+    """Return the optimiser steps of a training on this many texts."""
     if settings.max_steps is not None:
         return settings.max_steps
     per_epoch = math.ceil(math.ceil(texts / settings.batch_size) / settings.gradient_accumulation)
@@ -29,7 +29,7 @@ def num_training_steps(settings: TrainingSpec, texts: int) -> int:
 
 
 def autocast_type(settings: TrainingSpec, device: torch.device) -> torch.dtype | None:
-    """Return the type of the autocast that students train under; None for fp32."""
+    """Return the autocast type of the student's training; None for fp32."""
     wanted: str = settings.precision
     if wanted == "auto":
         cuda = device.type == "cuda"
@@ -42,7 +42,7 @@ def check_settings(settings: TrainingSpec, group: DistributedContext) -> None:
     """Refuse training settings that would fail after the scoring.
 
     Raises:
-        RecipeError: If the batch cannot be shared by the processes, or ``report_to`` names nothing installed.
+        RecipeError: If the batch cannot be shared by the processes, or what ``report_to`` names is not installed.
     """
     if settings.batch_size % group.world_size:
         raise RecipeError(
@@ -114,5 +114,7 @@ def trainer_arguments(
         fp16=half is torch.float16,
         **evaluation,
     )
-    arguments._n_gpu = min(arguments.n_gpu, 1)  # several visible GPUs without a launcher: use one, keep the batch
+    # With several visible GPUs and no launcher the Trainer would wrap the model in DataParallel, which multiplies the
+    # batch by the number of GPUs; no public argument prevents that.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

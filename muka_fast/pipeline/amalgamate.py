@@ -112,7 +112,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     else:
         free_memory()
         with progress.stage("training"):
-            trained = train(plan, pool, selection, run, progress)
+            trained = train(plan, pool, selection, run, group, progress)
             student, fidelity = calibrate(plan, trained)
             classifier = student
             if fidelity is not None:

@@ -107,7 +107,9 @@ class TrainedStudent:
     validation: np.ndarray
 
 
-def train(plan: Plan, pool: Pool, selection: Selection, run: RunDirectory, progress: Progress) -> TrainedStudent:
+def train(
+    plan: Plan, pool: Pool, selection: Selection, run: RunDirectory, group: DistributedContext, progress: Progress
+) -> TrainedStudent:
     """Train the student on the targets of the selection; resume from the run's last checkpoint."""
     recipe = plan.recipe
     student = load_student(recipe.student, plan.space.names, recipe.seed)
@@ -129,6 +131,7 @@ def train(plan: Plan, pool: Pool, selection: Selection, run: RunDirectory, progr
         progress=progress,
         loss_fn=targets.loss_fn,
         logs=run.logs,
+        group=group,
     )
     student.tokenizer.model_max_length = student.max_length
     model = student.model.to(plan.device).eval()

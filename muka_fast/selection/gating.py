@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from muka_fast.runtime.numerics import row_chunks
+from muka_fast.runtime.softmax_regression import fit_softmax_regression
 from muka_fast.selection.ood_scores import (
     Standardizer,
 )
@@ -83,20 +84,8 @@ class GatingNetwork:
             if not len(fitted):
                 continue
             goal = torch.from_numpy(targets[fitted]).float()
-            weights[fold] = self._fit(self.inputs[fitted], goal, weights[fold])
+            weights[fold], _ = fit_softmax_regression(
+                self.inputs[fitted], goal, weights[fold], l2=1.0, max_iter=ITERATIONS, constant_input=True
+            )
             result[held] = (self.inputs[held] @ weights[fold]).double().log_softmax(-1).numpy()
         return result
-
-    @staticmethod
-    def _fit(inputs: torch.Tensor, goal: torch.Tensor, start: torch.Tensor) -> torch.Tensor:
-        weights = start.clone().requires_grad_()
-        optimizer = torch.optim.LBFGS([weights], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
-
-        def closure() -> torch.Tensor:
-            optimizer.zero_grad()
-            loss = -(goal * (inputs @ weights).log_softmax(-1)).sum() + 0.5 * (weights[:-1] ** 2).sum()
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-        return weights.detach()

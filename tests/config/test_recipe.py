@@ -33,6 +33,7 @@ def test_defaults_of_muka_are_the_papers():
     [
         ({"uncertainty": {"pases": 4}}, "uncertainty.pases", "'passes'"),
         ({"techers": []}, "techers", "'teachers'"),
+        ({"training": {"head": "random"}}, "training.head", "'head_init'"),
         ({"teachers": [{"model": "a", "lables": []}, "b"]}, "teachers.0.lables", "'labels'"),
         ({"student": {"model": "x", "tokeniser": "y"}}, "student.tokeniser", "'tokenizer'"),
         ({"test": {"texts": "x", "label_colum": "y"}}, "test.label_colum", "'label_column'"),

@@ -13,7 +13,7 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation import head_init, trainer
 from muka_fast.distillation.dataset import DistillationSet
-from muka_fast.distillation.head_init import PENALTY, linear_probe_init
+from muka_fast.distillation.head_init import PENALTY, fit_probe, linear_probe_init
 from muka_fast.distillation.losses import KLDistillationLoss, UHCLoss
 from muka_fast.models.student import load_student
 from muka_fast.runtime.progress import Progress
@@ -49,11 +49,11 @@ def test_the_regression_is_scikit_learns():
     features, classes = random.normal(size=(60, 5)) * [1, 2, 3, 4, 5] + 7, random.integers(0, 3, 60)
     features[:, 4] = 3.0
     sample_weight = random.uniform(0.5, 2, 60)
-    weight, bias = head_init._regress(
+    weight, bias = fit_probe(
         torch.from_numpy(features).float(),
         torch.eye(3)[torch.from_numpy(classes)],
         torch.from_numpy(sample_weight).float(),
-        centred=True,
+        fit_bias=True,
     )
     found = torch.from_numpy(features).float() @ weight + bias
     scaled = (features - features.mean(0)) / np.sqrt((features**2).mean())
@@ -81,12 +81,12 @@ def test_the_head_alone_is_fitted(student, temperature, monkeypatch):
 
 def test_the_features_are_what_the_classifier_reads(student):
     data = build_targets(student)
-    features = head_init._features(student, data.rows, data.lengths, CPU)
+    features = head_init._features(student, data.encodings, data.lengths, CPU)
     with torch.no_grad():
         torch.testing.assert_close(student.model.classifier(features), logits(student, data), atol=1e-5, rtol=0)
 
 
-def test_texts_count_by_importance(student):
+def test_texts_count_by_their_weight(student):
     sample_weight = (np.arange(COUNT) % 3 == 1).astype(float)
     data = build_targets(student, sample_weight=sample_weight)
     assert linear_probe_init(student, data, CPU)
@@ -104,11 +104,11 @@ def test_other_heads_stay(student, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("settings", "objective", "pretrained", "temperature"),
+    ("settings", "loss_fn", "pretrained", "temperature"),
     [
         ({}, None, True, 1.0),
         ({}, KLDistillationLoss(5.0), True, 5.0),
-        ({"head": "random"}, None, True, None),
+        ({"head_init": "random"}, None, True, None),
         ({}, UHCLoss([[0, 1, 2]], 5.0), True, None),
         ({}, None, False, None),
     ],
@@ -119,7 +119,7 @@ def test_heads_are_fitted_once_to_distributions_by_pretrained_encoders(
     calls = []
     monkeypatch.setattr(trainer, "linear_probe_init", lambda *given: calls.append(given[-1]))
     spec = TrainingSpec(max_steps=2, batch_size=4, evaluations=2, **settings)
-    options = {"seed": 0, "device": CPU, "progress": Progress(silent=True), "objective": loss_fn}
+    options = {"seed": 0, "device": CPU, "progress": Progress(silent=True), "loss_fn": loss_fn}
     for _ in range(2):  # the second time there are its checkpoints
         one = replace(load_student(StudentSpec(model=str(tmp_path / "base")), NAMES, seed=0), pretrained=pretrained)
         trainer.train_student(one, build_targets(one), None, spec, tmp_path / "run", **options)

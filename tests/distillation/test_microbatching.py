@@ -15,11 +15,11 @@ def test_parts_of_a_batch_hold_every_text_once_and_few_tokens(side):
         "input_ids": ids,
         "attention_mask": (ids > 0).long(),
         "target": torch.arange(12.0).view(6, 2),
-        "importance": torch.arange(6.0),
+        "sample_weight": torch.arange(6.0),
     }
     found = microbatching.split_into_microbatches(batch, 12)
     assert [tuple(part["input_ids"].shape) for part in found] == [(1, 9), (1, 9), (3, 4), (1, 1)]
-    texts = [int(value) for part in found for value in part["importance"]]
+    texts = [int(value) for part in found for value in part["sample_weight"]]
     assert sorted(texts) == list(range(6))
     for part in found:
         for row, mask, target, text in zip(*(part[name] for name in batch), strict=True):
@@ -36,3 +36,4 @@ def test_a_batch_goes_whole_where_parts_would_change_something():
     assert microbatching.microbatch_tokens(cpu, matching) is None
     assert microbatching.microbatch_tokens(cpu, KLDistillationLoss(), processes=2) is None
     assert microbatching.microbatch_tokens(torch.device("cuda"), KLDistillationLoss()) is None
+    assert microbatching.microbatch_tokens(cpu, limit=30) == 30

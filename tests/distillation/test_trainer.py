@@ -64,8 +64,13 @@ def parts(student, count=48, start=0):
     )
 
 
-def train(folder, model, *, validation=True, change=lambda data: None, start=0, logs=None, log=None, **settings):
+def train(
+    folder, model, *, validation=True, change=lambda data: None, start=0, logs=None, log=None, passes=None, limit=512,
+    **settings,
+):  # fmt: skip
     student = load_student(StudentSpec(model=str(model)), NAMES, seed=0)
+    if passes is not None:
+        student.model.register_forward_hook(lambda *_: passes.append(1))
     data, held = parts(student, start=start)
     change(data)
     progress = Progress(silent=True)
@@ -73,8 +78,9 @@ def train(folder, model, *, validation=True, change=lambda data: None, start=0, 
         progress.log = log
     spec = TrainingSpec(**({"epochs": 6, "batch_size": 8, "learning_rate": 5e-3, "evaluations": 3} | settings))
     result = train_student(
-        student, data, held if validation else None, spec, folder, seed=0, device=CPU, progress=progress, logs=logs
-    )
+        student, data, held if validation else None, spec, folder, seed=0, device=CPU, progress=progress, logs=logs,
+        microbatch_limit=limit,
+    )  # fmt: skip
     return student.model, result
 
 
@@ -101,15 +107,14 @@ def test_equal_seeds_give_equal_weights_and_frozen_embeddings_stay(tmp_path, mod
     assert not torch.equal(first.classifier.weight, start.classifier.weight)
 
 
-def test_a_batch_in_parts_trains_like_the_whole(tmp_path, model_folder, monkeypatch):
+def test_a_batch_in_parts_trains_like_the_whole(tmp_path, model_folder):
     base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3, "batch_size": 40}
-    whole, of_whole = train(tmp_path / "a", base, **options)
-    counts, cut = [], trainer.split
-    monkeypatch.setattr("muka_fast.distillation.microbatching.MICROBATCH_TOKENS", 30)
-    monkeypatch.setattr(trainer, "split", lambda *given: counts.append(len(found := cut(*given))) or found)
-    pieces, of_pieces = train(tmp_path / "b", base, **options)
-    assert min(counts) > 3
+    options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3, "batch_size": 40, "head_init": "random"}
+    passes_of_whole, passes_of_pieces = [], []
+    whole, of_whole = train(tmp_path / "a", base, passes=passes_of_whole, limit=10**6, **options)
+    pieces, of_pieces = train(tmp_path / "b", base, passes=passes_of_pieces, limit=30, **options)
+    assert len(passes_of_whole) == 3
+    assert len(passes_of_pieces) > 3 * 3
     for one, two in zip(whole.parameters(), pieces.parameters(), strict=True):
         assert torch.allclose(one, two, atol=2e-4)
     losses = [[entry["loss"] for entry in found.history if "loss" in entry] for found in (of_whole, of_pieces)]
@@ -117,10 +122,9 @@ def test_a_batch_in_parts_trains_like_the_whole(tmp_path, model_folder, monkeypa
 
 
 @pytest.mark.transformers4
-def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder, monkeypatch):
-    monkeypatch.setattr("muka_fast.distillation.microbatching.MICROBATCH_TOKENS", 30)
+def test_accumulated_batches_equal_one_large_batch(tmp_path, model_folder):
     base = model_folder("base", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3}
+    options = {"validation": False, "max_steps": 3, "learning_rate": 1e-3, "limit": 30}
     whole, _ = train(tmp_path / "a", base, batch_size=40, **options)
     pieces, _ = train(tmp_path / "b", base, batch_size=8, gradient_accumulation=5, **options)
     for one, two in zip(whole.parameters(), pieces.parameters(), strict=True):
@@ -131,27 +135,27 @@ def other_target(data):
     data.targets[3] = data.targets[3][::-1].copy()
 
 
-def other_importance(data):
+def other_weight(data):
     data.sample_weight[3] = 0.5
 
 
 @pytest.mark.parametrize(
     "now",
-    [{"start": 1}, {"change": other_target}, {"change": other_importance}, {"model": "another"}, {"epochs": 3}],
-    ids=["texts", "targets", "importance", "student", "settings"],
+    [{"start": 1}, {"change": other_target}, {"change": other_weight}, {"model": "another"}, {"epochs": 3}],
+    ids=["texts", "targets", "weights", "student", "settings"],
 )
 @pytest.mark.parametrize("steps", [None, 20], ids=["done", "halfway"])
 def test_checkpoints_of_another_training_are_discarded(now, steps, tmp_path, model_folder):
-    said = []
+    messages = []
     bases = {"base": model_folder("base"), "another": model_folder("another", seed=5)}
     now = {"epochs": 2} | now
     base = bases[now.pop("model", "base")]
     train(tmp_path / "run", bases["base"], epochs=2, evaluations=2)
     if steps is not None:
         shutil.rmtree(tmp_path / "run" / "checkpoint-10")
-    resumed, _ = train(tmp_path / "run", base, log=said.append, evaluations=2, **now)
-    fresh, _ = train(tmp_path / "fresh", base, log=said.append, evaluations=2, **now)
-    assert len([line for line in said if "training anew" in line]) == 1
+    resumed, _ = train(tmp_path / "run", base, log=messages.append, evaluations=2, **now)
+    fresh, _ = train(tmp_path / "fresh", base, log=messages.append, evaluations=2, **now)
+    assert len([line for line in messages if "restarting training" in line]) == 1
     for one, two in zip(resumed.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(one, two)
 
@@ -195,7 +199,7 @@ class Writer:
 
 
 @pytest.mark.transformers4
-def test_tensorboard_writes_where_it_is_told(tmp_path, model_folder, monkeypatch):
+def test_tensorboard_writes_into_the_folder_of_logs(tmp_path, model_folder, monkeypatch):
     monkeypatch.setattr(integration_utils, "is_tensorboard_available", lambda: True)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=Writer))
@@ -216,7 +220,7 @@ def test_patience_stops_early(tmp_path, model_folder):
 
 
 @pytest.mark.transformers4
-def test_lost_patience_is_not_found_again(tmp_path, model_folder):
+def test_a_training_that_patience_stopped_stays_stopped(tmp_path, model_folder):
     options = {"learning_rate": 0.5, "evaluations": 30, "patience": 2}
     base = model_folder("base")
     first, stopped = train(tmp_path / "run", base, **options)
@@ -241,7 +245,7 @@ def test_settings_that_would_fail_after_scoring_are_refused_before():
 
 
 @pytest.mark.transformers4
-def test_an_objectives_parameters_are_trained_resumed_and_left_out(tmp_path, model_folder):
+def test_parameters_of_a_loss_are_trained_resumed_and_left_out(tmp_path, model_folder):
     base = str(model_folder("base"))
 
     def taught(folder):
@@ -262,7 +266,7 @@ def test_an_objectives_parameters_are_trained_resumed_and_left_out(tmp_path, mod
 
     model, before, after = taught(tmp_path / "whole")
     assert not torch.equal(before, after)
-    assert not [name for name in model.state_dict() if "objective" in name]
+    assert not [name for name in model.state_dict() if trainer.LOSS_MODULE in name]
     last = max((tmp_path / "whole").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     shutil.rmtree(last)  # as if killed before it
     resumed, _, again = taught(tmp_path / "whole")

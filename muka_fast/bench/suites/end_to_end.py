@@ -85,7 +85,7 @@ def _amalgamations(
 ) -> dict[str, dict[str, Any]]:
     """Run ``muka-fast amalgamate`` by both methods; the last one is ``muka``."""
     training = {
-        "head": "random",
+        "head_init": "random",
         "epochs": length.epochs,
         "batch_size": REFERENCE_BATCH,
         "learning_rate": length.learning_rate,
