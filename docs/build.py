@@ -61,7 +61,8 @@ def _first_paragraph(section: dict[str, Any]) -> str:
 def _sections(field: dict[str, Any], defs: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the sections that a key can hold."""
     if "$ref" in field:
-        yield defs[field["$ref"].rpartition("/")[2]]
+        section = defs[field["$ref"].rpartition("/")[2]]
+        yield section["anyOf"][0] if "anyOf" in section else section  # the rest are its shorthands
     for option in (*field.get("anyOf", ()), *field.get("oneOf", ()), *field.get("allOf", ())):
         yield from _sections(option, defs)
     if "items" in field:

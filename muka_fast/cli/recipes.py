@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import asdict
@@ -21,8 +22,18 @@ if TYPE_CHECKING:
 
 
 @command
-def init(path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.yaml")) -> None:
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.yaml"),
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of recipes, for editors; write nothing.")
+    ] = False,
+) -> None:
     """Write a commented recipe."""
+    if schema:
+        from muka_fast.config.recipe import Recipe
+
+        print(json.dumps(Recipe.json_schema(), indent=2, ensure_ascii=False))
+        return
     from muka_fast.config.loading import template
 
     if path.exists():

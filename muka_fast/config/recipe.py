@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -11,10 +11,13 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
+from pydantic_core import CoreSchema
 
 from muka_fast.config.methods import MethodConfig, SelectionSection
 from muka_fast.runtime.device import Device
@@ -30,13 +33,40 @@ DROPOUT_PASSES_ONLY = _DropoutPassesOnly()
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    SHORTHANDS: ClassVar[tuple[str, ...]] = ()
+    """JSON types of the values that a recipe may hold in place of the section."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core_schema)
+        if cls.SHORTHANDS:
+            section = handler.resolve_ref_schema(schema)
+            keys = dict(section)
+            section.clear()
+            section["anyOf"] = [keys, *(_JSON_TYPES[name] for name in cls.SHORTHANDS)]
+        return schema
+
+
+_JSON_TYPES: dict[str, dict[str, Any]] = {
+    "string": {"type": "string"},
+    "array": {"type": "array", "items": {"type": "string"}},
+}
+
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | os.PathLike) else value
 
 
+StringList = Annotated[
+    list[str], BeforeValidator(_as_list), WithJsonSchema({"anyOf": [_JSON_TYPES["array"], _JSON_TYPES["string"]]})
+]
+"""Strings; a bare string means a list of it."""
+
+
 class ModelSpec(_Section):
     """A Hugging Face model: hub id or local folder. A bare string in a recipe means its ``model``."""
+
+    SHORTHANDS: ClassVar[tuple[str, ...]] = ("string",)
 
     model: str = Field(description="folder or hub id")
     revision: str | None = Field(None, description="branch, tag or commit of a hub model; the resolved recipe pins it")
@@ -60,9 +90,9 @@ class TeacherSpec(ModelSpec):
 class DataSpec(_Section):
     """Unlabelled texts. A bare string or list in a recipe means its ``texts``."""
 
-    texts: Annotated[list[str], BeforeValidator(_as_list)] = Field(
-        min_length=1, description="files, folders, or hub:owner/name for a hub data set"
-    )
+    SHORTHANDS: ClassVar[tuple[str, ...]] = ("string", "array")
+
+    texts: StringList = Field(min_length=1, description="files, folders, or hub:owner/name for a hub data set")
     text_column: str | None = Field(None, description="default: guessed, with a message")
     pair_column: str | None = Field(None, description="second text of a pair; test: default that of data")
     label_column: str | None = Field(None, description="read only where labels are asked for (test data)")
@@ -80,6 +110,8 @@ class DataSpec(_Section):
 
 class StudentSpec(_Section):
     """The student: a pretrained model, or an architecture to train from scratch. A bare string means ``model``."""
+
+    SHORTHANDS: ClassVar[tuple[str, ...]] = ("string",)
 
     model: str | None = Field(None, description="pretrained encoder: folder or hub id")
     config: str | None = Field(None, description="config.json or its folder: random weights of this architecture")
@@ -173,7 +205,7 @@ class TrainingSpec(_Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="autocast type; auto: bf16 or fp16 on CUDA, fp32 on a CPU"
     )
-    report_to: Annotated[list[str], BeforeValidator(_as_list)] = Field(
+    report_to: StringList = Field(
         default_factory=list, description="trackers by their names in transformers: tensorboard, wandb, …"
     )
 
@@ -267,6 +299,12 @@ class Recipe(_Section):
         if self.scores is None and not self.selection.reads_passes:
             return [f"uncertainty.passes {uncertainty.passes} only costs time; {reader} reads no dropout passes"]
         return []
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """Return the JSON Schema of recipe files, with one branch of ``selection`` per method."""
+        schema = Recipe.model_json_schema()
+        return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "muka-fast recipe"}
 
     def dump(self) -> str:
         """Return the recipe as YAML, defaults included."""

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from muka_fast import __version__
 from muka_fast.cli import app
 from muka_fast.cli.flags import recipe_from_flags
+from muka_fast.config.recipe import Recipe
 from muka_fast.errors import RecipeError
 from tests.helpers.models import make_model, make_tokenizer, texts
 
@@ -99,6 +100,13 @@ def test_another_student_keeps_what_is_no_models(project):
         "config": None, "tokenizer": None, "revision": None, "trust_remote_code": False,
     }  # fmt: skip
     assert student(config="base", tokenizer="base", **kept).model_dump(include=expected) == expected
+
+
+def test_init_prints_the_schema_of_recipes_and_writes_nothing(run, project):
+    before = sorted(project.iterdir())
+    schema = json.loads(run("init", "--schema").stdout)
+    assert schema == Recipe.json_schema()
+    assert sorted(project.iterdir()) == before
 
 
 def test_a_trust_score_needs_its_method_however_it_is_given(project):

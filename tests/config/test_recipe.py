@@ -209,3 +209,20 @@ def test_passes_stop_early_where_their_trust_score_says_when():
         recipe("uncertainty.adaptive=true", "selection.trust=mc-energy")
     with pytest.raises(RecipeError, match=r"uncertainty\.scope"):
         recipe("uncertainty.scope=last-0")
+
+
+def test_the_json_schema_knows_every_key_and_shorthand():
+    schema = Recipe.json_schema()
+    assert schema["properties"].keys() == Recipe.model_fields.keys()
+    assert schema["required"] == ["teachers", "data", "student", "output"]
+    strings = {"type": "array", "items": {"type": "string"}}
+    for section, shorthands in (
+        (TeacherSpec, [{"type": "string"}]),
+        (StudentSpec, [{"type": "string"}]),
+        (DataSpec, [{"type": "string"}, strings]),
+        (UncertaintySpec, None),
+    ):
+        found = schema["$defs"][section.__name__]
+        keys, *others = found["anyOf"] if shorthands else [found]
+        assert keys["properties"].keys() == section.model_fields.keys()
+        assert (keys["additionalProperties"], others) == (False, shorthands or [])
