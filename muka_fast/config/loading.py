@@ -1,4 +1,4 @@
-"""Recipes from YAML files and flags: paths made absolute, every mistake named with the way to mend it."""
+"""Recipes from YAML files and overrides: paths made absolute, errors that name the key and the correction."""
 
 from __future__ import annotations
 
@@ -192,7 +192,9 @@ def read_tree(file: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
-        raise RecipeError(f"the recipe is not valid YAML: {problem}", where=f"{file}{line}", hint="mend it") from None
+        raise RecipeError(
+            f"the recipe is not valid YAML: {problem}", where=f"{file}{line}", hint="correct this line"
+        ) from None
     if not isinstance(tree, dict):
         raise RecipeError("the recipe is not a mapping of keys to values", where=str(file), hint="see 'muka-fast init'")
     return tree
