@@ -7,4 +7,5 @@
 * ``memory``: memory of a finished stage freed
 * ``numerics``: array functions that several rooms need; numpy only
 * ``progress``: progress and messages on stderr
+* ``softmax_regression``: L2-regularised multinomial logistic regression, fitted by L-BFGS
 """
