@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,7 @@ from muka_fast.config.methods import register_method, unregister_method
 from muka_fast.distillation.method import Method
 from muka_fast.distillation.targets import mixture_targets
 from muka_fast.selection.base import Selection
+from tests.helpers.pools import POOL, method
 
 
 class Favourite(Method):
@@ -95,3 +98,16 @@ def test_a_registered_method_is_checked_like_the_built_in_ones(run, project):
     (project / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     scored = run("score", "recipe.yaml")
     assert scored.exit_code == 0, scored.stderr
+
+
+def test_the_guide_adds_a_method():
+    guide = (Path(__file__).parents[2] / "docs" / "how-to.md").read_text(encoding="utf-8")
+    example = re.search(r"## Add a method.*?```python\n(.*?)```", guide, re.DOTALL)[1]
+    exec(compile(example, "how-to.md", "exec", dont_inherit=True), {"__name__": "guide"})
+    try:
+        fixed = method("fixed", teacher=2)
+        selection = fixed.select(POOL)
+        assert selection.chosen.tolist() == [2] * len(POOL)
+        assert fixed.build_targets(POOL, selection, 4).targets.shape == (len(POOL), len(POOL.space))
+    finally:
+        unregister_method("fixed")
