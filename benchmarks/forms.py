@@ -54,7 +54,7 @@ def _rename_keys(value: Any) -> Any:
     return value
 
 
-def choose(signals: list[Signals]) -> np.ndarray:
+def choose_teachers(signals: list[Signals]) -> np.ndarray:
     """Return the teacher of least normalised predictive entropy, the paper's choice, (N,)."""
     return np.stack([normalised(one.predictive_entropy, one.logits.shape[1]) for one in signals]).argmin(0)
 
@@ -101,9 +101,9 @@ class Form:
         """Return the figures of this form beside those of the PyTorch form."""
         pairs = zip(self.deterministic, reference.deterministic, strict=True)
         differences = [np.abs(ours.logits - theirs.logits) for ours, theirs in pairs]
-        same = choose(self.deterministic) == choose(reference.deterministic)
+        same = choose_teachers(self.deterministic) == choose_teachers(reference.deterministic)
         row: dict[str, Any] = {
-            "same_choice": float((choose(self.adaptive) == choose(reference.adaptive)).mean()),
+            "same_choice": float((choose_teachers(self.adaptive) == choose_teachers(reference.adaptive)).mean()),
             "same_choice_by_deterministic_pass": float(same.mean()),
             "largest_logit_difference": float(max(part.max() for part in differences)),
             "mean_logit_difference": float(np.mean([part.mean() for part in differences])),

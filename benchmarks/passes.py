@@ -88,7 +88,7 @@ def trust_of(logits: Tensor) -> np.ndarray:
     return 1 - normalised(entropy(logits.softmax(-1).mean(0)), logits.shape[-1]).numpy()
 
 
-def choose(logits: Sequence[Tensor]) -> np.ndarray:
+def choose_teachers(logits: Sequence[Tensor]) -> np.ndarray:
     """Return the most trusted teacher of each text, (N,), from the logits of each teacher, (K, N, C)."""
     return np.stack([trust_of(part) for part in logits]).argmax(0)
 
@@ -138,7 +138,7 @@ def measure_audit(folder: Path, count: int, budget: int) -> dict[str, Any]:
         with pool.teacher(index) as runner:
             logits.append(runner.stochastic_passes(corpus, runner.tokenize(corpus), range(K)))
     _, adaptive = run_adaptively(pool, corpus, DEFAULT)
-    return audit_default(pool, corpus, choose(logits), adaptive)
+    return audit_default(pool, corpus, choose_teachers(logits), adaptive)
 
 
 def run_teacher(
@@ -205,8 +205,8 @@ def choose_by_reference(pool: TeacherPool, corpus: Corpus, outputs: Outputs) -> 
         with pool.teacher(index) as runner:
             further = runner.stochastic_passes(corpus.take(near), tokenized.take(near), range(K, REFERENCE_PASSES))
         more.append(torch.cat([logits[index][:, near], further]))
-    choices = choose(logits)
-    choices[near] = choose(more)
+    choices = choose_teachers(logits)
+    choices[near] = choose_teachers(more)
     return choices, len(near)
 
 
@@ -238,7 +238,7 @@ class Comparison:
 
 def fixed_rows(outputs: Outputs, seconds: dict[str, float], comparison: Comparison) -> dict[str, dict[str, float]]:
     """Return the figures of the deterministic pass and of every scope and number of passes."""
-    single = choose([logits[None] for logits in outputs.deterministic])
+    single = choose_teachers([logits[None] for logits in outputs.deterministic])
     rows = {"single pass": comparison.row(single, seconds["deterministic pass"])}
     for scope, logits in outputs.stochastic.items():
         for passes in PASSES.get(scope, FEW_AND_ALL):
@@ -246,7 +246,7 @@ def fixed_rows(outputs: Outputs, seconds: dict[str, float], comparison: Comparis
                 cost = seconds["deterministic pass"] + seconds["full"] * passes / K
             else:
                 cost = seconds[f"{scope} {passes}"]
-            rows[f"{scope}, K = {passes}"] = comparison.row(choose([part[:passes] for part in logits]), cost)
+            rows[f"{scope}, K = {passes}"] = comparison.row(choose_teachers([part[:passes] for part in logits]), cost)
     cost = seconds["deterministic pass"] + seconds["full"] / K * REFERENCE_PASSES
     rows[f"full, K = {REFERENCE_PASSES}"] = comparison.row(comparison.reference, cost)
     return rows
@@ -266,7 +266,7 @@ def measure(folder: Path, count: int, budget: int, wanted: Sequence[str] = SCOPE
             run_teacher(teacher, runners, corpus, budget, clock, outputs)
     pool, seconds = pools["full"], clock.seconds
     reference, uncertain = choose_by_reference(pool, corpus, outputs)
-    fixed = choose(outputs.stochastic["full"])
+    fixed = choose_teachers(outputs.stochastic["full"])
     comparison = Comparison(data.right_teacher, reference, fixed, seconds["hugging face"])
     rows = fixed_rows(outputs, seconds, comparison)
     from_texts = comparison.unit + seconds["tokenize"] + seconds["pad"]

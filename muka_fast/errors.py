@@ -69,20 +69,20 @@ class CheckFailed(MukaError):
 
 def machine_error(error: Exception) -> MukaError | None:
     """Return what an error of disk, memory or a file's name means, or None if it is none of them."""
-    said, number = str(error), getattr(error, "errno", None)
+    message, number = str(error), getattr(error, "errno", None)
     where = str(getattr(error, "filename", None) or "the output folder")
     # torch.save and safetensors report a full disk in words of their own.
-    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in said or "PytorchStreamWriter" in said:
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in message or "PytorchStreamWriter" in message:
         return MachineError("the disk is full", where=where, hint="free some space and run the same command again")
     if isinstance(error, PermissionError):
         return MachineError("no permission to read or write", where=where, hint="choose another folder")
     if number == errno.ENAMETOOLONG:
         return RecipeError("too long for the name of a file", where=f"{where[:60]}…", hint="check the path")
     # On a CPU torch raises a plain RuntimeError, whose first line is about its source code.
-    allocator = "DefaultCPUAllocator" in said or number == errno.ENOMEM
+    allocator = "DefaultCPUAllocator" in message or number == errno.ENOMEM
     if allocator or type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         hint = "lower uncertainty.token_budget or training.batch_size and run the same command again"
-        place = said.splitlines()[0][:80] if said and not allocator else "this machine"
+        place = message.splitlines()[0][:80] if message and not allocator else "this machine"
         return MachineError("out of memory", where=place, hint=hint)
     return None
 

@@ -64,7 +64,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class LoadedTeacher:
+class ReferenceTeacher:
     """A teacher in memory; ``columns`` are its classes' indices in the label space."""
 
     model: Any
@@ -73,7 +73,7 @@ class LoadedTeacher:
     columns: list[int]
 
 
-def load_teachers(spec: Spec, device: torch.device) -> tuple[list[LoadedTeacher], LabelSpace]:
+def load_teachers(spec: Spec, device: torch.device) -> tuple[list[ReferenceTeacher], LabelSpace]:
     """Load the teachers with eager attention, and the union of their labels."""
     described = describe_teachers([TeacherSpec(**one) for one in spec.teachers], spec.inject_dropout)
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in described}, spec.same_name)
@@ -81,7 +81,7 @@ def load_teachers(spec: Spec, device: torch.device) -> tuple[list[LoadedTeacher]
     for teacher, columns in zip(described, space.union_index, strict=True):
         model, tokenizer = load_teacher(teacher, device)
         model.set_attn_implementation("eager")
-        teachers.append(LoadedTeacher(model, tokenizer, teacher.max_length, list(columns)))
+        teachers.append(ReferenceTeacher(model, tokenizer, teacher.max_length, list(columns)))
     return teachers, space
 
 
@@ -94,7 +94,7 @@ def tokenize(tokenizer: Any, texts: list[str], max_length: int, device: torch.de
 
 @torch.no_grad()
 def compute_targets(
-    teachers: list[LoadedTeacher], classes: int, texts: list[str], passes: int, device: torch.device
+    teachers: list[ReferenceTeacher], classes: int, texts: list[str], passes: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Return the mixed targets (B, classes) and the margins (B,)."""
     scores, distributions = [], []

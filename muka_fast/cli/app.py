@@ -107,7 +107,7 @@ def print_results(test: Evaluation) -> None:
     """Print the metrics of an evaluation."""
     from muka_fast.evaluation.tables import calibration_line, percent, result_rows
 
-    rows = [[name, accuracy, remark] for name, accuracy, remark in result_rows(test)]
+    rows = [[name, accuracy, note] for name, accuracy, note in result_rows(test)]
     print_table(f"{test.metrics.count} labelled texts", ["", "accuracy", ""], rows)
     print(calibration_line(test))
     if test.unknown_labels:

@@ -47,16 +47,16 @@ def percent(share: float | None) -> str:
 
 
 def result_rows(test: Evaluation) -> list[tuple[str, str, str]]:
-    """Return (what, accuracy, remark) for teachers, oracle, selection and student."""
+    """Return (what, accuracy, note) for teachers, oracle, selection and student."""
     rows, selection = [], test.selection
     if selection is not None:
         for name, accuracy in selection.teachers.items():
-            remark = f"own classes: {percent(selection.own_classes[name])}"
-            rows.append((f"teacher {name} alone", percent(accuracy), remark))
+            note = f"own classes: {percent(selection.own_classes[name])}"
+            rows.append((f"teacher {name} alone", percent(accuracy), note))
         rows.append(("oracle (right teacher chosen)", percent(selection.oracle), ""))
         routing = selection.routing_accuracy
-        remark = f"right teacher: {percent(routing)}" if routing is not None else ""
-        rows.append(("selection (teachers by trust)", percent(selection.selection), remark))
+        note = f"right teacher: {percent(routing)}" if routing is not None else ""
+        rows.append(("selection (teachers by trust)", percent(selection.selection), note))
     rows.append((test.classifier, percent(test.metrics.accuracy), f"macro-F1: {percent(test.metrics.macro_f1)}"))
     return rows
 
