@@ -44,7 +44,6 @@ from accuracy_tables import (
     extend,
     is_there,
     ood_detection,
-    overview,
     plot,
     read_results,
     selection,
@@ -53,7 +52,6 @@ from accuracy_tables import (
     table,
 )
 from documents import fill
-from sklearn.metrics import roc_auc_score
 
 from muka_fast.data.corpus import read_corpus
 from muka_fast.data.tokenization import tokenize
@@ -69,7 +67,6 @@ from muka_fast.inference.classifier import Classifier
 from muka_fast.models.student import load_student
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.selection.base import Selection, targets
-from muka_fast.selection.trust_scores import TRUST_SCORES
 
 
 def upper_bound(run: Run, name: str) -> tuple[Selection, DistillationTargets]:
@@ -97,25 +94,10 @@ def selection_shares(run: Run, trust: Selection) -> dict[str, float | None]:
     """Return the shares of the pool's texts with the right teacher and with the right most likely class."""
     known = np.flatnonzero(run.truth >= 0)
     signals = tuple(one.take(known) for one in run.deterministic.signals)
-    part = replace(run.deterministic, signals=signals, ids=run.deterministic.ids[known], embeddings=None)
-    found = selection_metrics(part, replace(trust, belief=trust.belief[known]), run.truth[known])
-    return {"chosen": found.routing_accuracy, "pseudo": found.selection} | ood_auroc(run, trust)
-
-
-def ood_auroc(run: Run, trust: Selection) -> dict[str, float]:
-    """Return the areas under the ROC curve of detecting out-of-domain texts; empty if there are none.
-
-    By the teachers' least normalised single-pass entropy, by their largest energy, by the background probability.
-    """
-    out_of_domain = run.truth < 0
-    if trust.ownership is None or not out_of_domain.any():
-        return {}
-    entropy, energy = (
-        np.stack([TRUST_SCORES[name](one) for one in run.deterministic.signals]).max(0)
-        for name in ("single-pass-entropy", "energy")
-    )
-    scores = {"entropy": -entropy, "energy": -energy, "background": trust.ownership.background}
-    return {f"auroc_{name}": float(roc_auc_score(out_of_domain, values)) for name, values in scores.items()}
+    ids = run.deterministic.ids[known]
+    part = replace(run.deterministic, signals=signals, ids=ids, embeddings=None, name_similarity=None)
+    found = selection_metrics(part, replace(trust, soft_weights=trust.soft_weights[known]), run.truth[known])
+    return {"chosen": found.routing_accuracy, "pseudo": found.selection}
 
 
 def train(run: Run, goal: DistillationTargets) -> Any:
@@ -218,8 +200,6 @@ def main() -> None:
         print(*parts.values(), sep="\n\n")
         for document in args.documents:
             fill(document, "accuracy", parts)
-            if not args.no_students:
-                fill(document, "selection", {"summary": overview(frame)})
         if args.plots is not None:
             plot(frame, args.plots)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +18,9 @@ from muka_fast.data.corpus import Corpus, read_corpus, text_id
 from muka_fast.data.label_space import match_labels
 from muka_fast.distillation.method import Method
 from muka_fast.pipeline.plan import Plan, resolve_recipe
-from muka_fast.runtime.files import atomic_write
 from muka_fast.runtime.progress import Progress
-from muka_fast.scoring.store import texts_fingerprint
 from muka_fast.selection.base import Pool
-from muka_fast.selection.text_embeddings import embed
+from muka_fast.selection.text_vectors import read_or_encode
 from muka_fast.uncertainty.signals import DeterministicOutput
 
 QUIET = Progress(silent=True)
@@ -111,16 +107,10 @@ class Run:
         recipe = self.recipe(texts, passes)
         corpus = read_corpus(recipe.data)
         _, scores = score(recipe, progress=QUIET)
-        return Pool(scores.signals, self.plan.space, corpus.ids, self._embeddings(corpus, texts))
-
-    def _embeddings(self, corpus: Corpus, texts: str) -> np.ndarray:
-        key = f"token means {self.base} {self.max_length} {texts_fingerprint(corpus.ids)} {list(corpus.ids)}"
-        cache = self.folder / f"embeddings-{Path(texts).stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npy"
-        if not cache.exists():
-            buffer = io.BytesIO()
-            np.save(buffer, embed(self.plan.recipe.student, corpus))
-            atomic_write(cache, buffer.getvalue())
-        return np.load(cache)
+        student = self.plan.recipe.student
+        device = torch.device(self.device)
+        vectors = read_or_encode(student, corpus, self.plan.space.names, device, QUIET, Path(str(recipe.scores)))
+        return Pool(scores.signals, self.plan.space, corpus.ids, *vectors.of(corpus))
 
     @cached_property
     def deterministic(self) -> Pool:

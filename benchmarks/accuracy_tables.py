@@ -149,20 +149,6 @@ def summary(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def overview(frame: pd.DataFrame) -> str:
-    """Return README's Markdown table: the student's accuracy by method, with a row per setting of an unchanged pool.
-
-    These settings are named after their data sets (``a+b``), or a data set and a number of teachers (``a-2``).
-    """
-    shown = ("muka", "vkd", "pool", "oracle")
-    lines = [f"| setting | {' | '.join(shown)} |", "|---|" + "---|" * len(shown)]
-    for setting in sorted(frame["setting"].unique()):
-        if "+" in setting or re.fullmatch(r".+-\d+", setting):
-            rows = [frame[(frame["setting"] == setting) & (frame["method"] == name)] for name in shown]
-            lines.append(f"| {setting} | {' | '.join(spread(found['accuracy']) for found in rows)} |")
-    return "\n".join(lines)
-
-
 def plot(frame: pd.DataFrame, folder: Path) -> None:
     """Draw the students' accuracies, one group of bars per setting, as PNG and SVG; needs matplotlib."""
     import matplotlib

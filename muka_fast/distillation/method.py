@@ -17,14 +17,14 @@ from muka_fast.errors import RecipeError
 if TYPE_CHECKING:
     from muka_fast.distillation.targets import DistillationTargets
     from muka_fast.selection.base import Pool, Selection
-    from muka_fast.selection.mixture import TeacherMixture
+    from muka_fast.selection.in_domain import InDomainModel
 
 
 class Method(MethodConfig, ABC):
     """A method: its recipe section, and its steps between the scores and the student's training."""
 
     @abstractmethod
-    def select(self, pool: Pool, model: TeacherMixture | None = None) -> Selection:
+    def select(self, pool: Pool, model: InDomainModel | None = None) -> Selection:
         """Weight the teachers of each text.
 
         Args:
@@ -55,7 +55,7 @@ class AllTeachersMethod(Method):
 
     distillation_temperature: float = Field(5.0, gt=0, description="of teachers and student")
 
-    def select(self, pool: Pool, model: TeacherMixture | None = None) -> Selection:
+    def select(self, pool: Pool, model: InDomainModel | None = None) -> Selection:
         """Weight each teacher by its share of the joint softmax."""
         from muka_fast.selection.base import joint_softmax_rule
 

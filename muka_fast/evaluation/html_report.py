@@ -19,7 +19,6 @@ from muka_fast.evaluation.run_record import (
 )
 from muka_fast.evaluation.svg_charts import Axis, bars, histogram, line
 from muka_fast.evaluation.tables import percent, result_rows
-from muka_fast.selection.mixture import KAPPA_SLIGHT
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ def report_page(record: RunRecord, recipe: str) -> str:
         charts=_charts(record),
         diagonal_share=_diagonal_share,
         environment=list(environment.items()),
-        kappa_threshold=KAPPA_SLIGHT,
         label_groups=_label_groups(record),
         result_rows=result_rows(record.test) if record.test else [],
         teacher_rows=[_teacher_row(teacher) for teacher in record.teachers],

@@ -80,19 +80,15 @@ class EntropyHistograms(Record):
     """All other texts."""
 
 
-class KappaStats(Record):
-    """Agreement of the mixture's two views: the teachers' likelihood ratios, and the gating network."""
+class ReliabilityStats(Record):
+    """How far the selection can be relied on, estimated without labels by a regression learned on other pools."""
 
-    kappa: float
-    """Cohen's kappa of likelihood and embedding-only gate before the joint fit: 0 is chance, 1 is equality."""
-    kappa_lower_bound: float
-    """Lower bound of ``kappa``, one-sided, 95 % confidence."""
-    views_disagree: bool
-    """Whether the bound is at most 0.2, so that the run fell back to the per-text rule."""
-    background: Share
-    """Posterior probability of the background component (in-domain for no teacher), averaged over the pool."""
-    contingency: list[list[Count]]
-    """Texts by most likely teacher, (T, T): row by likelihood, column by gate, both after the joint fit."""
+    recall: Share
+    """Estimated share of a teacher's own texts given to a teacher that knows their class, mean over the teachers."""
+    lowest: Share
+    """The same for the teacher that is served worst."""
+    in_doubt: bool
+    """Whether ``recall`` is below 0.82, or the pool is too small to be judged."""
 
 
 class TeacherVote(Record):
@@ -138,8 +134,8 @@ class SelectionStats(Record):
     """(passes, texts that used as many), ascending."""
     score_by_selection: list[list[Count]]
     """Texts by teacher, (T, T): row by largest 1 − predictive entropy / ln C, column by largest weight."""
-    kappa: KappaStats | None
-    """Agreement of the mixture's two views; null for methods without a mixture or without embeddings."""
+    reliability: ReliabilityStats | None
+    """Of the choice of teachers; null for methods that estimate none, and without a pretrained student."""
     least_certain: list[UncertainText]
     """The 20 texts of smallest margin, ascending."""
 

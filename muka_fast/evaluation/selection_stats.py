@@ -11,7 +11,7 @@ from muka_fast.data.label_space import LabelSpace
 from muka_fast.evaluation.run_record import (
     EntropyHistograms,
     GroupConfusion,
-    KappaStats,
+    ReliabilityStats,
     SelectionStats,
     TeacherVote,
     UncertainText,
@@ -55,7 +55,7 @@ def _least_certain(pool: Pool, trust: Selection, corpus: Corpus, margin: np.ndar
             best = int(probabilities.argmax())
             votes.append(
                 TeacherVote(
-                    weight=float(trust.belief[index, teacher]),
+                    weight=float(trust.soft_weights[index, teacher]),
                     label=pool.space.names[pool.space.union_index[teacher][best]],
                     probability=float(probabilities[best]),
                 )
@@ -71,16 +71,10 @@ def _least_certain(pool: Pool, trust: Selection, corpus: Corpus, margin: np.ndar
     return texts
 
 
-def _kappa(trust: Selection, teachers: int) -> KappaStats | None:
-    mixture = trust.ownership
-    if mixture is None or mixture.agreement is None:
-        return None
-    return KappaStats(
-        kappa=mixture.agreement.kappa,
-        kappa_lower_bound=mixture.agreement.bound,
-        views_disagree=mixture.views_disagree,
-        background=float(mixture.background.mean()),
-        contingency=contingency_table(mixture.evidence.argmax(1), mixture.gate.argmax(1), teachers),
+def _reliability(selection: Selection) -> ReliabilityStats | None:
+    found = selection.reliability
+    return (
+        None if found is None else ReliabilityStats(recall=found.recall, lowest=found.lowest, in_doubt=found.in_doubt)
     )
 
 
@@ -93,7 +87,7 @@ def selection_stats(pool: Pool, trust: Selection, corpus: Corpus) -> SelectionSt
         corpus: The same texts, in the same order.
     """
     teachers, chosen = len(pool.signals), trust.chosen
-    ranked = np.sort(trust.belief, axis=1)
+    ranked = np.sort(trust.soft_weights, axis=1)
     margin = ranked[:, -1] - ranked[:, -2]
     counts = np.bincount(chosen, minlength=teachers)
     entropies = [normalised(signals.predictive_entropy, signals.logits.shape[1]) for signals in pool.signals]
@@ -111,7 +105,7 @@ def selection_stats(pool: Pool, trust: Selection, corpus: Corpus) -> SelectionSt
         ],
         passes=[(int(number), int(count)) for number, count in zip(passes, texts, strict=True)],
         score_by_selection=contingency_table(scores.argmax(1), chosen, teachers),
-        kappa=_kappa(trust, teachers),
+        reliability=_reliability(trust),
         least_certain=_least_certain(pool, trust, corpus, margin),
     )
 

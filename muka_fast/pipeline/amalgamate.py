@@ -27,13 +27,14 @@ from muka_fast.pipeline.stages import (
     train,
     training_record,
 )
+from muka_fast.runtime.arrays import save_arrays
 from muka_fast.runtime.device import choose_device
 from muka_fast.runtime.distributed import init_distributed
 from muka_fast.runtime.memory import free_memory
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores
 from muka_fast.selection.ensemble import Ensemble
-from muka_fast.selection.mixture import MIXTURE_FILE
+from muka_fast.selection.in_domain import MODEL_FILE
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
         scores = fill_scores(plan, plan.corpus, plan.scores(run.path), group, progress)
     log_truncation(plan, scores, progress)
     with progress.stage("selection"):
-        pool = build_pool(plan, plan.corpus, scores)
+        pool = build_pool(plan, plan.corpus, scores, plan.scores(run.path), group, progress)
         selection = select(plan, pool, progress)
 
     classifier: TextClassifier
@@ -138,7 +139,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     )
     if group.is_main_process:
         if selection.model is not None:
-            selection.model.save(run.path / MIXTURE_FILE)
+            save_arrays(run.path / MODEL_FILE, selection.model)
         if student is not None:
             run.save_student(student.model, student.tokenizer)
         card, page = model_card(record, recipe.dump()), report_page(record, recipe.dump())

@@ -26,7 +26,7 @@ from muka_fast.runtime.device import Device, choose_device
 from muka_fast.runtime.distributed import DistributedContext, init_distributed
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.base import targets
-from muka_fast.selection.mixture import TeacherMixture
+from muka_fast.selection.in_domain import InDomainModel
 
 
 def evaluate(
@@ -50,13 +50,13 @@ def evaluate(
     test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
     classifier = load_classifier(model, device, log=progress.log)
     chosen = torch.device("cpu") if run is None else choose_device(device)
-    plan, mixture = None, None
+    plan, fitted = None, None
     if run is not None:
-        plan, mixture = Plan(run.recipe, run.teachers, run.space, test, test, chosen), run.model
+        plan, fitted = Plan(run.recipe, run.teachers, run.space, test, test, chosen), run.model
         if run.changed:
             progress.log(f"{run.changed} has changed since the run: fitting the selection to these texts instead")
-            mixture = None
-    return measure(plan, test, classifier, Path(model), init_distributed(chosen), progress, mixture)
+            fitted = None
+    return measure(plan, test, classifier, Path(model), init_distributed(chosen), progress, fitted)
 
 
 def _read_run(model: str, progress: Progress) -> RunArtifacts | None:
@@ -80,7 +80,7 @@ def measure(
     folder: Path,
     group: DistributedContext,
     progress: Progress,
-    mixture: TeacherMixture | None,
+    fitted: InDomainModel | None,
 ) -> Evaluation:
     """Measure a classifier on labelled texts.
 
@@ -91,15 +91,17 @@ def measure(
         folder: Output folder of the run.
         group: The processes that share the work.
         progress: Receives messages.
-        mixture: The run's selection model; None to fit one to these texts.
+        fitted: The run's selection model; None to fit one to these texts.
     """
     truth, unknown = match_labels(classifier.labels, test.labels or (), where="the labelled texts")
     known = np.flatnonzero(truth >= 0)
     test, truth = test.take(known), truth[known]
     selected, confusion, probabilities = None, None, None
     if plan is not None:
-        pool = build_pool(plan, test, fill_scores(plan, test, _test_store(plan, test, folder), group, progress))
-        selection = plan.method.select(pool, mixture)
+        store = _test_store(plan, test, folder)
+        scores = fill_scores(plan, test, store, group, progress)
+        pool = build_pool(plan, test, scores, store, group, progress)
+        selection = plan.method.select(pool, fitted)
         selected = selection_metrics(pool, selection, truth)
         if classifier.kind == "ensemble":  # its prediction is the weighted teachers: no second pass is needed
             probabilities = targets(pool, selection)

@@ -64,7 +64,7 @@ def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:
     run = RunArtifacts.read(folder)
     if run.changed or run.model is None:
         raise ModelError(
-            f"{run.changed or 'the mixture model'} has changed or is missing since the ensemble was made",
+            f"{run.changed or 'the selection model'} has changed or is missing since the ensemble was made",
             where=str(folder),
             hint="restore the former version, or amalgamate again",
         )

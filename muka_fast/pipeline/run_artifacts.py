@@ -16,7 +16,8 @@ from muka_fast.evaluation.run_record import RunRecord, read_run_record
 from muka_fast.models.student import encoder_fingerprint
 from muka_fast.models.teacher import Teacher, describe_teachers
 from muka_fast.pipeline.run_directory import RunDirectory
-from muka_fast.selection.mixture import MIXTURE_FILE, TeacherMixture
+from muka_fast.runtime.arrays import UNREADABLE, load_arrays
+from muka_fast.selection.in_domain import MODEL_FILE, InDomainModel
 
 
 def _reported(folder: str | Path, section: str, key: str) -> str | None:
@@ -56,14 +57,14 @@ class RunArtifacts:
         recipe: Its recipe.
         teachers: Its teachers.
         space: The union of their labels.
-        model: The mixture fitted to the pool; None for methods without one.
+        model: The rule fitted to the pool; None for methods without one.
         changed: What has changed since: a teacher, or the encoder of the text embeddings; empty if nothing.
     """
 
     recipe: Recipe
     teachers: tuple[Teacher, ...]
     space: LabelSpace
-    model: TeacherMixture | None
+    model: InDomainModel | None
     changed: str
 
     @classmethod
@@ -79,11 +80,18 @@ class RunArtifacts:
         recipe = read_recipe(run.recipe)
         teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
         space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
-        path = run.path / MIXTURE_FILE
-        model = TeacherMixture.load(path) if path.exists() else None
+        path = run.path / MODEL_FILE
+        model = _read_model(path) if path.exists() else None
         if model is not None and len(model.teachers) != len(teachers):
-            raise ModelError("the fitted mixture is of other teachers", where=str(path), hint="amalgamate again")
+            raise ModelError("the selection model is of other teachers", where=str(path), hint="amalgamate again")
         return cls(recipe, teachers, space, model, _changed(recipe, teachers, record))
+
+
+def _read_model(path: Path) -> InDomainModel:
+    try:
+        return load_arrays(path, InDomainModel)
+    except UNREADABLE:
+        raise ModelError("the selection model cannot be read", where=str(path), hint="amalgamate again") from None
 
 
 def _changed(recipe: Recipe, teachers: tuple[Teacher, ...], record: RunRecord) -> str:

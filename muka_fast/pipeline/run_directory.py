@@ -13,7 +13,7 @@ from muka_fast.config.recipe import Recipe
 from muka_fast.errors import OutputError
 from muka_fast.runtime.files import atomic_write
 from muka_fast.scoring.store import differences, is_unrelated_directory
-from muka_fast.selection.mixture import MIXTURE_FILE
+from muka_fast.selection.in_domain import MODEL_FILE
 
 # Keys that change where a run is computed or how it is watched, but not its student.
 _INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")
@@ -26,8 +26,9 @@ _OURS = (
         "run.json",
         "README.md",
         "report.html",
-        MIXTURE_FILE,
-        "ownership.npz",  # the mixture's name in schema version 1
+        MODEL_FILE,
+        "ownership.npz",  # of schema version 1
+        "mixture.npz",
         "scores",
         "scores-test",
         "checkpoints",

@@ -36,8 +36,7 @@ from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores, ScoringJob, collect, score_pool
 from muka_fast.scoring.store import ScoreStore
 from muka_fast.selection.base import Pool, Selection
-from muka_fast.selection.mixture import KAPPA_SLIGHT
-from muka_fast.selection.text_embeddings import embed
+from muka_fast.selection.text_vectors import read_or_encode
 
 
 def fill_scores(plan: Plan, corpus: Corpus, folder: Path, group: DistributedContext, progress: Progress) -> PoolScores:
@@ -71,20 +70,36 @@ def log_truncation(plan: Plan, scores: PoolScores, progress: Progress) -> None:
             progress.log(f"teacher {teacher.name}: {share:.1%} of the texts were cut at {teacher.max_length} tokens")
 
 
-def build_pool(plan: Plan, corpus: Corpus, scores: PoolScores) -> Pool:
-    """Join scores with text embeddings, if the method reads them."""
-    embeddings = embed(plan.recipe.student, corpus) if plan.method.needs_embeddings else None
-    return Pool(scores.signals, plan.space, corpus.ids, embeddings)
+def build_pool(
+    plan: Plan, corpus: Corpus, scores: PoolScores, folder: Path, group: DistributedContext, progress: Progress
+) -> Pool:
+    """Join scores with vectors of the texts, if the method reads them and the student has a pretrained encoder.
+
+    Args:
+        plan: The run.
+        corpus: The texts.
+        scores: The teachers' signals on them.
+        folder: Their score store, which keeps the vectors.
+        group: The processes that share the work; the main process encodes.
+        progress: Receives messages.
+    """
+    student = plan.recipe.student
+    if not plan.method.needs_embeddings or student.model is None:
+        return Pool(scores.signals, plan.space, corpus.ids)
+    if group.is_main_process:
+        read_or_encode(student, corpus, plan.space.names, plan.device, progress, folder)
+    group.barrier()
+    vectors = read_or_encode(student, corpus, plan.space.names, plan.device, progress, folder)
+    return Pool(scores.signals, plan.space, corpus.ids, *vectors.of(corpus))
 
 
 def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
-    """Apply the recipe's selection method to the pool."""
+    """Apply the recipe's selection method to the pool; say so if its choice is in doubt."""
     selection = plan.method.select(pool)
-    if selection.ownership is not None and selection.ownership.views_disagree:
-        progress.log(
-            f"selection is uncertain (kappa between the two views is not above {KAPPA_SLIGHT}, or few texts): "
-            "falling back to the paper's per-text rule"
-        )
+    if selection.reliability is not None:
+        progress.log(str(selection.reliability))
+    elif selection.model is not None:
+        progress.log("selection: without a pretrained student's encoder, its reliability cannot be estimated")
     return selection
 
 
@@ -198,7 +213,7 @@ def build_record(
             truncated_share=truncated,
             mean_passes=float(signals.passes.mean()),
             chosen_share=float((selection.chosen == index).mean()),
-            mean_trust_score=float(selection.scores[:, index].mean()),
+            mean_trust_score=float(selection.trust_scores[:, index].mean()),
         )
         for index, (teacher, truncated, signals) in enumerate(
             zip(plan.teachers, scores.truncated, scores.signals, strict=True)

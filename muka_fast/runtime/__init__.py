@@ -1,5 +1,6 @@
 """This machine and its processes.
 
+* ``arrays``: dataclasses of arrays in one file
 * ``device``: the device of a run
 * ``distributed``: the processes that share a run
 * ``environment``: versions and devices

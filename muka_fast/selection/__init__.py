@@ -1,13 +1,17 @@
 """From signals to teacher weights: which teacher is in-domain for each text.
 
 * ``base``: the pool's signals and the selection made of them
+* ``conditional_logit``: the learned weights of the evidence (weights.json), and scores by them
 * ``ensemble``: teachers that answer together, without a student
-* ``gating``: the gating network: cross-fitted logistic regression
-* ``mixture``: the mixture model over label groups, fitted by EM
-* ``mixture_rule``: the rule of ``pool`` and ``ensemble``: the posterior of the mixture
+* ``evidence``: numbers of each (text, teacher) that suppose no choice of teacher
+* ``in_domain``: the rule: evidence, diffusion, first score, prototypes, posterior
+* ``in_domain_rule``: the selection of ``pool`` and ``ensemble`` by this rule
+* ``mahalanobis``: distances to a teacher's class means
 * ``muka_rule``: the rule of ``muka``: softmax of the trust scores
-* ``ood_scores``: out-of-domain scores of a teacher and their likelihood ratio
-* ``teacher_likelihood``: log-likelihood ratios of label groups, and initial responsibilities
-* ``text_embeddings``: texts as vectors: mean token embeddings or hashed n-grams
+* ``neighbours``: nearest neighbours, and diffusion over their graph
+* ``prototypes``: where the classes lie in the student's encoder
+* ``reliability``: the recall of a choice, estimated without labels
+* ``text_encoder``: texts and class names in the student's encoder
+* ``text_vectors``: the same, kept in the score store
 * ``trust_scores``: the trust scores of one teacher's signals
 """

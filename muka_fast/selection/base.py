@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.selection.mixture import MixturePosterior, TeacherMixture
+from muka_fast.selection.in_domain import InDomainModel
+from muka_fast.selection.reliability import Reliability
 from muka_fast.selection.trust_scores import probabilities
 from muka_fast.uncertainty.signals import Signals
 
@@ -22,13 +23,15 @@ class Pool:
         signals: Every teacher's.
         space: How the teachers' columns lie in the label space.
         ids: Text ids, (N,).
-        embeddings: From :func:`~muka_fast.selection.text_embeddings.embed`, (N, D); None if the method needs none.
+        embeddings: By the student's pretrained encoder, (N, D); None without one, or if the method needs none.
+        name_similarity: Cosines of texts and class names in that encoder, (N, C); None without embeddings.
     """
 
     signals: tuple[Signals, ...]
     space: LabelSpace
     ids: np.ndarray
     embeddings: np.ndarray | None = None
+    name_similarity: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.signals[0])
@@ -36,38 +39,38 @@ class Pool:
 
 @dataclass(frozen=True)
 class Selection:
-    """Verdict on N texts and T teachers.
+    """Which teachers are trusted for N texts; T teachers.
 
     Attributes:
-        scores: Selection scores, (N, T).
-        belief: In each teacher, (N, T), rows summing to one.
+        trust_scores: Scores that the teachers were compared by, (N, T).
+        soft_weights: Weight of each teacher, (N, T), rows summing to one.
         sample_weight: Weight of each text in the student's loss, (N,).
-        hard: Whether the most trusted teacher alone makes the target.
-        ownership: What the pool said, if it was asked.
-        model: What the pool taught, for texts outside it.
+        hard: Whether the teacher of the largest weight alone makes the target.
+        reliability: Estimated recall of the choice; None for methods that estimate none.
+        model: What was fitted to the pool, for texts outside it; None for methods that fit nothing.
     """
 
-    scores: np.ndarray
-    belief: np.ndarray
+    trust_scores: np.ndarray
+    soft_weights: np.ndarray
     sample_weight: np.ndarray
     hard: bool = False
-    ownership: MixturePosterior | None = None
-    model: TeacherMixture | None = None
+    reliability: Reliability | None = None
+    model: InDomainModel | None = None
 
     @property
     def chosen(self) -> np.ndarray:
-        """The most trusted teacher of each text, (N,)."""
-        return self.belief.argmax(1)
+        """The teacher of the largest weight, (N,)."""
+        return self.soft_weights.argmax(1)
 
     @property
-    def weights(self) -> np.ndarray:
+    def teacher_weights(self) -> np.ndarray:
         """Share of each teacher in the target, (N, T), rows summing to one."""
-        return np.eye(self.belief.shape[1])[self.chosen] if self.hard else self.belief
+        return np.eye(self.soft_weights.shape[1])[self.chosen] if self.hard else self.soft_weights
 
     @property
     def margin(self) -> np.ndarray:
-        """Difference of the two largest scores, (N,)."""
-        top = np.sort(self.scores, axis=1)[:, -2:]
+        """Difference of the two largest trust scores, (N,)."""
+        top = np.sort(self.trust_scores, axis=1)[:, -2:]
         return top[:, 1] - top[:, 0]
 
 
@@ -84,15 +87,15 @@ def joint_softmax_rule(pool: Pool) -> Selection:
     return Selection(weights, weights, np.ones(len(pool)))
 
 
-def targets(pool: Pool, trust: Selection) -> np.ndarray:
-    """Mix the teachers' deterministic distributions, padded into the label space, by trust.
+def targets(pool: Pool, selection: Selection) -> np.ndarray:
+    """Mix the teachers' deterministic distributions, padded into the label space, by weight.
 
     Returns:
         The student's target distributions, (N, classes), fp32, rows summing to one.
     """
     mixed = np.zeros((len(pool), len(pool.space)), dtype=np.float32)
     for teacher, signals in enumerate(pool.signals):
-        weighted = trust.weights[:, teacher, None] * probabilities(signals).double().numpy()
+        weighted = selection.teacher_weights[:, teacher, None] * probabilities(signals).double().numpy()
         mixed[:, list(pool.space.union_index[teacher])] += weighted.astype(np.float32)
     return mixed
 

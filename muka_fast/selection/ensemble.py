@@ -1,4 +1,4 @@
-"""The teachers as one classifier, without a student: their distributions mixed by the fitted mixture model."""
+"""The teachers as one classifier, without a student: their distributions mixed by the fitted in-domain rule."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from muka_fast.errors import CorpusError
 from muka_fast.inference.base import Advance, Kind, no_progress, require_list
 from muka_fast.inference.predictions import Calibration, Prediction, decode_probabilities
 from muka_fast.models.teacher import Teacher
+from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.teacher_pool import TeacherPool
 from muka_fast.selection.base import Pool, Selection, targets
-from muka_fast.selection.mixture import TeacherMixture
-from muka_fast.selection.text_embeddings import embed
+from muka_fast.selection.in_domain import InDomainModel
+from muka_fast.selection.text_vectors import read_or_encode
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Teachers with a fitted mixture model, as a :class:`~muka_fast.inference.base.TextClassifier`.
+    """Teachers with a fitted in-domain rule, as a :class:`~muka_fast.inference.base.TextClassifier`.
 
     Every call loads the teachers from disk: all at once if together they are small, else one at a time.
 
@@ -32,8 +33,8 @@ class Ensemble:
         recipe: Recipe of the run.
         teachers: Teachers of the recipe.
         space: The union of their labels.
-        select: Weights the teachers of texts by the mixture model.
-        model: Mixture model fitted to the pool of the run.
+        select: Weights the teachers of texts by the fitted rule.
+        model: The rule fitted to the pool of the run.
         device: Where to compute.
         calibration: Probability below which no class is named; the temperature is 1.
     """
@@ -42,8 +43,8 @@ class Ensemble:
     recipe: Recipe
     teachers: tuple[Teacher, ...]
     space: LabelSpace
-    select: Callable[[Pool, TeacherMixture | None], Selection]
-    model: TeacherMixture
+    select: Callable[[Pool, InDomainModel | None], Selection]
+    model: InDomainModel
     device: torch.device
     calibration: Calibration
 
@@ -88,8 +89,10 @@ class Ensemble:
         for index in range(len(teachers)):
             with teachers.teacher(index) as runner:
                 signals.append(runner.score(corpus, runner.tokenize(corpus), settings.passes, progress))
-        embeddings = embed(self.recipe.student, corpus)
-        return Pool(tuple(signals), self.space, corpus.ids, embeddings)
+        if self.recipe.student.model is None:
+            return Pool(tuple(signals), self.space, corpus.ids)
+        vectors = read_or_encode(self.recipe.student, corpus, self.labels, self.device, Progress(silent=True))
+        return Pool(tuple(signals), self.space, corpus.ids, *vectors.of(corpus))
 
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return the most likely class of each text, its probability and entropy; the energy is None."""

@@ -29,7 +29,7 @@ def muka_rule(
         hard: Whether the teacher of the largest score alone makes the target.
     """
     scores = np.stack([TRUST_SCORES[trust](signals) for signals in pool.signals], axis=1).astype(np.float64)
-    belief = torch.from_numpy(scores / temperature).softmax(-1).numpy()
-    selection = Selection(scores, belief, np.ones(len(scores)), hard)
+    weights = torch.from_numpy(scores / temperature).softmax(-1).numpy()
+    selection = Selection(scores, weights, np.ones(len(scores)), hard)
     # Not renormalised, as the authors do it: the effective learning rate shrinks with the mean margin.
     return replace(selection, sample_weight=selection.margin + 1e-6) if margin_weighting else selection

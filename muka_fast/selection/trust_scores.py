@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from muka_fast.errors import RecipeError
-from muka_fast.selection.ood_scores import MahalanobisModel
+from muka_fast.selection.mahalanobis import MahalanobisModel
 from muka_fast.uncertainty.signals import Signals, entropy, normalised
 
 

@@ -15,6 +15,7 @@ import documents  # noqa: E402
 import forms  # noqa: E402
 import passes_tables  # noqa: E402
 import performance  # noqa: E402
+import selection_tables  # noqa: E402
 
 from muka_fast.bench.results import SCHEMA_VERSION  # noqa: E402
 from muka_fast.evaluation.run_record import Evaluation  # noqa: E402
@@ -58,10 +59,17 @@ def test_the_comparison_of_methods_shows_the_committed_figures():
     page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
     assert accuracy_tables.table(frame) in page
     assert accuracy_tables.summary(frame) in page
-    assert accuracy_tables.overview(frame) in (ROOT / "README.md").read_text(encoding="utf-8")
     judged = accuracy_tables.read_results(RESULTS / "selection.parquet")
     for show in (accuracy_tables.selection, accuracy_tables.sweep, accuracy_tables.ood_detection):
         assert show(judged) in page
+
+
+def test_the_selection_tables_show_the_committed_results():
+    results = json.loads((RESULTS / "selection-learned.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "selection.md").read_text(encoding="utf-8")
+    for show in selection_tables.BLOCKS.values():
+        assert show(results) in page
+    assert selection_tables.summary(results) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_documents_are_filled_between_their_marks(tmp_path):

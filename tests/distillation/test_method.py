@@ -27,7 +27,7 @@ def test_a_recipe_gives_its_method():
 @pytest.mark.parametrize("name", ["vkd", "uhc", "dfa", "cfl"])
 def test_methods_of_all_teachers_show_the_share_of_the_joint_softmax(name):
     selection = method(name).select(TWO)
-    assert selection.weights[0].tolist() == pytest.approx([5 / 31, 26 / 31], rel=1e-5)
+    assert selection.teacher_weights[0].tolist() == pytest.approx([5 / 31, 26 / 31], rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["muka", "pool"])

@@ -9,10 +9,10 @@ import pytest
 
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.evaluation.run_record import KappaStats, SelectionStats
+from muka_fast.evaluation.run_record import ReliabilityStats, SelectionStats
 from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage, selection_stats
 from muka_fast.selection.base import Pool, Selection
-from muka_fast.selection.mixture import KappaEstimate, MixturePosterior
+from muka_fast.selection.reliability import Reliability
 from muka_fast.uncertainty.signals import Signals
 
 SPACE = LabelSpace.union({"a": ["x", "y"], "b": ["y", "z", "w", "v"]})  # union: x y z w v
@@ -60,7 +60,7 @@ def test_who_is_trusted_and_how_clearly():
 
 def test_hard_targets_keep_the_margins_that_they_were_chosen_by():
     hard = replace(selection(WEIGHTS), hard=True)
-    assert hard.weights.tolist() == [[1, 0], [0, 1], [0, 1], [0, 1]]
+    assert hard.teacher_weights.tolist() == [[1, 0], [0, 1], [0, 1], [0, 1]]
     assert selection_stats(POOL, hard, CORPUS) == STATS
 
 
@@ -112,19 +112,12 @@ def test_a_pair_is_shown_whole():
     assert texts == ["three / tres", "two / dos", "four / cuatro", "one / uno"]
 
 
-def test_kappa_of_the_two_views():
-    evidence = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
-    gate = -np.array([[0.0, 1], [1, 0], [1, 0], [1, 0]])
-    background = np.array([0.0, 0.5, 0.5, 0.0])
-    trust = replace(
-        selection(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, KappaEstimate(0.5, 0.4))
+def test_the_reliability_of_the_choice_is_kept():
+    reliable = replace(selection(WEIGHTS), reliability=Reliability(0.75, 0.5))
+    assert selection_stats(POOL, reliable, CORPUS).reliability == ReliabilityStats(
+        recall=0.75, lowest=0.5, in_doubt=True
     )
-    assert selection_stats(POOL, trust, CORPUS).kappa == KappaStats(
-        kappa=0.5, kappa_lower_bound=0.4, views_disagree=False, background=0.25, contingency=[[1, 1], [0, 2]]
-    )
-    without = replace(selection(WEIGHTS), ownership=MixturePosterior(WEIGHTS, background, evidence, gate, None))
-    assert selection_stats(POOL, without, CORPUS).kappa is None
-    assert STATS.kappa is None
+    assert STATS.reliability is None
 
 
 def test_the_statistics_survive_json():

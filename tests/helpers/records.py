@@ -63,13 +63,7 @@ def record_tree() -> dict[str, Any]:
             ],
             "passes": [[0, 1000], [16, 234]],
             "score_by_selection": [[901, 55], [25, 253]],
-            "kappa": {
-                "kappa": 0.6789,
-                "kappa_lower_bound": 0.6123,
-                "views_disagree": False,
-                "background": 0.0312,
-                "contingency": [[880, 77], [66, 211]],
-            },
+            "reliability": {"recall": 0.876, "lowest": 0.812, "in_doubt": False},
             "least_certain": [
                 {
                     "id": "00000000000000ff",

@@ -87,7 +87,7 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert set(record["seconds"]) == {"checking", "scoring", "selection", "training", "evaluation"}
     assert sum(record["selection"]["chosen"]) == 60
     assert record["training"]["fidelity"] == {"agreement": ANY, "texts": 59, "held_out": False}
-    assert record["selection"]["kappa"] is not None  # the default method has two
+    assert 0 <= record["selection"]["reliability"]["recall"] <= 1  # the default method estimates it
     assert (out / "report.html").read_text() == report_page(
         read_run_record(out / "run.json"), (out / "recipe.yaml").read_text()
     )
@@ -115,7 +115,7 @@ def test_methods_that_train_on_all_teachers_leave_an_ordinary_student(method, pr
     assert not [name for name in weights if LOSS_MODULE in name]
     assert len(muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).classify(["play some jazz"])) == 1
     record = json.loads((project / "out" / "run.json").read_text())
-    assert record["selection"]["kappa"] is None
+    assert record["selection"]["reliability"] is None
     assert record["training"]["history"][-1]["step"] == 3
     assert record["training"]["fidelity"] is None
 

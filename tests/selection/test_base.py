@@ -24,5 +24,5 @@ def test_margin_is_between_the_two_largest_of_many():
 def test_the_joint_softmax_weights_teachers_by_their_classes():
     # Text 1: exponentials .9, .1 | .2, .2, .6 | .7, .3 add up to 3, and to 1 for each teacher.
     selection = joint_softmax_rule(POOL)
-    assert selection.weights[0] == pytest.approx(np.full(3, 1 / 3), rel=1e-5)
+    assert selection.teacher_weights[0] == pytest.approx(np.full(3, 1 / 3), rel=1e-5)
     assert selection.sample_weight.tolist() == [1, 1, 1, 1]

@@ -14,9 +14,8 @@ from muka_fast.pipeline.load import load_classifier, load_ensemble
 from muka_fast.pipeline.run_artifacts import is_ensemble, method_of
 from muka_fast.selection.base import targets
 from muka_fast.selection.ensemble import Ensemble
-from muka_fast.selection.mixture import MIXTURE_FILE, KappaEstimate
-from muka_fast.selection.mixture_rule import mixture_rule, teacher_outputs
-from muka_fast.selection.muka_rule import muka_rule
+from muka_fast.selection.in_domain import MODEL_FILE
+from muka_fast.selection.in_domain_rule import in_domain_rule
 from tests.helpers.models import make_tokenizer, texts
 
 
@@ -45,24 +44,6 @@ def test_teachers_answer_together_without_a_student(ensemble):
         assert figures["selection"] == (None if more else record["test"]["selection"])
 
 
-@pytest.mark.parametrize("agreement", [0.9, 0.0])
-def test_an_unsure_pool_taught_the_papers_rule(agreement, ensemble):
-    """Both rules answer, whichever the pool of this test would have led to."""
-    found = load_ensemble(ensemble, torch.device("cpu"))
-    found = replace(found, model=replace(found.model, agreement=KappaEstimate(agreement, agreement)))
-    some = texts(9, 300)
-    pool = found._pool(build_corpus(some), lambda _: None)
-    owners = found.model.judge(teacher_outputs(pool), pool.embeddings)
-    assert owners.views_disagree == (agreement == 0)
-    trust = muka_rule(pool) if owners.views_disagree else None
-    weights = trust.weights if trust is not None else owners.posterior
-    by_hand = np.zeros((9, 5))
-    for teacher, signals in enumerate(pool.signals):
-        softmax = torch.from_numpy(signals.logits).softmax(-1).numpy()
-        by_hand[:, list(pool.space.union_index[teacher])] += weights[:, [teacher]] * softmax
-    assert found.predict_proba(some) == pytest.approx(by_hand, abs=1e-5)
-
-
 def test_its_answers_are_the_mixture_by_what_the_pool_taught(ensemble):
     found = load_classifier(str(ensemble), "cpu")
     assert isinstance(found, Ensemble)
@@ -71,7 +52,7 @@ def test_its_answers_are_the_mixture_by_what_the_pool_taught(ensemble):
     probabilities = found.predict_proba(some)
     recipe = muka_fast.read_recipe(ensemble / "recipe.yaml")
     pool = found._pool(build_corpus(some), lambda _: None)
-    by_hand = targets(pool, mixture_rule(pool, found.model))
+    by_hand = targets(pool, in_domain_rule(pool, found.model))
     assert probabilities == pytest.approx(by_hand, abs=1e-6)
     assert recipe.selection.method == "ensemble"
     assert probabilities.sum(1) == pytest.approx(np.ones(7), abs=1e-5)
@@ -108,7 +89,7 @@ def test_what_changed_is_refused(what, ensemble, project, model_folder):
     elif what == "record":
         (ensemble / "run.json").write_text("{")
     else:
-        (ensemble / MIXTURE_FILE).unlink()
+        (ensemble / MODEL_FILE).unlink()
     with pytest.raises(ModelError) as refused:
         load_ensemble(ensemble, torch.device("cpu"))
     named = {
@@ -116,7 +97,7 @@ def test_what_changed_is_refused(what, ensemble, project, model_folder):
         "tokenizer": "teacher two",
         "encoder": "base",
         "record": "record",
-        "model": "mixture model",
+        "model": "selection model",
     }
     assert named[what] in str(refused.value)
     result = CliRunner().invoke(app, ["predict", "out", "play some jazz"])

@@ -44,9 +44,9 @@ MARGIN = np.array([0.24902250, 0.81127812, 0.46823497, 0.00000000]) + 1e-6
 
 def test_trust_scores_and_soft_weights():
     trust = muka_rule(POOL)
-    assert trust.scores == pytest.approx(SCORES, abs=1e-6)
-    assert trust.weights == pytest.approx(WEIGHTS, abs=1e-6)
-    assert trust.weights.sum(1) == pytest.approx(np.ones(4), abs=1e-12)
+    assert trust.trust_scores == pytest.approx(SCORES, abs=1e-6)
+    assert trust.teacher_weights == pytest.approx(WEIGHTS, abs=1e-6)
+    assert trust.teacher_weights.sum(1) == pytest.approx(np.ones(4), abs=1e-12)
 
 
 def test_margin_weights_are_the_difference_of_the_two_largest_scores():
@@ -63,14 +63,14 @@ def test_soft_targets():
 def test_hard_targets_take_the_first_of_equal_teachers():
     trust = muka_rule(POOL, hard=True)
     assert trust.chosen.tolist() == [0, 1, 0, 0]
-    assert trust.weights.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]]
-    assert trust.belief == pytest.approx(muka_rule(POOL).weights)
+    assert trust.teacher_weights.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]]
+    assert trust.soft_weights == pytest.approx(muka_rule(POOL).teacher_weights)
     assert targets(POOL, trust) == pytest.approx(HARD, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", TRUST_SCORES)
 def test_every_score_gives_weights_that_sum_to_one(name):
     trust = muka_rule(POOL, name)
-    assert np.isfinite(trust.weights).all()
-    assert trust.weights.sum(1) == pytest.approx(np.ones(4))
-    assert trust.chosen.tolist() == trust.scores.argmax(1).tolist()
+    assert np.isfinite(trust.teacher_weights).all()
+    assert trust.teacher_weights.sum(1) == pytest.approx(np.ones(4))
+    assert trust.chosen.tolist() == trust.trust_scores.argmax(1).tolist()

@@ -1,16 +1,16 @@
-"""``ensemble``: no student; the teachers answer together, weighted by the mixture model of the pool."""
+"""``ensemble``: no student; the teachers answer together, weighted by the in-domain rule fitted to the pool."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
 
 from muka_fast.config.methods import register_method
-from muka_fast.distillation.methods.pool import MixtureMethod
+from muka_fast.distillation.methods.pool import InDomainMethod
 
 
 @register_method
-class TeacherEnsemble(MixtureMethod):
-    """The fitted mixture weights the teachers of texts outside the pool."""
+class TeacherEnsemble(InDomainMethod):
+    """The rule fitted to the pool weights the teachers of other texts."""
 
     trains_student: ClassVar[bool] = False
 

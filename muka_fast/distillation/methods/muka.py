@@ -12,7 +12,7 @@ from muka_fast.distillation.method import Method
 if TYPE_CHECKING:
     from muka_fast.distillation.targets import DistillationTargets
     from muka_fast.selection.base import Pool, Selection
-    from muka_fast.selection.mixture import TeacherMixture
+    from muka_fast.selection.in_domain import InDomainModel
 
 TrustName = Literal[
     "predictive-entropy", "mutual-information", "single-pass-entropy", "tempered-entropy", "energy", "standard-energy",
@@ -47,7 +47,7 @@ class Muka(Method):
         """Whether the trust score is the one that the stopping rule follows."""
         return self.trust == "predictive-entropy"
 
-    def select(self, pool: Pool, model: TeacherMixture | None = None) -> Selection:
+    def select(self, pool: Pool, model: InDomainModel | None = None) -> Selection:
         """Apply MUKA's rule; it has no model."""
         from muka_fast.selection.muka_rule import muka_rule
 

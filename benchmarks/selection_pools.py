@@ -1,0 +1,182 @@
+"""Pools with known owners, from a folder of settings: as they are, skewed, with foreign texts, and derived ones.
+
+A setting is one ``.npz`` file: ``n`` (numbers of pool, test and foreign texts), ``labels`` (N,), ``classes`` (JSON:
+each teacher's class names in column order), for each teacher t ``logits{t}`` (N, C_t) and ``feat{t}`` (N, F), ``emb``
+(N, D), and ``names`` (N, C): cosine of text and class name, columns in the order of the sorted names. The file's name
+starts with its data sets: ``trec-2``, ``trec+clinc``. Labels of foreign texts are none of the class names.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from muka_fast.selection.in_domain import Texts
+
+CELLS = ("balanced", "12 % of teacher 0", "12 % of teacher 1", "3 % of teacher 0", "foreign")
+FOREIGN = 400
+LEAST = 5
+"""Texts from which on a teacher's recall is counted."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One file: signals of N texts (pool, then test, then foreign texts), T teachers, C classes in the union."""
+
+    name: str
+    counts: tuple[int, int, int]
+    classes: np.ndarray  # of each text, (N,); −1 for foreign texts
+    columns: tuple[np.ndarray, ...]
+    logits: tuple[np.ndarray, ...]
+    features: tuple[np.ndarray, ...]
+    embeddings: np.ndarray
+    names: np.ndarray
+
+    @property
+    def data_sets(self) -> frozenset[str]:
+        """The data sets that its texts come from."""
+        return frozenset(self.name.split("-")[0].split("+"))
+
+    def owned(self, teacher: int) -> np.ndarray:
+        """Which texts a teacher knows the class of, (N,) bool."""
+        return np.isin(self.classes, self.columns[teacher])
+
+
+@dataclass(frozen=True)
+class KnownPool:
+    """A pool whose owners are known.
+
+    Attributes:
+        name: Setting and kind.
+        setting: The setting's name.
+        data_sets: Of the setting.
+        texts: What a rule reads.
+        owners: Which teacher knows a text's class, (N, T) bool; no teacher for foreign texts.
+    """
+
+    name: str
+    setting: str
+    data_sets: frozenset[str]
+    texts: Texts
+    owners: np.ndarray
+
+
+@cache
+def read_setting(path: Path) -> Setting:
+    """Read a setting's file."""
+    with np.load(path) as found:
+        known = json.loads(str(found["classes"]))
+        union = sorted({one for own in known for one in own})
+        column = {one: index for index, one in enumerate(union)}
+        return Setting(
+            path.stem,
+            tuple(map(int, found["n"])),  # type: ignore[arg-type]
+            np.array([column.get(label, -1) for label in found["labels"]]),
+            tuple(np.array([column[one] for one in own]) for own in known),
+            tuple(found[f"logits{t}"].astype(np.float32) for t in range(len(known))),
+            tuple(found[f"feat{t}"].astype(np.float32) for t in range(len(known))),
+            found["emb"].astype(np.float32),
+            found["names"].astype(np.float32),
+        )
+
+
+def settings(folder: Path) -> list[Setting]:
+    """Read all settings of a folder, by name."""
+    return [read_setting(path) for path in sorted(folder.glob("*.npz"))]
+
+
+def make_pool(
+    setting: Setting, rows: np.ndarray, kind: str, teachers: list[int] | None = None, shuffle: int | None = None
+) -> KnownPool:
+    """Make a pool of some rows and teachers of a setting.
+
+    Args:
+        setting: The setting.
+        rows: Texts.
+        kind: Names the pool.
+        teachers: Default: all.
+        shuffle: Seed to permute the class names with: names that say nothing.
+    """
+    teachers = list(range(len(setting.columns))) if teachers is None else teachers
+    used = np.unique(np.concatenate([setting.columns[t] for t in teachers]))
+    place = np.full(setting.names.shape[1], -1)
+    place[used] = np.arange(len(used))
+    names = setting.names[rows][:, used]
+    if shuffle is not None:
+        names = names[:, np.random.default_rng(shuffle).permutation(len(used))]
+    texts = Texts(
+        [setting.logits[t][rows] for t in teachers],
+        [setting.features[t][rows] for t in teachers],
+        [place[setting.columns[t]] for t in teachers],
+        setting.embeddings[rows],
+        names,
+    )
+    owners = np.stack([setting.owned(t)[rows] for t in teachers], axis=1)
+    return KnownPool(f"{setting.name} | {kind}", setting.name, setting.data_sets, texts, owners)
+
+
+def cell(setting: Setting, name: str, seed: int = 0) -> KnownPool:
+    """Make one of ``CELLS`` of a setting."""
+    pool, test, foreign = setting.counts
+    rows = np.arange(pool)
+    if name == "foreign":
+        rows = np.concatenate([rows, pool + test + np.arange(min(foreign, FOREIGN))])
+    elif name != "balanced":
+        share, teacher = float(name.split(" ")[0]) / 100, int(name.split(" ")[-1])
+        own = setting.owned(teacher)[:pool]
+        rows = rows[~own | (np.random.default_rng(seed).random(pool) < share)]
+    return make_pool(setting, rows, name)
+
+
+def derived(setting: Setting, count: int) -> Iterator[KnownPool]:
+    """Make pools of random teachers, shares (3 to 100 %), classes, sizes and foreign texts; some with useless names."""
+    random = np.random.default_rng(zlib.crc32(setting.name.encode()))
+    pool, test, foreign = setting.counts
+    known = pool + test
+    for number in range(count):
+        some = sorted(random.permutation(len(setting.columns))[: int(random.integers(2, 4))].tolist())
+        keep = np.any([setting.owned(t)[:known] for t in some], axis=0)
+        for index, teacher in enumerate(random.permutation(some)):
+            rare = index == 0 or (index < len(some) - 1 and random.random() < 0.5)
+            share = np.exp(random.uniform(np.log(0.03), 0)) if rare else 1.0
+            keep &= ~setting.owned(int(teacher))[:known] | (random.random(known) < share)
+        if random.random() < 0.35:
+            for one in np.unique(setting.classes[:known][keep]):
+                if random.random() < 0.4:
+                    share = random.choice([0.0, 0.2, 0.5])
+                    keep &= (setting.classes[:known] != one) | (random.random(known) < share)
+        rows = np.flatnonzero(keep)
+        size = int(np.exp(random.uniform(np.log(250), np.log(2500))))
+        rows = np.sort(random.permutation(rows)[:size])
+        if random.random() < 0.4:
+            strange = int(min(foreign, len(rows) * random.uniform(0.05, 0.3)))
+            rows = np.concatenate([rows, known + random.permutation(foreign)[:strange]])
+        if len(rows) >= 120:
+            shuffle = number if number % 3 == 0 else None
+            yield make_pool(setting, rows, f"derived {number}", some, shuffle)
+
+
+def recalls(owners: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Percent of each teacher's own texts given to a teacher that knows their class.
+
+    Args:
+        owners: (N, T) bool.
+        scores: (N, T).
+
+    Returns:
+        For each teacher with at least ``LEAST`` own texts.
+    """
+    right = owners[np.arange(len(scores)), scores.argmax(1)]
+    return np.array([100 * right[own].mean() for own in owners.T if own.sum() >= LEAST])
+
+
+def share_right(owners: np.ndarray, scores: np.ndarray) -> float:
+    """Percent of the owned texts given to a teacher that knows their class."""
+    owned = owners.any(1)
+    return float(100 * owners[np.arange(len(scores)), scores.argmax(1)][owned].mean())

@@ -1,0 +1,116 @@
+"""Put the tables of the selection rule into the documents, from the committed results.
+
+    python benchmarks/selection_tables.py benchmarks/results/selection-learned.json \\
+        --documents README.md docs/selection.md
+
+Blocks begin with ``<!-- selection: NAME -->`` and end with ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from documents import fill
+
+CELLS = ("balanced", "12 % of teacher 0", "12 % of teacher 1", "3 % of teacher 0", "foreign")
+SHOWN = {
+    "encoder + names + features": "encoder, class names, features",
+    "encoder + features": "encoder, features",
+    "encoder + names": "encoder, class names",
+    "encoder": "encoder alone",
+    "features graph": "features alone (student from scratch)",
+    "answers graph": "answers alone",
+}
+WHOLE = "encoder + names + features"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows)]
+    return "\n".join(lines)
+
+
+def summary(results: dict[str, Any]) -> str:
+    """Compare the rule with the single-pass entropy in every cell."""
+    rows = [
+        [
+            line["cell"],
+            f"{line['entropy_recall']:.1f} / {line['entropy_lowest']:.1f}",
+            f"{line['recall']:.1f} / {line['lowest']:.1f}",
+            f"{line['worst_against_entropy']:+.1f}",
+        ]
+        for line in results["kinds"][WHOLE]["summary"]
+    ]
+    return table(["pool", "entropy", "`pool`", "worst setting against entropy"], rows)
+
+
+def kinds(results: dict[str, Any]) -> str:
+    """Compare the kinds of evidence."""
+    rows = []
+    for kind, name in SHOWN.items():
+        lines = results["kinds"][kind]["summary"]
+        cells = [f"{line['recall']:.1f} / {line['lowest']:.1f}" for line in lines]
+        rows.append([name, *cells, f"{min(line['worst_against_entropy'] for line in lines):+.1f}"])
+    return table(["evidence", *CELLS, "worst against entropy"], rows)
+
+
+def settings(results: dict[str, Any]) -> str:
+    """Show every setting: recall of the rule, and of the entropy in brackets."""
+    found = {(row["setting"], row["cell"]): row for row in results["kinds"][WHOLE]["rows"]}
+    rows = []
+    for setting in results["settings"]:
+        lines = [found[setting, cell] for cell in CELLS]
+        rows.append([setting, *(f"{line['recall']:.0f} ({line['entropy_recall']:.0f})" for line in lines)])
+    return table(["setting", *CELLS], rows)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Return the ranks of values without ties."""
+    return values.argsort().argsort()
+
+
+def reliability(results: dict[str, Any]) -> str:
+    """Show how the estimated recall follows the recall, by kind of evidence with an encoder."""
+    rows = []
+    for kind, name in SHOWN.items():
+        if not kind.startswith("encoder"):
+            continue
+        lines = results["kinds"][kind]["rows"]
+        recall, estimate = (np.array([line[key] for line in lines]) for key in ("recall", "reliability"))
+        lowest, worst = (np.array([line[key] for line in lines]) for key in ("lowest", "reliability_lowest"))
+        order, doubted = recall.argsort(), estimate < 0.82
+        rows.append(
+            [
+                name,
+                f"{np.corrcoef(ranks(recall), ranks(estimate))[0, 1]:.2f}",
+                f"{np.corrcoef(ranks(lowest), ranks(worst))[0, 1]:.2f}",
+                f"{100 * np.abs(recall / 100 - estimate).mean():.1f}",
+                f"{doubted[order[:10]].sum()} of 10",
+                f"{doubted[order[-20:]].sum()} of 20",
+            ]
+        )
+    header = ["evidence", "rank correlation, mean", "rank correlation, lowest", "mean error", "worst cells in doubt"]
+    return table([*header, "best cells in doubt"], rows)
+
+
+BLOCKS = {"summary": summary, "kinds": kinds, "settings": settings, "reliability": reliability}
+
+
+def main() -> None:
+    """Fill the documents."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--documents", type=Path, nargs="+", required=True)
+    options = parser.parse_args()
+    results = json.loads(options.results.read_text(encoding="utf-8"))
+    parts = {name: show(results) for name, show in BLOCKS.items()}
+    for path in options.documents:
+        fill(path, "selection", parts)
+
+
+if __name__ == "__main__":
+    main()

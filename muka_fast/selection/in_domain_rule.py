@@ -1,0 +1,54 @@
+"""Selection by the learned in-domain rule: evidence of the whole pool, no label and no per-pool training of weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from muka_fast.selection.base import Pool, Selection
+from muka_fast.selection.conditional_logit import weights_for
+from muka_fast.selection.in_domain import InDomainModel, Texts, judge_pool, softmax_rows
+from muka_fast.selection.muka_rule import muka_rule
+from muka_fast.selection.reliability import TOO_FEW_TEXTS
+
+FEW_TEXTS = 50
+"""Below so many texts, ranks and neighbours say nothing: MUKA's rule weights the teachers instead."""
+
+
+def pool_texts(pool: Pool) -> Texts:
+    """Return what the rule reads of a pool; features only if every teacher has them."""
+    features = [signals.features if signals.features.shape[1] else None for signals in pool.signals]
+    everyone = all(one is not None for one in features)
+    return Texts(
+        [signals.logits for signals in pool.signals],
+        features if everyone else [None] * len(features),
+        [np.asarray(columns) for columns in pool.space.union_index],
+        pool.embeddings,
+        pool.name_similarity,
+    )
+
+
+def in_domain_rule(pool: Pool, model: InDomainModel | None = None, *, hard: bool = False) -> Selection:
+    """Weight the teachers of each text by the posterior of :mod:`muka_fast.selection.in_domain`.
+
+    Args:
+        pool: The texts.
+        model: The rule fitted to another pool; default: it is fitted to this one.
+        hard: Whether the teacher of the largest weight alone makes the target.
+    """
+    texts = pool_texts(pool)
+    if model is None:
+        weights = weights_for(
+            encoder=texts.embeddings is not None,
+            names=texts.names is not None,
+            features=texts.features[0] is not None,
+        )
+        model, scores = judge_pool(texts, pool.ids, weights)
+        if len(pool) < FEW_TEXTS:
+            return replace(muka_rule(pool, margin_weighting=False, hard=hard), reliability=TOO_FEW_TEXTS, model=model)
+    else:
+        scores = model.apply(texts)
+    posterior = softmax_rows(scores)
+    # Texts weigh alike: the texts of a rare class are easily taken for out-of-domain ones.
+    return Selection(posterior, posterior, np.ones(len(posterior)), hard, model.reliability, model)

@@ -1,0 +1,94 @@
+"""Texts and class names as vectors: means of the last hidden states of the student's pretrained encoder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModel
+
+from muka_fast.config.recipe import StudentSpec
+from muka_fast.data.batching import TOKEN_BUDGET, token_batches
+from muka_fast.data.corpus import Corpus
+from muka_fast.data.tokenization import pad_batch, tokenize
+from muka_fast.models.checkpoint import match_inputs, read_tokenizer, token_limit
+from muka_fast.models.student import find_tokenizer, find_weights
+from muka_fast.selection.neighbours import unit_rows
+
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_SEPARATORS = re.compile(r"[._/\-\s]+")
+
+
+def class_name_text(name: str) -> str:
+    """Write a class name as words: ``rec.sport-hockey`` and ``recSport_hockey`` are ``rec sport hockey``."""
+    return _SEPARATORS.sub(" ", _CAMEL.sub(" ", name)).strip().lower() or name
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A pretrained encoder without a head.
+
+    Attributes:
+        model: In eval mode, on its device.
+        tokenizer: Its tokenizer.
+        max_length: Tokens read of a text.
+    """
+
+    model: Any
+    tokenizer: Any
+    max_length: int
+
+    @classmethod
+    def load(cls, spec: StudentSpec, device: torch.device) -> TextEncoder:
+        """Load the encoder of a pretrained student.
+
+        Raises:
+            ModelError: If its weights or its tokenizer cannot be used.
+        """
+        checkpoint = find_weights(spec)
+        tokenizer = read_tokenizer(find_tokenizer(spec))
+        model = AutoModel.from_pretrained(
+            checkpoint.folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=spec.trust_remote_code,
+        )
+        match_inputs(model, tokenizer)
+        return cls(model.to(device).eval(), tokenizer, token_limit(model, tokenizer, spec.max_length))
+
+    @torch.inference_mode()
+    def encode(self, corpus: Corpus, progress: Callable[[float], None] = lambda _: None) -> np.ndarray:
+        """Return the mean of each text's last hidden states, (N, D) fp32.
+
+        Args:
+            corpus: N texts.
+            progress: Receives the number of texts that each batch completed.
+        """
+        encoded = tokenize(self.tokenizer, corpus, self.max_length)
+        device = self.model.device
+        result: np.ndarray | None = None
+        for indices in token_batches(encoded.lengths, corpus.ids, TOKEN_BUDGET[device.type]):
+            batch = pad_batch(self.tokenizer, [encoded.encodings[i] for i in indices], device)
+            states = self.model(**batch).last_hidden_state.float()
+            mask = batch["attention_mask"][..., None].to(states.dtype)
+            means = ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()
+            if result is None:
+                result = np.empty((len(corpus), means.shape[1]), dtype=np.float32)
+            result[indices] = means
+            progress(len(indices))
+        return np.zeros((0, 1), dtype=np.float32) if result is None else result
+
+    def encode_names(self, names: Sequence[str]) -> np.ndarray:
+        """Return the vectors of class names, (C, D) fp32."""
+        words = tuple(class_name_text(name) for name in names)
+        return self.encode(Corpus(words, None, np.arange(len(words), dtype=np.uint64)))
+
+
+def name_similarity(texts: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Return the cosines of texts, (N, D), and class names, (C, D): (N, C) fp32."""
+    return unit_rows(texts) @ unit_rows(names).T

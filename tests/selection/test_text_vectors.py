@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from muka_fast.config.recipe import StudentSpec
+from muka_fast.data.corpus import build_corpus
+from muka_fast.runtime.progress import Progress
+from muka_fast.selection.text_encoder import TextEncoder
+from muka_fast.selection.text_vectors import read_or_encode
+from tests.helpers.models import make_model, texts
+
+CPU, QUIET = torch.device("cpu"), Progress(silent=True)
+NAMES = ("play music", "weather")
+
+
+@pytest.fixture
+def spec(tmp_path):
+    return StudentSpec(model=str(make_model(tmp_path / "base", ("x", "y"), seed=3)))
+
+
+def test_vectors_are_kept_and_read_back_in_any_order(spec, tmp_path, monkeypatch):
+    corpus = build_corpus(texts(12))
+    vectors, similarity = read_or_encode(spec, corpus, NAMES, CPU, QUIET, tmp_path).of(corpus)
+    assert (vectors.shape[0], similarity.shape) == (12, (12, 2))
+    monkeypatch.setattr(TextEncoder, "load", lambda *_: pytest.fail("computed again"))
+    turned = corpus.take(np.arange(12)[::-1])
+    again, names = read_or_encode(spec, turned, NAMES, CPU, QUIET, tmp_path).of(turned)
+    assert np.array_equal(again, vectors[::-1])
+    assert names == pytest.approx(similarity[::-1])
+
+
+@pytest.mark.parametrize("what", ["texts", "names", "damaged"])
+def test_what_was_kept_of_other_texts_or_names_is_computed_again(what, spec, tmp_path):
+    corpus = build_corpus(texts(6))
+    read_or_encode(spec, corpus, NAMES, CPU, QUIET, tmp_path)
+    (kept,) = tmp_path.glob("encoder-*.npz")
+    other, names = build_corpus(texts(6, 50)) if what == "texts" else corpus, NAMES
+    if what == "names":
+        names = ("bank", "lights")
+    if what == "damaged":
+        kept.write_bytes(kept.read_bytes()[:100])
+    console = Console(record=True, width=200)
+    found = read_or_encode(spec, other, names, CPU, Progress(console), tmp_path)
+    expected = read_or_encode(spec, other, names, CPU, QUIET)
+    assert np.array_equal(found.texts, expected.texts)
+    assert np.array_equal(found.name_vectors, expected.name_vectors)
+    assert ("damaged" in console.export_text()) == (what == "damaged")
+
+
+def test_repeated_texts_are_encoded_once(spec):
+    corpus = build_corpus(["play jazz", "stop", "play jazz"], distinct=False)
+    found = read_or_encode(spec, corpus, NAMES, CPU, QUIET)
+    assert len(found.ids) == 2
+    vectors, _ = found.of(corpus)
+    assert np.array_equal(vectors[0], vectors[2])
