@@ -1,7 +1,7 @@
 """Write a folder of teachers and texts (``train_teachers.py``) as one setting of signals with known owners.
 
     python benchmarks/export_signals.py runs/accuracy/ag_news-2/seed-0 --base MODEL --out signals/ag_news-2.npz \\
-        [--foreign OTHER.parquet] [--texts 2500] [--test-texts 400] [--max-length 128]
+        [--unknown OTHER.parquet] [--texts 2500] [--test-texts 400] [--max-length 128]
 
 One deterministic pass of every teacher, one pass of the base model's encoder. The format is that of
 :mod:`selection_pools`: ``learn_selection.py`` learns from such files, ``selection.py`` judges the rule on them.
@@ -26,7 +26,7 @@ from muka_fast.scoring.teacher_pool import TeacherPool
 from muka_fast.selection.text_encoder import TextEncoder, name_similarity
 
 COMPONENTS = 128
-FOREIGN = "?"
+UNKNOWN = "?"
 
 
 def read_texts(path: Path, count: int, seed: int) -> pd.DataFrame:
@@ -49,18 +49,18 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="teacher-1 …, pool.parquet, test.parquet")
     parser.add_argument("--base", required=True, help="the encoder: folder or hub id")
     parser.add_argument("--out", type=Path, required=True, help=".npz file; its name starts with the data sets")
-    parser.add_argument("--foreign", type=Path, help="Parquet file of another data set")
+    parser.add_argument("--unknown", type=Path, help="Parquet file of another data set: texts that no teacher knows")
     parser.add_argument("--texts", type=int, default=2500, help="of the pool")
     parser.add_argument("--test-texts", type=int, default=400)
-    parser.add_argument("--foreign-texts", type=int, default=400)
+    parser.add_argument("--unknown-texts", type=int, default=400)
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     parts = [read_texts(options.folder / "pool.parquet", options.texts, options.seed)]
     parts.append(read_texts(options.folder / "test.parquet", options.test_texts, options.seed))
-    if options.foreign:
-        parts.append(read_texts(options.foreign, options.foreign_texts, options.seed).assign(label=FOREIGN))
+    if options.unknown:
+        parts.append(read_texts(options.unknown, options.unknown_texts, options.seed).assign(label=UNKNOWN))
     frame = pd.concat(parts)
     corpus: Corpus = build_corpus(frame["text"].tolist(), distinct=False)
     device = torch.device(options.device)

@@ -95,19 +95,19 @@ class Learned:
     confidence: np.ndarray  # of a single pass, (N, T)
 
     @property
-    def owners(self) -> np.ndarray:
+    def known_by(self) -> np.ndarray:
         """Owners of the texts that are learned from."""
-        return self.pool.owners[self.rows]
+        return self.pool.known_by[self.rows]
 
 
 def balanced_rows(pool: KnownPool) -> tuple[np.ndarray, np.ndarray]:
     """Choose texts to learn from: as many of each owner, each owner's weights summing to an equal share."""
     random = np.random.default_rng(zlib.crc32(pool.name.encode()))
     rows, weight = [], []
-    for own in pool.owners.T:
+    for own in pool.known_by.T:
         found = np.flatnonzero(own)
         if len(found) >= OWNER_AT_LEAST:
-            most = max(OWNER_AT_LEAST, OWNERS_AT_MOST // pool.owners.shape[1])
+            most = max(OWNER_AT_LEAST, OWNERS_AT_MOST // pool.known_by.shape[1])
             rows.append(random.permutation(found)[:most])
             weight.append(np.full(len(rows[-1]), 1 / len(rows[-1])))
     if not rows:
@@ -121,7 +121,7 @@ def fit_conditional_logit(
     """Fit weights by Newton's method.
 
     Args:
-        pools: For each, numbers (N, T, F), owners (N, T) bool (any of several is right), and weights of the texts (N,).
+        pools: For each, numbers (N, T, F), known_by (N, T) bool (any of several is right), weights of the texts (N,).
         ridge: See ``RIDGE_EVIDENCE``.
         rounds: Newton steps at most.
         rounds: Newton steps at most.
@@ -130,9 +130,9 @@ def fit_conditional_logit(
         Weights of the numbers as they are, (F,).
     """
     groups: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-    for numbers, owners, weight in pools:
+    for numbers, known_by, weight in pools:
         centred = numbers - numbers.mean(1, keepdims=True)
-        groups.setdefault(numbers.shape[1], []).append((centred, owners, weight / len(pools)))
+        groups.setdefault(numbers.shape[1], []).append((centred, known_by, weight / len(pools)))
     joined = [tuple(np.concatenate(part) for part in zip(*some, strict=True)) for some in groups.values()]
     spread = np.sqrt(sum((w[:, None, None] * x**2).sum((0, 1)) / x.shape[1] for x, _, w in joined)) + 1e-6
     joined = [(x / spread, own, w) for x, own, w in joined]
@@ -187,7 +187,7 @@ def learn(
     scale = len(used) / sum(share)
     return fit_conditional_logit(
         [
-            (numbers(one)[one.rows], one.owners, one.weight * part * scale)
+            (numbers(one)[one.rows], one.known_by, one.weight * part * scale)
             for one, part in zip(used, share, strict=True)
         ],
         ridge,
@@ -259,7 +259,7 @@ def study(pools: Sequence[Learned], kind_: Kind) -> tuple[dict[str, Any], list[d
         for one in pools:
             if one.pool.data_sets == sets:
                 scores, signs[one.pool.name] = held_out[one.pool.name].signs(one, second)
-                found[one.pool.name] = recalls(one.pool.owners, scores) / 100
+                found[one.pool.name] = recalls(one.pool.known_by, scores) / 100
                 rows.append(row(one, scores))
     known = [one for one in pools if len(found[one.pool.name])]
     for name, reduce in (("reliability", np.mean), ("reliability_lowest", np.min)):
@@ -284,14 +284,14 @@ def study(pools: Sequence[Learned], kind_: Kind) -> tuple[dict[str, Any], list[d
 
 def row(one: Learned, scores: np.ndarray) -> dict[str, Any]:
     """Return recall, its lowest, and the share of right choices, beside those of the single-pass entropy, percent."""
-    own, others = recalls(one.pool.owners, scores), recalls(one.pool.owners, one.confidence)
+    own, others = recalls(one.pool.known_by, scores), recalls(one.pool.known_by, one.confidence)
     setting, kind_ = one.pool.name.split(" | ")
     return {
         "setting": setting, "cell": kind_, "texts": len(scores), "teachers": scores.shape[1],
         "recall": round(float(own.mean()), 2), "lowest": round(float(own.min()), 2),
-        "chosen": round(share_right(one.pool.owners, scores), 2),
+        "chosen": round(share_right(one.pool.known_by, scores), 2),
         "entropy_recall": round(float(others.mean()), 2), "entropy_lowest": round(float(others.min()), 2),
-        "entropy_chosen": round(share_right(one.pool.owners, one.confidence), 2),
+        "entropy_chosen": round(share_right(one.pool.known_by, one.confidence), 2),
     }  # fmt: skip
 
 

@@ -46,16 +46,16 @@ def measure(pool: KnownPool, *, encoder: bool, names: bool, features: bool) -> d
     )
     seconds = time.perf_counter() - started
     entropy = single_pass_entropy(texts)
-    own, others = recalls(pool.owners, scores), recalls(pool.owners, entropy)
+    own, others = recalls(pool.known_by, scores), recalls(pool.known_by, entropy)
     setting, name = pool.name.split(" | ")
     return {
         "setting": setting,
         "cell": name,
         "recall": round(float(own.mean()), 2),
         "lowest": round(float(own.min()), 2),
-        "chosen": round(share_right(pool.owners, scores), 2),
+        "chosen": round(share_right(pool.known_by, scores), 2),
         "entropy_recall": round(float(others.mean()), 2),
-        "entropy_chosen": round(share_right(pool.owners, entropy), 2),
+        "entropy_chosen": round(share_right(pool.known_by, entropy), 2),
         "reliability": round(model.reliability.recall, 4),
         "reliability_lowest": round(model.reliability.lowest, 4),
         "seconds": round(seconds, 2),

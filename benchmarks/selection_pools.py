@@ -20,7 +20,7 @@ import numpy as np
 from muka_fast.selection.in_domain import Texts
 
 CELLS = ("balanced", "12 % of teacher 0", "12 % of teacher 1", "3 % of teacher 0", "foreign")
-FOREIGN = 400
+UNKNOWN_TEXTS = 400
 LEAST = 5
 """Texts from which on a teacher's recall is counted."""
 
@@ -57,14 +57,14 @@ class KnownPool:
         setting: The setting's name.
         data_sets: Of the setting.
         texts: What a rule reads.
-        owners: Which teacher knows a text's class, (N, T) bool; no teacher for foreign texts.
+        known_by: Which teacher knows a text's class, (N, T) bool; no teacher for foreign texts.
     """
 
     name: str
     setting: str
     data_sets: frozenset[str]
     texts: Texts
-    owners: np.ndarray
+    known_by: np.ndarray
 
 
 @cache
@@ -117,16 +117,16 @@ def make_pool(
         setting.embeddings[rows],
         names,
     )
-    owners = np.stack([setting.owned(t)[rows] for t in teachers], axis=1)
-    return KnownPool(f"{setting.name} | {kind}", setting.name, setting.data_sets, texts, owners)
+    known_by = np.stack([setting.owned(t)[rows] for t in teachers], axis=1)
+    return KnownPool(f"{setting.name} | {kind}", setting.name, setting.data_sets, texts, known_by)
 
 
 def cell(setting: Setting, name: str, seed: int = 0) -> KnownPool:
     """Make one of ``CELLS`` of a setting."""
-    pool, test, foreign = setting.counts
+    pool, test, unknown = setting.counts
     rows = np.arange(pool)
     if name == "foreign":
-        rows = np.concatenate([rows, pool + test + np.arange(min(foreign, FOREIGN))])
+        rows = np.concatenate([rows, pool + test + np.arange(min(unknown, UNKNOWN_TEXTS))])
     elif name != "balanced":
         share, teacher = float(name.split(" ")[0]) / 100, int(name.split(" ")[-1])
         own = setting.owned(teacher)[:pool]
@@ -137,7 +137,7 @@ def cell(setting: Setting, name: str, seed: int = 0) -> KnownPool:
 def derived(setting: Setting, count: int) -> Iterator[KnownPool]:
     """Make pools of random teachers, shares (3 to 100 %), classes, sizes and foreign texts; some with useless names."""
     random = np.random.default_rng(zlib.crc32(setting.name.encode()))
-    pool, test, foreign = setting.counts
+    pool, test, unknown = setting.counts
     known = pool + test
     for number in range(count):
         some = sorted(random.permutation(len(setting.columns))[: int(random.integers(2, 4))].tolist())
@@ -155,28 +155,28 @@ def derived(setting: Setting, count: int) -> Iterator[KnownPool]:
         size = int(np.exp(random.uniform(np.log(250), np.log(2500))))
         rows = np.sort(random.permutation(rows)[:size])
         if random.random() < 0.4:
-            strange = int(min(foreign, len(rows) * random.uniform(0.05, 0.3)))
-            rows = np.concatenate([rows, known + random.permutation(foreign)[:strange]])
+            strange = int(min(unknown, len(rows) * random.uniform(0.05, 0.3)))
+            rows = np.concatenate([rows, known + random.permutation(unknown)[:strange]])
         if len(rows) >= 120:
             shuffle = number if number % 3 == 0 else None
             yield make_pool(setting, rows, f"derived {number}", some, shuffle)
 
 
-def recalls(owners: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def recalls(known_by: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Percent of each teacher's own texts given to a teacher that knows their class.
 
     Args:
-        owners: (N, T) bool.
+        known_by: (N, T) bool.
         scores: (N, T).
 
     Returns:
         For each teacher with at least ``LEAST`` own texts.
     """
-    right = owners[np.arange(len(scores)), scores.argmax(1)]
-    return np.array([100 * right[own].mean() for own in owners.T if own.sum() >= LEAST])
+    right = known_by[np.arange(len(scores)), scores.argmax(1)]
+    return np.array([100 * right[own].mean() for own in known_by.T if own.sum() >= LEAST])
 
 
-def share_right(owners: np.ndarray, scores: np.ndarray) -> float:
+def share_right(known_by: np.ndarray, scores: np.ndarray) -> float:
     """Percent of the owned texts given to a teacher that knows their class."""
-    owned = owners.any(1)
-    return float(100 * owners[np.arange(len(scores)), scores.argmax(1)][owned].mean())
+    owned = known_by.any(1)
+    return float(100 * known_by[np.arange(len(scores)), scores.argmax(1)][owned].mean())

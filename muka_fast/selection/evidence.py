@@ -27,12 +27,11 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtri
 
+from muka_fast.selection.mahalanobis import squared_distances, whitening
 from muka_fast.selection.neighbours import NEIGHBOURS, nearest, unit_rows
 
 DIMENSION_NEIGHBOURS = 20
 
-SHRINKAGE = 0.1
-"""Of a covariance towards a multiple of the identity."""
 ANCHORS, MIN_ANCHORS = 50, 20
 """One text in so many is an anchor, and at least so many texts."""
 CONFIDENT_SHARE = 0.5
@@ -43,20 +42,6 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Log-softmax over the last dimension, fp64."""
     logits = logits.astype(np.float64)
     return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
-
-
-def whitening(deviations: np.ndarray, shrinkage: float = SHRINKAGE) -> np.ndarray:
-    """Return the matrix that whitens (N, F) deviations from their means, (F, F), after shrinkage."""
-    covariance = deviations.T @ deviations / max(1, len(deviations))
-    level = np.trace(covariance) / len(covariance) + 1e-12
-    shrunk = (1 - shrinkage) * covariance + shrinkage * level * np.eye(len(covariance))
-    return np.linalg.inv(np.linalg.cholesky(shrunk)).T
-
-
-def squared_distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances, (N, K)."""
-    squares = (points**2).sum(1)[:, None] - 2 * points @ centres.T + (centres**2).sum(1)
-    return np.maximum(squares, 0)
 
 
 @dataclass(frozen=True)

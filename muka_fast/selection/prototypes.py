@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from muka_fast.selection.evidence import squared_distances, whitening
+from muka_fast.selection.mahalanobis import squared_distances, whitening
 
 SHRINKAGE = 0.3
 MIN_ANCHORS, MIN_PREDICTED = 4, 3
@@ -71,7 +71,7 @@ class Prototypes:
         """
         size, teachers = posterior.shape
         anchors: list[np.ndarray] = []
-        owners: list[int] = []
+        teacher_of: list[int] = []
         most = MAX_SHARE * size / sum(classes) + MIN_ANCHORS
         for teacher in range(teachers):
             for one in range(classes[teacher]):
@@ -80,7 +80,7 @@ class Prototypes:
                     continue
                 count = int(min(max(MIN_ANCHORS, posterior[rows, teacher].sum()), most, len(rows)))
                 anchors.append(rows[np.argsort(-margins[rows, teacher], kind="stable")[:count]])
-                owners.append(teacher)
+                teacher_of.append(teacher)
         if not anchors:
             return None
         deviations = [
@@ -104,7 +104,7 @@ class Prototypes:
         fitted = cls(
             whiten,
             centres,
-            np.array(owners),
+            np.array(teacher_of),
             unit,
             scaled.mean(0),
             scaled.std(0) + 1e-9,
@@ -116,7 +116,7 @@ class Prototypes:
         )
         near = BANDWIDTH * fitted._soft_maximum(scaled / BANDWIDTH)
         members = np.concatenate(anchors)
-        own = np.repeat(owners, [len(rows) for rows in anchors])
+        own = np.repeat(teacher_of, [len(rows) for rows in anchors])
         hits = near[members].argmax(1) == own
         pure = np.mean([hits[own == teacher].mean() if (own == teacher).any() else 0 for teacher in range(teachers)])
         purity = max(float(pure - 1 / teachers) / (1 - 1 / teachers), 0.0) if teachers > 1 else 0.0

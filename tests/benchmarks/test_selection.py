@@ -21,7 +21,7 @@ def signals(tmp_path_factory):
     """Three settings of 240 pool, 40 test and 40 foreign texts."""
     folder = tmp_path_factory.mktemp("signals")
     for number, (name, counts) in enumerate({"a-2": (140, 140), "b-2": (140, 140), "a+c": (140, 140)}.items()):
-        texts, owner = planted(counts, seed=number, foreign=40)
+        texts, owner = planted(counts, seed=number, unknown=40)
         order = np.concatenate([np.random.default_rng(number).permutation(280), 280 + np.arange(40)])
         kinds = texts.predicted[np.arange(320), np.maximum(owner, 0)]  # a teacher is nearly always right on its own
         of = np.array([f"{o}{kind}" if o >= 0 else "?" for o, kind in zip(owner, kinds, strict=True)])
@@ -40,18 +40,18 @@ def test_cells_keep_what_they_say(signals):
     assert setting.data_sets == {"a", "c"}
     whole = selection_pools.cell(setting, "balanced")
     skewed = selection_pools.cell(setting, "12 % of teacher 1")
-    foreign = selection_pools.cell(setting, "foreign")
+    unknown = selection_pools.cell(setting, "foreign")
     assert len(whole.texts) == 240
-    assert skewed.owners[:, 0].sum() == whole.owners[:, 0].sum()
-    assert 0 < skewed.owners[:, 1].sum() < 0.3 * whole.owners[:, 1].sum()
-    assert (~foreign.owners.any(1)).sum() == 40
+    assert skewed.known_by[:, 0].sum() == whole.known_by[:, 0].sum()
+    assert 0 < skewed.known_by[:, 1].sum() < 0.3 * whole.known_by[:, 1].sum()
+    assert (~unknown.known_by.any(1)).sum() == 40
 
 
 def test_recalls_and_shares_by_hand():
-    owners = np.array([[True, False]] * 6 + [[False, True]] * 4)
+    known_by = np.array([[True, False]] * 6 + [[False, True]] * 4)
     scores = np.array([[1.0, 0.0]] * 9 + [[0.0, 1.0]])
-    assert selection_pools.recalls(owners, scores).tolist() == [100.0]  # the second has fewer than five texts
-    assert selection_pools.share_right(owners, scores) == pytest.approx(70.0)
+    assert selection_pools.recalls(known_by, scores).tolist() == [100.0]  # the second has fewer than five texts
+    assert selection_pools.share_right(known_by, scores) == pytest.approx(70.0)
 
 
 def test_the_rule_is_judged_in_five_cells(signals, monkeypatch, capsys):
@@ -71,8 +71,8 @@ def test_a_conditional_logit_recovers_its_weights():
     p = np.exp(x @ [2.0, -1.0])
     p /= p.sum(1, keepdims=True)
     chosen = (random.random((4000, 1)) > p.cumsum(1)).sum(1)
-    owners = np.eye(3, dtype=bool)[chosen]
-    found = learn_selection.fit_conditional_logit([(x, owners, np.full(4000, 1 / 4000))], 1e-6)
+    known_by = np.eye(3, dtype=bool)[chosen]
+    found = learn_selection.fit_conditional_logit([(x, known_by, np.full(4000, 1 / 4000))], 1e-6)
     assert found == pytest.approx([2.0, -1.0], abs=0.15)
 
 

@@ -8,7 +8,7 @@ from muka_fast.selection.in_domain import Texts
 
 
 def planted(
-    counts: tuple[int, ...] = (300, 300), classes: int = 3, seed: int = 0, foreign: int = 0
+    counts: tuple[int, ...] = (300, 300), classes: int = 3, seed: int = 0, unknown: int = 0
 ) -> tuple[Texts, np.ndarray]:
     """Make a pool.
 
@@ -16,15 +16,15 @@ def planted(
         counts: Texts of each teacher.
         classes: Classes of each teacher.
         seed: Of everything.
-        foreign: Texts of clusters that no teacher knows.
+        unknown: Texts of clusters that no teacher knows.
 
     Returns:
-        The texts, and which teacher owns each, (N,); −1 for foreign ones.
+        The texts, and which teacher owns each, (N,); −1 for unknown ones.
     """
     random = np.random.default_rng(seed)
     teachers = len(counts)
     centres = random.normal(size=(teachers * classes + 2, 16)) * 2
-    owner = np.concatenate([np.full(count, t) for t, count in enumerate(counts)] + [np.full(foreign, -1)])
+    owner = np.concatenate([np.full(count, t) for t, count in enumerate(counts)] + [np.full(unknown, -1)])
     of = np.where(owner < 0, teachers * classes + random.integers(0, 2, len(owner)), 0)
     known = owner >= 0
     of[known] = owner[known] * classes + random.integers(0, classes, known.sum())

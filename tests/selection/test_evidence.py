@@ -9,7 +9,6 @@ from muka_fast.selection.evidence import (
     NameStatistics,
     NormalScores,
     TeacherEvidence,
-    squared_distances,
     stack,
 )
 from tests.helpers.planted import planted
@@ -27,12 +26,6 @@ def test_normal_scores_by_hand():
     scores = NormalScores(np.array([1.0, 2.0, 2.0, 5.0]))
     # Middle ranks: 1 → ½ of 4, 2 → 2 of 4, 5 → 3½ of 4; beyond the ends: half a text from the end.
     assert scores.apply(np.array([1.0, 2.0, 5.0, -9.0, 9.0])) == pytest.approx(ndtri([0.125, 0.5, 0.875, 0.125, 0.875]))
-
-
-def test_squared_distances_equal_the_definition():
-    random = np.random.default_rng(0)
-    points, centres = random.normal(size=(5, 3)), random.normal(size=(2, 3))
-    assert squared_distances(points, centres) == pytest.approx(((points[:, None] - centres) ** 2).sum(2))
 
 
 def test_class_means_come_from_the_confident_half():
