@@ -40,7 +40,7 @@ def test_the_package_keeps_its_layers(copy):
     [
         ("kernels/layout.py", "import muka_fast.runtime.files"),
         ("runtime/files.py", "from muka_fast.config import recipe"),
-        ("selection/gating.py", "def later():\n    from muka_fast.cli import app\n    return app"),
+        ("selection/mahalanobis.py", "def later():\n    from muka_fast.cli import app\n    return app"),
     ],
 )
 def test_an_upward_import_breaks_the_contract(copy, module, line):

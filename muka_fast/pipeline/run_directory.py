@@ -28,7 +28,6 @@ _OURS = (
         "report.html",
         MODEL_FILE,
         "ownership.npz",  # of schema version 1
-        "mixture.npz",
         "scores",
         "scores-test",
         "checkpoints",

@@ -169,7 +169,7 @@ ENERGY = ("selection.method=muka", "selection.trust=energy")
     [
         ([], []),
         (["uncertainty.scope=full", "uncertainty.passes=0"], []),
-        (["uncertainty.scope=tail", "uncertainty.passes=4"], []),  # of an unsure pool
+        (["uncertainty.scope=tail", "uncertainty.passes=4"], ["uncertainty.passes 4 only costs time; method 'pool'"]),
         (["selection.method=muka", "uncertainty.scope=tail", "uncertainty.adaptive=false"], []),
         (
             ["uncertainty.scope=tail", "uncertainty.adaptive=false", "uncertainty.inject_dropout=0.3"],

@@ -219,7 +219,7 @@ def test_an_unfinished_run_of_other_texts_or_another_base_is_not_gone_on_with(pr
     assert weights(project / "out") == weights(project / "fresh")
 
     again = CliRunner().invoke(app, [*run, "-o", "elsewhere", "--set", "scores=scores2"])
-    assert (again.exit_code, "training anew" in again.stderr) == (0, True), again.stderr
+    assert (again.exit_code, "restarting training" in again.stderr) == (0, True), again.stderr
     assert weights(project / "elsewhere") == weights(project / "fresh")
 
     interrupt([*run, "-o", "third", "--set", "scores=scores2"], monkeypatch)
@@ -227,7 +227,7 @@ def test_an_unfinished_run_of_other_texts_or_another_base_is_not_gone_on_with(pr
     make_model(project / "base", ("x", "y"), seed=9)
     for name, reset in (("third", True), ("other", False)):
         again = CliRunner().invoke(app, [*run, "-o", name, "--set", "scores=scores2"])
-        assert (again.exit_code, "training anew" in again.stderr) == (0, reset), again.stderr
+        assert (again.exit_code, "restarting training" in again.stderr) == (0, reset), again.stderr
     assert weights(project / "third") == weights(project / "other") != weights(project / "fresh")
 
 
@@ -411,7 +411,7 @@ def test_a_run_of_schema_version_1_is_refused_and_its_student_stays_usable(proje
     out = project / "out"
     record = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(record | {"schema_version": 1}))
-    (out / "mixture.npz").rename(out / "ownership.npz")
+    (out / "selection.npz").rename(out / "ownership.npz")
 
     refused = CliRunner().invoke(app, ["evaluate", "out", "-d", "test.csv"])
     assert (refused.exit_code, refused.stdout) == (2, "")
@@ -425,4 +425,4 @@ def test_a_run_of_schema_version_1_is_refused_and_its_student_stays_usable(proje
     again = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", *settings, "--overwrite"])
     assert again.exit_code == 0, again.stderr
     assert not (out / "ownership.npz").exists()
-    assert (out / "mixture.npz").exists()
+    assert (out / "selection.npz").exists()

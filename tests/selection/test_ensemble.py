@@ -57,7 +57,7 @@ def test_its_answers_are_the_mixture_by_what_the_pool_taught(ensemble):
     assert recipe.selection.method == "ensemble"
     assert probabilities.sum(1) == pytest.approx(np.ones(7), abs=1e-5)
     # One text by itself is judged as in company: the pool has taught all there is to know.
-    assert found.predict_proba(some[3:4])[0] == pytest.approx(probabilities[3], abs=1e-3)
+    assert found.predict_proba(some[3:4])[0] == pytest.approx(probabilities[3], abs=5e-3)  # fp16 vectors
     assert found.predict_proba([]).shape == (0, 5)
     counts: list[float] = []
     found.predict_proba(some, progress=counts.append)
