@@ -24,7 +24,14 @@ import numpy as np
 from selection_pools import CELLS, KnownPool, Setting, cell, derived, recalls, settings, share_right
 
 from muka_fast.selection.conditional_logit import WEIGHTS, kind
-from muka_fast.selection.in_domain import FirstStage, Texts, share_shift, softmax_rows
+from muka_fast.selection.first_stage import (
+    FirstStage,
+    Texts,
+    softmax_rows,
+)
+from muka_fast.selection.in_domain import (
+    share_shift,
+)
 from muka_fast.selection.prototypes import NUMBERS
 from muka_fast.selection.reliability import SIGNS, measure_signs
 

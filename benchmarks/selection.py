@@ -22,7 +22,12 @@ from selection_pools import CELLS, KnownPool, cell, recalls, settings, share_rig
 
 from muka_fast.selection.conditional_logit import weights_for
 from muka_fast.selection.evidence import log_softmax
-from muka_fast.selection.in_domain import Texts, judge_pool
+from muka_fast.selection.first_stage import (
+    Texts,
+)
+from muka_fast.selection.in_domain import (
+    judge_pool,
+)
 
 
 def single_pass_entropy(texts: Texts) -> np.ndarray:

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from muka_fast.selection.in_domain import Texts
+from muka_fast.selection.first_stage import (
+    Texts,
+)
 
 CELLS = ("balanced", "12 % of teacher 0", "12 % of teacher 1", "3 % of teacher 0", "foreign")
 UNKNOWN_TEXTS = 400

@@ -17,7 +17,9 @@ from muka_fast.errors import RecipeError
 if TYPE_CHECKING:
     from muka_fast.distillation.targets import DistillationTargets
     from muka_fast.selection.base import Pool, Selection
-    from muka_fast.selection.in_domain import InDomainModel
+    from muka_fast.selection.in_domain import (
+        InDomainModel,
+    )
 
 
 class Method(MethodConfig, ABC):

@@ -34,7 +34,9 @@ from muka_fast.runtime.memory import free_memory
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores
 from muka_fast.selection.ensemble import Ensemble
-from muka_fast.selection.in_domain import MODEL_FILE
+from muka_fast.selection.in_domain import (
+    MODEL_FILE,
+)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,9 @@ from muka_fast.runtime.device import Device, choose_device
 from muka_fast.runtime.distributed import DistributedContext, init_distributed
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.base import targets
-from muka_fast.selection.in_domain import InDomainModel
+from muka_fast.selection.in_domain import (
+    InDomainModel,
+)
 
 
 def evaluate(

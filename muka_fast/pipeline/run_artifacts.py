@@ -17,7 +17,10 @@ from muka_fast.models.student import encoder_fingerprint
 from muka_fast.models.teacher import Teacher, describe_teachers
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.arrays import UNREADABLE, load_arrays
-from muka_fast.selection.in_domain import MODEL_FILE, InDomainModel
+from muka_fast.selection.in_domain import (
+    MODEL_FILE,
+    InDomainModel,
+)
 
 
 def _reported(folder: str | Path, section: str, key: str) -> str | None:

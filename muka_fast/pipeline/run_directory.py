@@ -13,7 +13,9 @@ from muka_fast.config.recipe import Recipe
 from muka_fast.errors import OutputError
 from muka_fast.runtime.files import atomic_write
 from muka_fast.scoring.store import differences, is_unrelated_directory
-from muka_fast.selection.in_domain import MODEL_FILE
+from muka_fast.selection.in_domain import (
+    MODEL_FILE,
+)
 
 # Keys that change where a run is computed or how it is watched, but not its student.
 _INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")

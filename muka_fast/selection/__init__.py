@@ -4,6 +4,7 @@
 * ``conditional_logit``: the learned weights of the evidence (weights.json), and scores by them
 * ``ensemble``: teachers that answer together, without a student
 * ``evidence``: numbers of each (text, teacher) that suppose no choice of teacher
+* ``first_stage``: evidence of a sample and of other texts, diffused
 * ``in_domain``: the rule: evidence, diffusion, first score, prototypes, posterior
 * ``in_domain_rule``: the selection of ``pool`` and ``ensemble`` by this rule
 * ``mahalanobis``: distances to a teacher's class means

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.selection.in_domain import InDomainModel
+from muka_fast.selection.in_domain import (
+    InDomainModel,
+)
 from muka_fast.selection.reliability import Reliability
 from muka_fast.selection.trust_scores import probabilities
 from muka_fast.uncertainty.signals import Signals

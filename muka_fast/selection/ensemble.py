@@ -19,7 +19,9 @@ from muka_fast.models.teacher import Teacher
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.teacher_pool import TeacherPool
 from muka_fast.selection.base import Pool, Selection, targets
-from muka_fast.selection.in_domain import InDomainModel
+from muka_fast.selection.in_domain import (
+    InDomainModel,
+)
 from muka_fast.selection.text_vectors import read_or_encode
 
 

@@ -8,7 +8,14 @@ import numpy as np
 
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.conditional_logit import weights_for
-from muka_fast.selection.in_domain import InDomainModel, Texts, judge_pool, softmax_rows
+from muka_fast.selection.first_stage import (
+    Texts,
+    softmax_rows,
+)
+from muka_fast.selection.in_domain import (
+    InDomainModel,
+    judge_pool,
+)
 from muka_fast.selection.muka_rule import muka_rule
 from muka_fast.selection.reliability import TOO_FEW_TEXTS
 

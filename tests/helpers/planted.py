@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from muka_fast.selection.in_domain import Texts
+from muka_fast.selection.first_stage import (
+    Texts,
+)
 
 
 def planted(

@@ -14,7 +14,9 @@ from muka_fast.pipeline.load import load_classifier, load_ensemble
 from muka_fast.pipeline.run_artifacts import is_ensemble, method_of
 from muka_fast.selection.base import targets
 from muka_fast.selection.ensemble import Ensemble
-from muka_fast.selection.in_domain import MODEL_FILE
+from muka_fast.selection.in_domain import (
+    MODEL_FILE,
+)
 from muka_fast.selection.in_domain_rule import in_domain_rule
 from tests.helpers.models import make_tokenizer, texts
 

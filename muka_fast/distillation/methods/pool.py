@@ -12,7 +12,9 @@ from muka_fast.distillation.method import Method
 if TYPE_CHECKING:
     from muka_fast.distillation.targets import DistillationTargets
     from muka_fast.selection.base import Pool, Selection
-    from muka_fast.selection.in_domain import InDomainModel
+    from muka_fast.selection.in_domain import (
+        InDomainModel,
+    )
 
 
 class InDomainMethod(Method):
