@@ -21,17 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from selection_pools import CELLS, KnownPool, Setting, cell, derived, recalls, settings, share_right
 
 from muka_fast.selection.conditional_logit import WEIGHTS, kind
-from muka_fast.selection.first_stage import (
-    FirstStage,
-    Texts,
-    softmax_rows,
-)
-from muka_fast.selection.in_domain import (
-    share_shift,
-)
+from muka_fast.selection.first_stage import FirstStage, Texts
+from muka_fast.selection.in_domain import share_shift
 from muka_fast.selection.prototypes import NUMBERS
 from muka_fast.selection.reliability import SIGNS, measure_signs
 
@@ -226,7 +221,7 @@ class Second:
         """Return scores (N, T), and the label-free signs of the reliability."""
         scores = self.numbers @ second
         scores = scores + share_shift(scores)
-        posterior = softmax_rows(scores)
+        posterior = softmax(scores, axis=1)
         return scores, measure_signs(one.stage.matrix, posterior, self.numbers[:, :, 0], self.purity)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from scipy.special import softmax
 
 from muka_fast.selection.evidence import NameStatistics, TeacherEvidence, log_softmax, stack
 from muka_fast.selection.neighbours import NeighbourGraph, diffuse, unit_rows
@@ -158,14 +159,8 @@ class FirstStage:
 
     def prototypes(self, score: np.ndarray) -> tuple[Prototypes | None, np.ndarray | None]:
         """Fit prototypes to a first score (M, T), and return their numbers, (M, T, P); None if no class has anchors."""
-        found = Prototypes.fit(self.vectors, softmax_rows(score), margins(score), self.predicted, self.classes)
+        found = Prototypes.fit(self.vectors, softmax(score, axis=1), margins(score), self.predicted, self.classes)
         return (None, None) if found is None else found
-
-
-def softmax_rows(values: np.ndarray) -> np.ndarray:
-    """Softmax of (N, T) scores over the teachers, fp64."""
-    shifted = np.exp(values - values.max(1, keepdims=True))
-    return shifted / shifted.sum(1, keepdims=True)
 
 
 def standardised_names(names: NameStatistics | None, texts: Texts) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -6,9 +6,9 @@
 3. Class prototypes in the student's encoder, fitted to that first choice, :mod:`~muka_fast.selection.prototypes`; a
    second conditional logit scores with them. The posterior is its softmax.
 
-No step iterates, so nothing drifts. Statistics are fitted to a reference sample of the pool; every other text is
-compared with them by itself. So memory is that of the sample, cost grows with the number of texts, and texts that come
-later (test texts, an ensemble's) are judged by the pool that was there.
+The choice is fed back once, to fit the prototypes, so errors cannot build up. Statistics are fitted to a reference
+sample of the pool; every other text is compared with them by itself. So memory is that of the sample, cost grows with
+the number of texts, and texts that come later (test texts, an ensemble's) are judged by the pool that was there.
 
 The weights are learned with each owner's texts weighing alike, for recall. On a pool with few texts of one teacher, a
 rule that never chooses this teacher is right for most texts, and the student never learns the teacher's classes.
@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from muka_fast.runtime.numerics import row_chunks
 from muka_fast.selection.conditional_logit import LogitWeights
@@ -29,7 +30,6 @@ from muka_fast.selection.first_stage import (
     Texts,
     join_numbers,
     prototype_space,
-    softmax_rows,
     standardised_names,
 )
 from muka_fast.selection.neighbours import NeighbourGraph
@@ -86,7 +86,7 @@ class InDomainModel:
         shift = share_shift(score)
         score = score + shift
         purity = 0.0 if prototypes is None else prototypes.purity
-        signs = measure_signs(stage.matrix, softmax_rows(score), first, purity)
+        signs = measure_signs(stage.matrix, softmax(score, axis=1), first, purity)
         diffused = stage.diffused.reshape(len(texts), -1).astype(np.float32)
         model = cls(
             weights,
@@ -141,7 +141,7 @@ def share_shift(score: np.ndarray) -> np.ndarray:
     teachers = score.shape[1]
     share = np.full(teachers, 1 / teachers)
     for _ in range(60):
-        share = softmax_rows(score + SHARE_STEP * np.log(share)).mean(0)
+        share = softmax(score + SHARE_STEP * np.log(share), axis=1).mean(0)
     return SHARE_STEP * (np.log(share) - np.log(share).mean())
 
 

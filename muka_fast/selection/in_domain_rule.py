@@ -5,17 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import softmax
 
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.conditional_logit import weights_for
-from muka_fast.selection.first_stage import (
-    Texts,
-    softmax_rows,
-)
-from muka_fast.selection.in_domain import (
-    InDomainModel,
-    judge_pool,
-)
+from muka_fast.selection.first_stage import Texts
+from muka_fast.selection.in_domain import InDomainModel, judge_pool
 from muka_fast.selection.muka_rule import muka_rule
 from muka_fast.selection.reliability import TOO_FEW_TEXTS
 
@@ -56,6 +51,6 @@ def in_domain_rule(pool: Pool, model: InDomainModel | None = None, *, hard: bool
             return replace(muka_rule(pool, margin_weighting=False, hard=hard), reliability=TOO_FEW_TEXTS, model=model)
     else:
         scores = model.apply(texts)
-    posterior = softmax_rows(scores)
+    posterior = softmax(scores, axis=1)
     # Texts weigh alike: the texts of a rare class are easily taken for out-of-domain ones.
     return Selection(posterior, posterior, np.ones(len(posterior)), hard, model.reliability, model)
