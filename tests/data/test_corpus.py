@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -9,11 +7,7 @@ from hypothesis import strategies as st
 from muka_fast.config.recipe import DataSpec
 from muka_fast.data.corpus import build_corpus, read_corpus, text_id
 from muka_fast.errors import CorpusError, MachineError
-
-
-def write(path: Path, content: str | bytes) -> str:
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return str(path)
+from tests.helpers.files import assert_refused, write
 
 
 def test_plain_text_is_one_text_a_line(tmp_path):
@@ -87,12 +81,7 @@ def test_a_label_column_is_not_even_decoded_while_amalgamating(tmp_path):
     ],
 )
 def test_read_corpus_refuses_bad_values_by_file_and_line(tmp_path, name, content, what, where):
-    file = write(tmp_path / name, content)
-    with pytest.raises(CorpusError) as caught:
-        read_corpus(DataSpec(texts=[file]))
-    assert what in caught.value.what
-    assert caught.value.where == str(tmp_path / where)
-    assert caught.value.hint
+    assert_refused(lambda file: read_corpus(DataSpec(texts=[file])), tmp_path / name, content, what, where)
 
 
 def test_missing_files_columns_and_empty_folders(tmp_path):

@@ -1,6 +1,5 @@
 import gzip
 import json
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,11 +7,7 @@ import pytest
 
 from muka_fast.data.readers import open_tables
 from muka_fast.errors import CorpusError
-
-
-def write(path: Path, content: str | bytes) -> str:
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return str(path)
+from tests.helpers.files import assert_refused, write
 
 
 def values_of(source: str) -> list[list[object]]:
@@ -66,12 +61,7 @@ def test_tables_list_their_columns_and_read_only_the_requested_ones(tmp_path):
     ],
 )
 def test_open_tables_refuses_malformed_files_by_name_and_line(tmp_path, name, content, what, where):
-    file = write(tmp_path / name, content)
-    with pytest.raises(CorpusError) as caught:
-        values_of(file)
-    assert what in caught.value.what
-    assert caught.value.where == str(tmp_path / where)
-    assert caught.value.hint
+    assert_refused(values_of, tmp_path / name, content, what, where)
 
 
 def test_open_tables_refuses_columns_of_one_name_unless_they_are_unnamed(tmp_path):

@@ -44,14 +44,6 @@ def random(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0, scale
     return (torch.randn(shape, generator=generator) * scale).to(dtype).to(DEVICE)
 
 
-def mask(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(array).to(DEVICE)
-
-
-def pass_ids(passes: int) -> list[int]:
-    return list(range(FIRST_PASS, FIRST_PASS + passes))
-
-
 def double(value: object) -> object:
     """Turn every floating tensor in a nest of tuples and lists into fp64."""
     if isinstance(value, Tensor):
@@ -105,3 +97,21 @@ def keep_attention(
         drawn = np.stack([lanes(key, int(text), n, drop.site_id, length * heads * blocks) for n in pass_ids])
         masks.append(drawn.reshape(len(pass_ids), length, heads, blocks * LANES)[..., :length] >= drop.threshold)
     return masks
+
+
+def row_mask(passes: int, drop: DropoutSpec | None, width: int, lengths: Sequence[int] = LENGTHS) -> Tensor | None:
+    """Return which elements of the hidden rows of the cases' texts are kept; None without dropout."""
+    if drop is None:
+        return None
+    numbers = range(FIRST_PASS, FIRST_PASS + passes)
+    return torch.from_numpy(keep_rows(KEY, TEXT_IDS, lengths, numbers, drop, width)).to(DEVICE)
+
+
+def attention_masks(
+    passes: int, drop: DropoutSpec | None, heads: int, lengths: Sequence[int] = LENGTHS
+) -> list[Tensor] | None:
+    """Return which attention probabilities of the cases' texts are kept; None without dropout."""
+    if drop is None:
+        return None
+    numbers = range(FIRST_PASS, FIRST_PASS + passes)
+    return [torch.from_numpy(each).to(DEVICE) for each in keep_attention(KEY, TEXT_IDS, lengths, numbers, drop, heads)]

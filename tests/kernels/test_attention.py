@@ -4,19 +4,7 @@ import pytest
 import torch
 
 from muka_fast.kernels.attention import attention, attention_reference
-from tests.helpers.kernel_cases import (
-    DROP,
-    FIRST_PASS,
-    KEY,
-    TEXT_IDS,
-    assert_precise,
-    double,
-    keep_attention,
-    layout,
-    mask,
-    pass_ids,
-    random,
-)
+from tests.helpers.kernel_cases import DROP, FIRST_PASS, assert_precise, attention_masks, double, layout, random
 
 LENGTHS = [70, 1, 18]
 
@@ -36,9 +24,7 @@ LENGTHS = [70, 1, 18]
 def test_equals_reference(heads, size, passes, drop, biased, window, dtype):
     qkv = random(passes * sum(LENGTHS), 3 * heads * size, dtype=dtype)
     bias = random(heads, 80, 80, seed=1) if biased else None
-    keep = None
-    if drop:
-        keep = [mask(each) for each in keep_attention(KEY, TEXT_IDS, LENGTHS, pass_ids(passes), drop, heads)]
+    keep = attention_masks(passes, drop, heads, LENGTHS)
     rest = (heads, size**-0.5, LENGTHS, passes, keep, drop.scale if drop else 1.0)
     actual = attention(qkv, heads, size**-0.5, layout(LENGTHS), FIRST_PASS, passes, drop, bias, window)
     naive = attention_reference(qkv, *rest, bias, window)

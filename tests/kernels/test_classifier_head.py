@@ -5,20 +5,7 @@ import torch
 
 from muka_fast.kernels.classifier_head import head, head_reference
 from muka_fast.kernels.layout import DropoutSpec
-from tests.helpers.kernel_cases import (
-    DEVICE,
-    FIRST_PASS,
-    KEY,
-    LENGTHS,
-    TEXT_IDS,
-    assert_precise,
-    double,
-    keep_rows,
-    layout,
-    mask,
-    pass_ids,
-    random,
-)
+from tests.helpers.kernel_cases import DEVICE, FIRST_PASS, LENGTHS, assert_precise, double, layout, random, row_mask
 
 TEXTS = len(LENGTHS)
 INPUT, HIDDEN = DropoutSpec(site_id=4, p=0.1), DropoutSpec(site_id=5, p=0.5)
@@ -26,7 +13,7 @@ FIELDS = ("mean_probabilities", "predictive_entropy", "expected_entropy", "mean_
 
 
 def rows(drop, passes, width):
-    return mask(keep_rows(KEY, TEXT_IDS, [1] * TEXTS, pass_ids(passes), drop, width)) if drop else None
+    return row_mask(passes, drop, width, [1] * TEXTS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

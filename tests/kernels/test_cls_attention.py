@@ -5,19 +5,7 @@ import torch
 
 from muka_fast.kernels.attention import attention
 from muka_fast.kernels.cls_attention import cls_attention, cls_attention_reference
-from tests.helpers.kernel_cases import (
-    DROP,
-    FIRST_PASS,
-    KEY,
-    TEXT_IDS,
-    assert_precise,
-    double,
-    keep_attention,
-    layout,
-    mask,
-    pass_ids,
-    random,
-)
+from tests.helpers.kernel_cases import DROP, FIRST_PASS, assert_precise, attention_masks, double, layout, random
 
 LENGTHS, SHORT = [70, 1, 18], [30, 1, 18]
 
@@ -43,9 +31,7 @@ def test_equals_reference(lengths, heads, size, passes, shared, drop, biased, wi
     q = random(copies * len(lengths), heads * size, dtype=dtype)
     kv = random(copies * sum(lengths), 2 * heads * size, dtype=dtype, seed=1)
     bias = random(heads, 80, 80, seed=2) if biased else None
-    keep = None
-    if drop:
-        keep = [mask(each) for each in keep_attention(KEY, TEXT_IDS, lengths, pass_ids(passes), drop, heads)]
+    keep = attention_masks(passes, drop, heads, lengths)
     rest = (heads, size**-0.5, lengths, passes, keep, drop.scale if drop else 1.0)
     actual = cls_attention(q, kv, heads, size**-0.5, layout(lengths), FIRST_PASS, passes, drop, bias, window)
     naive = cls_attention_reference(q, kv, *rest, bias, window)

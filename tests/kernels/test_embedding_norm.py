@@ -4,20 +4,7 @@ import pytest
 import torch
 
 from muka_fast.kernels.embedding_norm import embedding_norm, embedding_norm_reference
-from tests.helpers.kernel_cases import (
-    DROP,
-    FIRST_PASS,
-    KEY,
-    LENGTHS,
-    TEXT_IDS,
-    assert_precise,
-    double,
-    keep_rows,
-    layout,
-    mask,
-    pass_ids,
-    random,
-)
+from tests.helpers.kernel_cases import DROP, FIRST_PASS, LENGTHS, assert_precise, double, layout, random, row_mask
 
 ROWS = sum(LENGTHS)
 
@@ -37,7 +24,7 @@ def test_equals_reference(width, passes, drop, norm, dtype):
     e = random(ROWS, width, dtype=dtype)
     weight = random(width, dtype=dtype, seed=2) if norm else None
     bias = random(width, dtype=dtype, seed=3) if norm and width != 33 else None
-    keep = mask(keep_rows(KEY, TEXT_IDS, LENGTHS, pass_ids(passes), drop, width)) if drop else None
+    keep = row_mask(passes, drop, width)
     scale = drop.scale if drop else 1.0
     actual = embedding_norm(e, weight, bias, 1e-5, layout(), FIRST_PASS, passes, drop)
     naive = embedding_norm_reference(e, weight, bias, 1e-5, passes, keep, scale)

@@ -8,16 +8,12 @@ from tests.helpers.kernel_cases import (
     DEVICE,
     DROP,
     FIRST_PASS,
-    KEY,
     LENGTHS,
-    TEXT_IDS,
     assert_precise,
     double,
-    keep_rows,
     layout,
-    mask,
-    pass_ids,
     random,
+    row_mask,
 )
 
 ROWS = sum(LENGTHS)
@@ -40,7 +36,7 @@ def test_equals_reference(width, passes, shared, drop, norm, dtype):
     residual = random(ROWS if shared else passes * ROWS, width, dtype=dtype, seed=1, scale=2)
     weight = random(width, dtype=dtype, seed=2) if norm else None
     bias = random(width, dtype=dtype, seed=3) if norm and width != 33 else None
-    keep = mask(keep_rows(KEY, TEXT_IDS, LENGTHS, pass_ids(passes), drop, width)) if drop else None
+    keep = row_mask(passes, drop, width)
     scale = drop.scale if drop else 1.0
     actual = residual_norm(x, residual, weight, bias, 1e-5, layout(), FIRST_PASS, drop)
     operands = (x, residual, weight, bias)
@@ -54,7 +50,7 @@ def test_dropped_elements_equal_the_numpy_masks_bit_for_bit():
     width, passes = 40, 2
     x = torch.ones(passes * ROWS, width, device=DEVICE)
     y = residual_norm(x, torch.zeros_like(x), None, None, 0.0, layout(), FIRST_PASS, DROP)
-    keep = mask(keep_rows(KEY, TEXT_IDS, LENGTHS, pass_ids(passes), DROP, width))
+    keep = row_mask(passes, DROP, width)
     assert torch.equal(y != 0, keep)
 
 
@@ -62,7 +58,7 @@ def test_first_rows_have_the_masks_of_position_0():
     width = 24
     x = torch.ones(len(LENGTHS), width, device=DEVICE)
     y = residual_norm(x, torch.zeros_like(x), None, None, 0.0, layout().cls_rows, FIRST_PASS, DROP)
-    keep = mask(keep_rows(KEY, TEXT_IDS, LENGTHS, pass_ids(1), DROP, width))
+    keep = row_mask(1, DROP, width)
     assert torch.equal(y != 0, keep[layout().starts[:-1].long()])
 
 
