@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from tests.helpers.models import make_model, texts
 
@@ -29,3 +32,14 @@ def write_project(folder: Path) -> Path:
         encoding="utf-8",
     )
     return folder
+
+
+def change_recipe(project: Path, **sections: Any) -> None:
+    """Replace top-level keys of a project's recipe."""
+    path = project / "recipe.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | sections), encoding="utf-8")
+
+
+def parquet(folder: Path) -> dict[str, bytes]:
+    """Return the content of the Parquet files below a folder, by relative path."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}

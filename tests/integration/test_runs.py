@@ -1,21 +1,13 @@
-"""Whole runs through the command line: outputs, resuming after a kill, interruption, several processes."""
+"""Whole runs through the command line and their outputs."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 from unittest.mock import ANY, MagicMock
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file
 from transformers import pipeline
 from typer.testing import CliRunner
@@ -28,33 +20,8 @@ from muka_fast.evaluation.html_report import report_page
 from muka_fast.evaluation.run_record import read_run_record
 from muka_fast.evaluation.tables import calibration_line, fidelity_line
 from muka_fast.export import OnnxClassifier
-from tests.helpers.models import make_model, texts
-
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-
-
-def run_here(*arguments) -> None:
-    """Run a command in this process, which saves the start of another one."""
-    result = CliRunner().invoke(app, [*map(str, arguments)])
-    assert result.exit_code == 0, result.stderr
-
-
-@pytest.fixture
-def one_thread():
-    """Compute as the processes of ``ENVIRONMENT`` do: sums depend on the number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def parquet(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.parquet"))}
-
-
-def change(project: Path, **sections) -> None:
-    recipe = yaml.safe_load((project / "recipe.yaml").read_text())
-    (project / "recipe.yaml").write_text(yaml.safe_dump(recipe | sections), encoding="utf-8")
+from tests.helpers.models import texts
+from tests.helpers.projects import change_recipe
 
 
 def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch):
@@ -139,11 +106,12 @@ def check_confidence_figures(project, found):
     assert half == pytest.approx(1 - right[surest].mean())
 
 
+@pytest.mark.slow
 def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatch):
     monkeypatch.chdir(project)
     lines = [json.dumps({"text": text}) for text in texts(130)]
     (project / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    change(project, student={"model": "base", "abstain_below": 0.999})
+    change_recipe(project, student={"model": "base", "abstain_below": 0.999})
     settings = ["--set", "training.validation_share=0.4", "--test", "test.csv"]
     result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", *settings])
     assert result.exit_code == 0, result.stderr
@@ -168,86 +136,6 @@ def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatc
     assert exported.exit_code == 0, exported.stderr
     assert CliRunner().invoke(app, ["predict", "onnx", "play some jazz"]).stdout.split("\t")[0] == "–"
     assert OnnxClassifier("onnx").calibration == confidence
-
-
-def test_scores_are_reused_by_other_selections_and_refused_for_other_texts(project, monkeypatch):
-    monkeypatch.chdir(project)
-    change(project, scores="shared-scores")
-    fixed = ["--no-adaptive"]
-    for number, extra in enumerate(
-        (fixed, ["--method", "muka", "--trust", "mc-energy"], [*fixed, "--set", "selection.targets=hard"])
-    ):
-        result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", "-o", f"out-{number}", *extra])
-        assert result.exit_code == 0, result.stderr
-        assert ("scoring with" in result.stderr) == (number == 0)
-    with (project / "texts.jsonl").open("a") as file:
-        file.write('{"text": "one more"}\n')
-    result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", "-o", "out-3", *fixed])
-    assert result.exit_code == 2
-    assert "'texts.count': stored 60, now 61" in result.stderr
-
-
-def interrupt(arguments, monkeypatch):
-    """Stop a run after its training and before its end."""
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            muka_fast.pipeline.amalgamate, "build_record", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
-        assert CliRunner().invoke(app, arguments).exit_code == 130
-
-
-def weights(folder):
-    return (folder / "model.safetensors").read_bytes()
-
-
-def test_an_unfinished_run_of_other_texts_or_another_base_is_not_gone_on_with(project, monkeypatch):
-    monkeypatch.chdir(project)
-    run = ["amalgamate", "recipe.yaml"]
-    for name in ("out", "elsewhere"):
-        interrupt([*run, "-o", name], monkeypatch)
-    lines = [json.dumps({"text": text}) for text in texts(60, 500)]
-    (project / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert CliRunner().invoke(app, [*run, "-o", "fresh"]).exit_code == 0
-
-    refused = CliRunner().invoke(app, run)
-    assert (refused.exit_code, "fix: start over with --overwrite" in refused.stderr) == (2, True)
-    refused = CliRunner().invoke(app, ["score", "recipe.yaml"])
-    assert (refused.exit_code, "overwrite" in refused.stderr) == (2, False)
-    assert "delete this store" in refused.stderr
-    again = CliRunner().invoke(app, [*run, "--overwrite"])
-    assert (again.exit_code, "resuming" in again.stderr) == (0, False), again.stderr
-    assert weights(project / "out") == weights(project / "fresh")
-
-    again = CliRunner().invoke(app, [*run, "-o", "elsewhere", "--set", "scores=scores2"])
-    assert (again.exit_code, "restarting training" in again.stderr) == (0, True), again.stderr
-    assert weights(project / "elsewhere") == weights(project / "fresh")
-
-    interrupt([*run, "-o", "third", "--set", "scores=scores2"], monkeypatch)
-    shutil.rmtree(project / "base")
-    make_model(project / "base", ("x", "y"), seed=9)
-    for name, reset in (("third", True), ("other", False)):
-        again = CliRunner().invoke(app, [*run, "-o", name, "--set", "scores=scores2"])
-        assert (again.exit_code, "restarting training" in again.stderr) == (0, reset), again.stderr
-    assert weights(project / "third") == weights(project / "other") != weights(project / "fresh")
-
-
-def test_overwriting_discards_scores_of_other_texts_but_no_store_of_its_own_place(project, monkeypatch):
-    monkeypatch.chdir(project)
-    for place in ([], ["--set", "scores=shared"]):
-        assert CliRunner().invoke(app, ["score", "recipe.yaml", *place]).exit_code == 0
-    with (project / "texts.jsonl").open("a") as file:
-        file.write('{"text": "one more"}\n')
-    run = ["amalgamate", "recipe.yaml", "--set", "training.max_steps=2"]
-    result = CliRunner().invoke(app, [*run, "--overwrite"])
-    assert result.exit_code == 0, result.stderr
-    before = parquet(project / "shared")
-    result = CliRunner().invoke(app, [*run, "--overwrite", "-o", "out2", "--set", "scores=shared"])
-    assert (result.exit_code, "--overwrite" in result.stderr) == (2, False)
-    assert "choose another 'scores' folder" in result.stderr
-    assert parquet(project / "shared") == before
-    refused = CliRunner().invoke(app, ["score", "recipe.yaml", "--set", "training.max_steps=2"])
-    assert (refused.exit_code, "--overwrite" in refused.stderr) == (2, False)  # the folder holds a finished run
-    assert "choose another output or 'scores' folder" in refused.stderr
 
 
 def test_the_logs_of_the_training_stay(project, monkeypatch):
@@ -277,131 +165,6 @@ def test_the_python_interface_does_the_same(project):
     spec = muka_fast.DataSpec(texts=str(project / "test.csv"))
     figures = muka_fast.evaluate(str(result.output), spec, teachers=False, progress=muka_fast.Progress(silent=True))
     assert figures.metrics.count == 25
-
-
-# A process inherits that SIGINT is ignored, as it is for a test run that a shell started in the background.
-INTERRUPTIBLE = (
-    "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "sys.argv = ['muka-fast', *sys.argv[1:]]; runpy.run_module('muka_fast', run_name='__main__')"
-)
-
-
-def run_and_stop(arguments, folder, when, how) -> subprocess.CompletedProcess:
-    """Start a run, wait until ``when()`` holds, send it a signal, and return how it ended."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    limit = time.monotonic() + 120
-    while not when():
-        assert process.poll() is None, f"the run ended before it could be stopped: {process.communicate()[1]}"
-        assert time.monotonic() < limit, "the run never got as far"
-        time.sleep(0.005)
-    process.send_signal(how)
-    stdout, stderr = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
-
-
-@pytest.fixture
-def long_project(project):
-    """The project with enough work in it to be stopped in the middle."""
-    lines = [json.dumps({"text": text}) for text in texts(200)]
-    (project / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    change(
-        project,
-        uncertainty={"passes": 40, "adaptive": False, "shard_size": 4, "token_budget": 64},
-        training={"epochs": 6, "batch_size": 8, "evaluations": 12, "learning_rate": 1e-3},
-    )
-    return project
-
-
-@pytest.mark.slow
-def test_killed_while_scoring_and_while_training_the_same_command_gives_the_same_bytes(
-    long_project, one_thread, monkeypatch
-):
-    project = long_project
-    monkeypatch.chdir(project)
-    run_here("amalgamate", "recipe.yaml", "-o", "whole")
-    arguments, out = ["amalgamate", "recipe.yaml", "-o", "cut"], project / "cut"
-
-    killed = run_and_stop(arguments, project, lambda: len(list(out.glob("scores/teacher-1/*"))) > 3, signal.SIGKILL)
-    assert killed.returncode == -signal.SIGKILL
-    assert 0 < len(parquet(out)) < len(parquet(project / "whole"))
-
-    killed = run_and_stop(
-        arguments, project, lambda: len(list(out.glob("checkpoints/*/trainer_state.json"))) > 1, signal.SIGKILL
-    )
-    assert killed.returncode == -signal.SIGKILL
-    assert not (out / "model.safetensors").exists()
-    newest = max(out.glob("checkpoints/checkpoint-*"), key=lambda path: path.stat().st_mtime)
-    torn = out / "checkpoints" / "checkpoint-99999"  # what a kill in the middle of saving leaves
-    shutil.copytree(newest, torn)
-    (torn / "trainer_state.json").write_text("{")
-
-    last = CliRunner().invoke(app, arguments)
-    assert last.exit_code == 0, last.stderr
-    assert "resuming the unfinished run" in last.stderr
-    assert "scoring with" not in last.stderr
-    assert parquet(out / "scores") == parquet(project / "whole" / "scores")
-    assert (out / "model.safetensors").read_bytes() == (project / "whole" / "model.safetensors").read_bytes()
-    records = [json.loads((project / name / "run.json").read_text()) for name in ("whole", "cut")]
-    assert records[0]["training"]["best_loss"] == records[1]["training"]["best_loss"]
-
-
-@pytest.mark.slow
-def test_interrupted_it_exits_130_and_prints_how_to_go_on(long_project):
-    out = long_project / "out"
-    stopped = run_and_stop(
-        ["amalgamate", "recipe.yaml"],
-        long_project,
-        lambda: len(list(out.glob("scores/teacher-0/*"))) > 2,
-        signal.SIGINT,
-    )
-    assert stopped.returncode == 130, stopped.stderr
-    assert "muka-fast amalgamate recipe.yaml" in stopped.stderr
-    assert "Traceback" not in stopped.stderr
-    assert stopped.stdout == ""
-    assert not list(out.rglob("*.tmp"))
-    assert parquet(out)
-
-
-def call(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
-    done = subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
-
-
-@pytest.mark.slow
-def test_two_processes_give_the_same_scores_and_a_like_student(project, one_thread, monkeypatch):
-    monkeypatch.chdir(project)
-    change(project, training={"epochs": 6, "batch_size": 8, "learning_rate": 1e-3}, test="test.csv")
-    run = ["muka_fast", "amalgamate", "recipe.yaml", "-o"]
-    run_here(*run[1:], "alone")
-    # Without MPI accelerate starts a single process on CPUs, whatever --num_processes says; torchrun starts two.
-    accelerate = ["accelerate.commands.launch", "--num_processes", "2", "--cpu", "--num_machines", "1"]
-    call([sys.executable, "-m", *accelerate, "-m", *run, "launched"], project)
-    pair = call([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", *run, "pair"], project)
-    assert pair.stdout.count(str(project / "pair")) == 1
-
-    records = {name: json.loads((project / name / "run.json").read_text()) for name in ("alone", "launched", "pair")}
-    assert [record["processes"] for record in records.values()] == [1, 1, 2]
-    assert parquet(project / "launched" / "scores") == parquet(project / "alone" / "scores")
-    for path in sorted((project / "alone" / "scores").rglob("*.parquet")):
-        one = pq.read_table(path)
-        two = pq.read_table(project / "pair" / "scores" / path.relative_to(project / "alone" / "scores"))
-        assert one["text_id"].equals(two["text_id"])
-        for column in ("predictive_entropy", "expected_entropy", "mean_energy"):
-            assert np.allclose(one[column], two[column], atol=1e-6)
-    assert records["launched"]["training"]["best_loss"] == records["alone"]["training"]["best_loss"]
-    assert records["pair"]["training"]["steps"] == records["alone"]["training"]["steps"]
-    # Two processes draw other dropout masks for the student, nothing else differs.
-    assert records["pair"]["training"]["best_loss"] == pytest.approx(
-        records["alone"]["training"]["best_loss"], rel=0.25
-    )
 
 
 def test_a_run_of_schema_version_1_is_refused_and_its_student_stays_usable(project, monkeypatch):

@@ -1,0 +1,162 @@
+"""Runs in processes of their own: killed, interrupted, several at once."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from muka_fast.cli import app
+from tests.helpers.models import texts
+from tests.helpers.projects import change_recipe, parquet
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def run_here(*arguments) -> None:
+    """Run a command in this process, which saves the start of another one."""
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.fixture
+def one_thread():
+    """Compute as the processes of ``ENVIRONMENT`` do: sums depend on the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# A process inherits that SIGINT is ignored, as it is for a test run that a shell started in the background.
+INTERRUPTIBLE = (
+    "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "sys.argv = ['muka-fast', *sys.argv[1:]]; runpy.run_module('muka_fast', run_name='__main__')"
+)
+
+
+def run_and_stop(arguments, folder, when, how) -> subprocess.CompletedProcess:
+    """Start a run, wait until ``when()`` holds, send it a signal, and return how it ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    limit = time.monotonic() + 120
+    while not when():
+        assert process.poll() is None, f"the run ended before it could be stopped: {process.communicate()[1]}"
+        assert time.monotonic() < limit, "the run never got as far"
+        time.sleep(0.005)
+    process.send_signal(how)
+    stdout, stderr = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+
+
+@pytest.fixture
+def long_project(project):
+    """The project with enough work in it to be stopped in the middle."""
+    lines = [json.dumps({"text": text}) for text in texts(120)]
+    (project / "texts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    change_recipe(
+        project,
+        uncertainty={"passes": 40, "adaptive": False, "shard_size": 4, "token_budget": 64},
+        training={"epochs": 6, "batch_size": 8, "evaluations": 12, "learning_rate": 1e-3},
+    )
+    return project
+
+
+@pytest.mark.slow
+def test_killed_while_scoring_and_while_training_the_same_command_gives_the_same_bytes(
+    long_project, one_thread, monkeypatch
+):
+    project = long_project
+    monkeypatch.chdir(project)
+    run_here("amalgamate", "recipe.yaml", "-o", "whole")
+    arguments, out = ["amalgamate", "recipe.yaml", "-o", "cut"], project / "cut"
+
+    killed = run_and_stop(arguments, project, lambda: len(list(out.glob("scores/teacher-1/*"))) > 3, signal.SIGKILL)
+    assert killed.returncode == -signal.SIGKILL
+    assert 0 < len(parquet(out)) < len(parquet(project / "whole"))
+
+    killed = run_and_stop(
+        arguments, project, lambda: len(list(out.glob("checkpoints/*/trainer_state.json"))) > 1, signal.SIGKILL
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (out / "model.safetensors").exists()
+    newest = max(out.glob("checkpoints/checkpoint-*"), key=lambda path: path.stat().st_mtime)
+    torn = out / "checkpoints" / "checkpoint-99999"  # what a kill in the middle of saving leaves
+    shutil.copytree(newest, torn)
+    (torn / "trainer_state.json").write_text("{")
+
+    last = CliRunner().invoke(app, arguments)
+    assert last.exit_code == 0, last.stderr
+    assert "resuming the unfinished run" in last.stderr
+    assert "scoring with" not in last.stderr
+    assert parquet(out / "scores") == parquet(project / "whole" / "scores")
+    assert (out / "model.safetensors").read_bytes() == (project / "whole" / "model.safetensors").read_bytes()
+    records = [json.loads((project / name / "run.json").read_text()) for name in ("whole", "cut")]
+    assert records[0]["training"]["best_loss"] == records[1]["training"]["best_loss"]
+
+
+@pytest.mark.slow
+def test_interrupted_it_exits_130_and_prints_how_to_go_on(long_project):
+    out = long_project / "out"
+    stopped = run_and_stop(
+        ["amalgamate", "recipe.yaml"],
+        long_project,
+        lambda: len(list(out.glob("scores/teacher-0/*"))) > 2,
+        signal.SIGINT,
+    )
+    assert stopped.returncode == 130, stopped.stderr
+    assert "muka-fast amalgamate recipe.yaml" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert stopped.stdout == ""
+    assert not list(out.rglob("*.tmp"))
+    assert parquet(out)
+
+
+def call(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    done = subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_scores_and_a_like_student(project, one_thread, monkeypatch):
+    monkeypatch.chdir(project)
+    change_recipe(project, training={"epochs": 6, "batch_size": 8, "learning_rate": 1e-3}, test="test.csv")
+    run = ["muka_fast", "amalgamate", "recipe.yaml", "-o"]
+    run_here(*run[1:], "alone")
+    # Without MPI accelerate starts a single process on CPUs, whatever --num_processes says; torchrun starts two.
+    accelerate = ["accelerate.commands.launch", "--num_processes", "2", "--cpu", "--num_machines", "1"]
+    call([sys.executable, "-m", *accelerate, "-m", *run, "launched"], project)
+    pair = call([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", *run, "pair"], project)
+    assert pair.stdout.count(str(project / "pair")) == 1
+
+    records = {name: json.loads((project / name / "run.json").read_text()) for name in ("alone", "launched", "pair")}
+    assert [record["processes"] for record in records.values()] == [1, 1, 2]
+    assert parquet(project / "launched" / "scores") == parquet(project / "alone" / "scores")
+    for path in sorted((project / "alone" / "scores").rglob("*.parquet")):
+        one = pq.read_table(path)
+        two = pq.read_table(project / "pair" / "scores" / path.relative_to(project / "alone" / "scores"))
+        assert one["text_id"].equals(two["text_id"])
+        for column in ("predictive_entropy", "expected_entropy", "mean_energy"):
+            assert np.allclose(one[column], two[column], atol=1e-6)
+    assert records["launched"]["training"]["best_loss"] == records["alone"]["training"]["best_loss"]
+    assert records["pair"]["training"]["steps"] == records["alone"]["training"]["steps"]
+    # Two processes draw other dropout masks for the student, nothing else differs.
+    assert records["pair"]["training"]["best_loss"] == pytest.approx(
+        records["alone"]["training"]["best_loss"], rel=0.25
+    )
