@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,29 @@ def test_a_damaged_record_is_refused_by_its_key(tmp_path):
     path.write_text(json.dumps(record_tree() | {"extra": 1}))
     with pytest.raises(ModelError, match="damaged: extra"):
         read_run_record(path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("selection",),
+        ("seconds",),
+        ("texts",),
+        ("versions",),
+        ("device",),
+        ("training", "history"),
+        ("test", "risk_coverage"),
+        ("teachers", 0, "mean_passes"),
+    ],
+)
+def test_a_record_without_a_required_part_is_refused_by_its_key(path, tmp_path):
+    tree = part = record_tree()
+    for key in path[:-1]:
+        part = part[key]
+    del part[path[-1]]
+    (tmp_path / "run.json").write_text(json.dumps(tree))
+    with pytest.raises(ModelError, match=f"damaged: {re.escape('.'.join(map(str, path)))}"):
+        read_run_record(tmp_path / "run.json")
 
 
 def test_the_record_needs_no_torch():
