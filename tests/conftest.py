@@ -44,6 +44,14 @@ def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def written_once(monkeypatch: pytest.MonkeyPatch, teacher_cache: Path) -> None:
+    """Let exported teachers of equal weights share one trace, whatever their cache and precision."""
+    from tests.helpers.exports import write_once
+
+    monkeypatch.setattr("muka_fast.scoring.onnx_teacher._write", write_once(teacher_cache.with_name("teacher-graphs")))
+
+
+@pytest.fixture
 def model_folder(tmp_path: Path) -> Callable[..., Path]:
     """Make tiny classifiers below the test's folder: ``model_folder(name, labels, …)``."""
     return lambda name, labels=("a", "b"), **options: make_model(tmp_path / name, labels, **options)

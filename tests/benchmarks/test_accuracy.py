@@ -36,6 +36,7 @@ def setting(tmp_path_factory):
     return base
 
 
+@pytest.mark.slow
 def test_every_method_is_measured_and_nothing_twice(setting, monkeypatch, capsys):
     results = setting / "results.parquet"
     arguments = [str(setting / "tiny"), "--base", str(setting / "base"), "--results", str(results), "--steps", "2"]

@@ -10,10 +10,11 @@ from tests.helpers.models import make_model, texts
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import forms
+import pytest
 
 
-def test_every_form_of_teacher_is_compared(tmp_path, monkeypatch):
-    monkeypatch.setenv("MUKA_FAST_CACHE", str(tmp_path / "cache"))
+@pytest.mark.slow
+def test_every_form_of_teacher_is_compared(tmp_path, written_once):
     for index, labels in enumerate((("music", "weather"), ("travel", "bank", "lights"))):
         make_model(tmp_path / f"teacher-{index + 1}", labels, seed=index, initializer_range=0.2, scale=1.0)
     parquet.write_table(table({"text": texts(30), "label": ["music"] * 30}), tmp_path / "pool.parquet")

@@ -1,5 +1,4 @@
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,10 +9,21 @@ from muka_fast.data.synthetic import DOMAINS, utterances
 from muka_fast.models.teacher import TeacherSpec, describe_teachers
 from tests.helpers.models import make_model
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "train_teachers.py"
-sys.path.insert(0, str(SCRIPT.parent))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from train_teachers import label_blocks  # noqa: E402
+import train_teachers
+from train_teachers import label_blocks
+
+
+@pytest.fixture
+def run_script(monkeypatch):
+    """Run the script in this process: ``run_script(argument, …)``."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train_teachers.py", *map(str, arguments)])
+        train_teachers.main()
+
+    return run
 
 
 def test_blocks_overlap_in_a_ring():
@@ -22,7 +32,8 @@ def test_blocks_overlap_in_a_ring():
     assert label_blocks(frame, 3, None, overlap=1) == [["a", "b", "c"], ["c", "d", "e"], ["a", "e", "f"]]
 
 
-def test_two_data_sets_share_renamed_classes_and_a_teacher_may_start_from_scratch(tmp_path):
+@pytest.mark.slow
+def test_two_data_sets_share_renamed_classes_and_a_teacher_may_start_from_scratch(tmp_path, run_script):
     for name, domains, size in (("one", DOMAINS[:2], 160), ("two", DOMAINS[2:4], 96)):
         rows = [
             (text, label, split)
@@ -34,7 +45,7 @@ def test_two_data_sets_share_renamed_classes_and_a_teacher_may_start_from_scratc
         sorted(pd.read_parquet(tmp_path / f"{name}.parquet")["label"].unique())[0] for name in ("one", "two")
     )
     make_model(tmp_path / "base")
-    command = [sys.executable, SCRIPT, tmp_path / "one.parquet", tmp_path / "two.parquet", "--base", tmp_path / "base"]
+    data = [tmp_path / "one.parquet", tmp_path / "two.parquet", "--base", tmp_path / "base"]
     more = [
         "--steps",
         "2",
@@ -47,8 +58,7 @@ def test_two_data_sets_share_renamed_classes_and_a_teacher_may_start_from_scratc
         "--out",
         tmp_path / "out",
     ]
-    done = subprocess.run([*command, *more], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_script(*data, *more)
     one, two = describe_teachers([TeacherSpec(model=str(tmp_path / "out" / f"teacher-{i}")) for i in (1, 2)])
     assert set(one.labels) & set(two.labels) == {first}
     assert (one.architecture, two.architecture) == (
@@ -59,8 +69,9 @@ def test_two_data_sets_share_renamed_classes_and_a_teacher_may_start_from_scratc
     assert len(pool) == 2 * 48  # half of the smaller set's training rows, and as many of the other's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [[], ["--by", "domain", "--exclude", "food: order"]])
-def test_blocks_pool_and_test_are_written_apart(tmp_path, extra):
+def test_blocks_pool_and_test_are_written_apart(tmp_path, extra, run_script):
     rows = [
         (text, label, label.split(":")[0], split)
         for split, seed in (("train", 1), ("test", 2))
@@ -68,19 +79,8 @@ def test_blocks_pool_and_test_are_written_apart(tmp_path, extra):
     ]
     pd.DataFrame(rows, columns=["text", "label", "domain", "split"]).to_parquet(tmp_path / "data.parquet")
     make_model(tmp_path / "base")
-    command = [
-        sys.executable,
-        SCRIPT,
-        tmp_path / "data.parquet",
-        "--base",
-        tmp_path / "base",
-        "--out",
-        tmp_path / "out",
-    ]
-    done = subprocess.run(
-        [*command, "--steps", "2", "--max-length", "32", "--freeze-embeddings", *extra], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    data = [tmp_path / "data.parquet", "--base", tmp_path / "base", "--out", tmp_path / "out"]
+    run_script(*data, "--steps", "2", "--max-length", "32", "--freeze-embeddings", *extra)
     one, two = describe_teachers([TeacherSpec(model=str(tmp_path / "out" / f"teacher-{i}")) for i in (1, 2)])
     assert not set(one.labels) & set(two.labels)
     pool = pd.read_parquet(tmp_path / "out" / "pool.parquet")

@@ -17,6 +17,7 @@ def quick_run(finished, tmp_path_factory):
     return result, folder
 
 
+@pytest.mark.slow
 def test_the_default_suites_of_a_finished_run(quick_run):
     result, folder = quick_run
     found = results.read_results(folder / "bench.json")
@@ -32,6 +33,7 @@ def test_the_default_suites_of_a_finished_run(quick_run):
     assert "engine, tail" in tables
 
 
+@pytest.mark.slow
 def test_served_labels_have_the_accuracy_of_evaluate(quick_run, finished):
     served = results.read_results(quick_run[1] / "bench.json")["suites"]["serving"]["cases"]
     measured = invoke("evaluate", finished, "-d", finished.parent / "test.csv", "--no-teachers", "--json")
@@ -41,6 +43,7 @@ def test_served_labels_have_the_accuracy_of_evaluate(quick_run, finished):
     assert served["ONNX int8, all at once"]["p99_ms"] >= served["ONNX int8, all at once"]["p50_ms"] > 0
 
 
+@pytest.mark.slow
 def test_compare_exits_with_1_if_a_case_is_slower(quick_run, tmp_path):
     before = results.read_results(quick_run[1] / "bench.json")
     for name, case in before["suites"]["kernels"]["cases"].items():

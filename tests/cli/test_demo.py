@@ -4,6 +4,7 @@ from muka_fast.cli import demo
 from muka_fast.errors import OutputError
 
 
+@pytest.mark.slow
 def test_the_demo_plays_from_start_to_end_and_again(tmp_path, monkeypatch, capsys):
     for name, size in (("TEACHER_TEXTS", 64), ("POOL_TEXTS", 96), ("TEST_TEXTS", 64)):
         monkeypatch.setattr(demo, name, size)

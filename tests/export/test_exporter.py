@@ -50,6 +50,7 @@ def tokenizer_settings(folder, **settings):
     path.write_text(json.dumps(json.loads(path.read_text()) | settings))
 
 
+@pytest.mark.slow
 @pytest.mark.transformers4
 def test_pairs_are_read_as_pairs(bert, tmp_path):
     tokenizer_settings(bert, model_input_names=["input_ids", "token_type_ids", "attention_mask"])
@@ -234,6 +235,7 @@ def test_large_weights_go_to_a_file_of_their_own(bert, tmp_path, monkeypatch):
     assert (tmp_path / "model_int8.onnx.data").read_text() == "another's"
 
 
+@pytest.mark.slow
 def test_fusions_are_counted_or_left_out(bert, tmp_path):
     assert export(str(bert), tmp_path / "plain", fuse="none", opset=18).fused == {}
     kinds = {node.op_type for node in onnx.load(tmp_path / "plain" / "model.onnx").graph.node}

@@ -16,6 +16,8 @@ from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.teacher_pool import TeacherPool
 from tests.helpers.models import make_model, texts
 
+pytestmark = pytest.mark.usefixtures("written_once")
+
 
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
@@ -37,15 +39,23 @@ def engine_of(pool):
         return runner.engine
 
 
-@pytest.mark.transformers4
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "scope"),
     [
-        *(("bert", scope) for scope in ("full", "last-1", "tail", "head")),
-        *((family, "head") for family in ("roberta", "electra", "distilbert", "mpnet", "modernbert")),
+        *(("bert", scope) for scope in ("full", "tail", "head")),
+        ("modernbert", "head"),
         ("electra", "last-2"),
-        ("modernbert", "last-1"),
-        ("deberta-v2", "full"),
+        # Each family once, at the depth where its layers are hooked or at its head.
+        *(
+            pytest.param(family, scope, marks=pytest.mark.transformers4)
+            for family, scope in (
+                ("bert", "last-1"),
+                *((family, "head") for family in ("roberta", "electra", "distilbert", "mpnet")),
+                ("modernbert", "last-1"),
+                ("deberta-v2", "full"),
+            )
+        ),
     ],
 )
 def test_signals_are_the_torch_forms(family, scope, tmp_path):
@@ -62,6 +72,7 @@ def test_signals_are_the_torch_forms(family, scope, tmp_path):
     assert found[0].trust_spread.max() > 1e-3, "the passes hardly differ"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["onnx", "onnx-int8"])
 def test_adaptive_passes_choose_alike(form, tmp_path):
     """int8 looks may send a few texts on another way; the choice is of the same passes."""
@@ -79,6 +90,7 @@ def test_adaptive_passes_choose_alike(form, tmp_path):
     assert (chosen[0] == chosen[1]).mean() >= (1.0 if form == "onnx" else 0.8)
 
 
+@pytest.mark.slow
 def test_the_graph_is_made_once_and_never_taken_for_anothers(empty_cache, tmp_path, monkeypatch):
     written, write = [], module._write
     monkeypatch.setattr(module, "_write", lambda *given: (written.append(given), write(*given)))
@@ -95,6 +107,7 @@ def test_the_graph_is_made_once_and_never_taken_for_anothers(empty_cache, tmp_pa
     assert len(list(empty_cache.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_auto_says_what_it_picked(tmp_path, monkeypatch):
     folder = make_model(tmp_path / "one")
     for wins, name in ((True, "ONNX Runtime"), (False, "PyTorch")):
@@ -111,6 +124,7 @@ def test_auto_says_what_it_picked(tmp_path, monkeypatch):
     assert "the ONNX form fails: index out of range" in messages[0]
 
 
+@pytest.mark.slow
 def test_the_probe_times_both_forms(tmp_path, monkeypatch):
     folder = make_model(tmp_path / "one")
     engine = engine_of(make_pool(folder, "torch")[0])
@@ -124,6 +138,7 @@ def test_the_probe_times_both_forms(tmp_path, monkeypatch):
         assert figures == f"{1000 * onnx_seconds:.1f} ms by ONNX Runtime, {1000 * torch_seconds:.1f} ms by PyTorch"
 
 
+@pytest.mark.slow
 def test_a_form_that_differs_is_refused(tmp_path):
     folder = make_model(tmp_path / "one")
     engine = engine_of(make_pool(folder, "torch")[0])

@@ -1,7 +1,10 @@
+import pytest
+
 from muka_fast.bench.suites import end_to_end
 from muka_fast.bench.tables import suite_table
 
 
+@pytest.mark.slow
 def test_a_whole_run_beside_the_muki_reference(run_inputs, command_runner):
     found = end_to_end.measure_suite(run_inputs(passes=2, count=40), baseline_texts=20, runner=command_runner)
     assert list(found["cases"]) == ["muka-fast, pool", "muka-fast, muka, K ≤ 2", "MUKI reference, K = 2"]

@@ -90,6 +90,7 @@ def test_every_operation_is_timed_beside_its_eager_form():
     assert all(case.allowed_errors for case in compiled[2::3])
 
 
+@pytest.mark.slow
 def test_every_kernel_accepts_the_arguments_of_its_call():
     """On a machine without a GPU in Triton's interpreter: the call is checked, not the time."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

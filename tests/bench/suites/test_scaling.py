@@ -5,6 +5,7 @@ from muka_fast.bench.suites import scaling
 from muka_fast.bench.tables import suite_table
 
 
+@pytest.mark.slow
 def test_every_curve_has_cases_and_every_curve_of_time_an_exponent(run_inputs, command_runner):
     commands = []
 
