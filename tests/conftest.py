@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(SHARED[fixture]))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def frozen_heap() -> None:
+    """Exempt what earlier modules loaded from garbage collection: the package collects after every teacher."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep exported teachers for the whole run: one folder for all workers, which rename finished entries into it."""
@@ -35,20 +43,26 @@ def teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session")
+def graph_folder(teacher_cache: Path) -> Path:
+    """Where graphs that several tests need are kept: one folder for all workers."""
+    return teacher_cache.with_name("graphs")
+
+
 @pytest.fixture
-def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def traced_once(monkeypatch: pytest.MonkeyPatch, graph_folder: Path) -> None:
     """Let exports of equal models share one trace; everything after it runs as ever."""
     from tests.helpers.exports import trace_once
 
-    monkeypatch.setattr("muka_fast.export.exporter.trace", trace_once)
+    monkeypatch.setattr("muka_fast.export.exporter.trace", trace_once(graph_folder))
 
 
 @pytest.fixture
-def written_once(monkeypatch: pytest.MonkeyPatch, teacher_cache: Path) -> None:
+def written_once(monkeypatch: pytest.MonkeyPatch, graph_folder: Path) -> None:
     """Let exported teachers of equal weights share one trace, whatever their cache and precision."""
     from tests.helpers.exports import write_once
 
-    monkeypatch.setattr("muka_fast.scoring.onnx_teacher._write", write_once(teacher_cache.with_name("teacher-graphs")))
+    monkeypatch.setattr("muka_fast.scoring.onnx_teacher._write", write_once(graph_folder))
 
 
 @pytest.fixture

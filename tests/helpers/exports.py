@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx_ir
 import pytest
+import torch
 
 from muka_fast.export.graph import Graph, trace
 from muka_fast.scoring import onnx_teacher
@@ -20,10 +23,9 @@ FAMILIES = tuple(
     pytest.param(family, marks=[pytest.mark.xdist_group(f"export-{family}"), *_SLOW * (family != "bert")])
     for family in ("bert", "roberta", "xlm-roberta", "distilbert", "electra", "deberta-v2", "mpnet", "modernbert")
 )
-_GRAPHS: dict[str, Graph] = {}
 
 
-def digest(model: Any, *settings: object) -> str:
+def _digest(model: Any, *settings: object) -> str:
     """Hash a model's configuration and weights, and what else its graph depends on."""
     found = hashlib.sha256(repr((type(model), model.config.to_json_string(), *settings)).encode())
     for name, tensor in model.state_dict().items():
@@ -31,12 +33,28 @@ def digest(model: Any, *settings: object) -> str:
     return found.hexdigest()
 
 
-def trace_once(model: Any, inputs: Sequence[str], where: str, **settings: Any) -> Graph:
-    """Trace a model, or return the graph of equal configuration and weights, as ``muka_fast.export.graph.trace``."""
-    key = digest(model, *inputs, *sorted(settings.items()))
-    if key not in _GRAPHS:
-        _GRAPHS[key] = trace(model, inputs, where, **settings)
-    return _GRAPHS[key]
+def _keep(path: Path, save: Callable[[Path], object]) -> None:
+    """Write a file that other workers may look for, all of it at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(f".{os.getpid()}.tmp")
+    save(staged)
+    staged.replace(path)
+
+
+def trace_once(folder: Path) -> Callable[..., Graph]:
+    """Return ``muka_fast.export.graph.trace``, which reads an equal model's graph from a folder if it is there."""
+
+    def traced(model: Any, inputs: Sequence[str], where: str, **settings: Any) -> Graph:
+        kept = folder / f"{_digest(model, *inputs, *sorted(settings.items()))}.onnx"
+        counts = kept.with_suffix(".json")  # written last
+        if counts.exists():
+            return Graph(torch.onnx.ONNXProgram(onnx_ir.load(kept), None), json.loads(counts.read_text()))
+        graph = trace(model, inputs, where, **settings)
+        _keep(kept, graph.save)
+        _keep(counts, lambda path: path.write_text(json.dumps(graph.fused)))
+        return graph
+
+    return traced
 
 
 def write_once(folder: Path) -> Callable[..., None]:
@@ -44,14 +62,9 @@ def write_once(folder: Path) -> Callable[..., None]:
     write = onnx_teacher._write
 
     def written(model: Any, depth: int | None, path: Path, inputs: tuple[str, ...], where: str) -> None:
-        kept = folder / f"{digest(model, depth, *inputs)}.onnx"
+        kept = folder / f"{_digest(model, 'teacher', depth, *inputs)}.onnx"
         if not kept.exists():
-            write(model, depth, path, inputs, where)
-            staged = kept.with_suffix(f".{os.getpid()}.tmp")
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, staged)
-            staged.replace(kept)
-        else:
-            shutil.copy(kept, path)
+            _keep(kept, lambda staged: write(model, depth, staged, inputs, where))
+        shutil.copy(kept, path)
 
     return written
