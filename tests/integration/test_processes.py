@@ -54,13 +54,16 @@ def run_and_stop(arguments, folder, when, how) -> subprocess.CompletedProcess:
         stderr=subprocess.PIPE,
         text=True,
     )
-    limit = time.monotonic() + 120
-    while not when():
-        assert process.poll() is None, f"the run ended before it could be stopped: {process.communicate()[1]}"
-        assert time.monotonic() < limit, "the run never got as far"
-        time.sleep(0.005)
-    process.send_signal(how)
-    stdout, stderr = process.communicate(timeout=60)
+    try:
+        limit = time.monotonic() + 600
+        while not when():
+            assert process.poll() is None, f"the run ended before it could be stopped: {process.communicate()[1]}"
+            assert time.monotonic() < limit, "the run never got as far"
+            time.sleep(0.005)
+        process.send_signal(how)
+        stdout, stderr = process.communicate(timeout=600)
+    finally:
+        process.kill()
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
