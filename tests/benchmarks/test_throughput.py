@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 import torch
 from pyarrow import parquet, table
 
@@ -68,6 +69,7 @@ def test_what_takes_too_long_ends_with_all_its_processes():
     assert gpu_session.run_limited(failing, 60.0, os.environ) == (3, "out\nerr\n")
 
 
+@pytest.mark.slow
 def test_the_many_pass_table(tmp_path):
     names = ("music", "weather"), ("travel", "bank", "lights")
     for index, labels in enumerate(names):

@@ -75,6 +75,7 @@ def test_an_unfinished_run_of_other_texts_or_another_base_is_not_gone_on_with(pr
     assert weights(project / "third") == weights(project / "other") != weights(project / "fresh")
 
 
+@pytest.mark.slow
 def test_overwriting_discards_scores_of_other_texts_but_no_store_of_its_own_place(project, monkeypatch):
     monkeypatch.chdir(project)
     for place in ([], ["--set", "scores=shared"]):

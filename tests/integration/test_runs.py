@@ -72,6 +72,7 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert figures["selection"] == record["test"]["selection"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["vkd", "uhc", "dfa", "cfl"])
 def test_methods_that_train_on_all_teachers_leave_an_ordinary_student(method, project, monkeypatch):
     monkeypatch.chdir(project)
@@ -138,6 +139,7 @@ def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatc
     assert OnnxClassifier("onnx").calibration == confidence
 
 
+@pytest.mark.slow
 def test_the_logs_of_the_training_stay(project, monkeypatch):
     monkeypatch.chdir(project)
     monkeypatch.setattr("transformers.integrations.integration_utils.is_tensorboard_available", lambda: True)
@@ -167,6 +169,7 @@ def test_the_python_interface_does_the_same(project):
     assert figures.metrics.count == 25
 
 
+@pytest.mark.slow
 def test_a_run_of_schema_version_1_is_refused_and_its_student_stays_usable(project, monkeypatch):
     monkeypatch.chdir(project)
     settings = ["--set", "uncertainty.passes=0", "--set", "training.max_steps=1"]

@@ -66,6 +66,7 @@ def test_tf32_follows_pytorch(allow_tf32, monkeypatch):
     assert launch_configs.precision(random(1, dtype=torch.bfloat16)) == "ieee"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "value"), [("torch.backends", "tf32"), ("torch.backends", "ieee"), ("matmul", "tf32")]
 )

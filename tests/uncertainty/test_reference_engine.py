@@ -11,6 +11,7 @@ from muka_fast.uncertainty.reference_engine import ReferenceEngine
 from tests.helpers.engines import CPU, IDS, batch, logits_of_the_model, make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet", "modernbert", "deberta-v2", "albert"])
 @torch.no_grad()
 def test_many_passes_have_the_moments_of_dropout_in_training_mode(family):

@@ -36,6 +36,7 @@ def engines(model, scope, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_full_scope_equals_pytorch_operations(family):
     fused, plain = engines(tiny(family), "full")
