@@ -2,7 +2,8 @@
 # Each makes its virtual environments first.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := -m pip install --quiet --disable-pip-version-check --constraint
+# Python compiles a module when it is first imported; most of what is installed never is.
+INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile --constraint
 SERVING := build/serving
 WORKERS ?= 2
 # Tests of one xdist_group share expensive fixtures, so they run in one worker.
@@ -16,9 +17,10 @@ export OMP_NUM_THREADS := 1
 demo: .venv/installed
 	$(BIN)/muka-fast demo --overwrite
 
-test: check
+# The checks need one core, so the other environments are made beside them.
+test:
+	$(MAKE) --jobs 2 check test-serving .venv-optimum/installed
 	$(BIN)/python $(PYTEST)
-	$(MAKE) test-serving
 	$(MAKE) test-optimum
 
 test-fast: .venv/installed-test
@@ -51,14 +53,15 @@ test-optimum: .venv-optimum/installed
 	$(BIN)/python $(INSTALL) constraints.txt --editable '.[onnx,test]'
 	touch $@
 
-.venv-serving/installed: pyproject.toml constraints.txt
+# One environment after the other: each installation rewrites the package's egg-info.
+.venv-serving/installed: pyproject.toml constraints.txt | .venv/installed-test
 	$(PYTHON) -m venv .venv-serving
 	.venv-serving/bin/python $(INSTALL) constraints.txt numpy onnxruntime tokenizers
 	.venv-serving/bin/python $(INSTALL) constraints.txt --no-deps --editable .
 	touch $@
 
 # Laid over .venv: what differs is installed here and found first, the rest (torch) is read from .venv.
-.venv-optimum/installed: .venv/installed-test constraints-optimum.txt
+.venv-optimum/installed: .venv/installed-test constraints-optimum.txt | .venv-serving/installed
 	$(PYTHON) -m venv .venv-optimum
 	$(BIN)/python -c "import sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" \
 		> "$$(.venv-optimum/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth"
