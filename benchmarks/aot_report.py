@@ -4,10 +4,12 @@
     python benchmarks/aot_report.py --quick --json aot.json # sm_90 only, fewer shapes
 
 The launchers themselves are called on CPU tensors, whose values are not read, and their launches are compiled for the
-wanted architecture. So block sizes, constants and alignments are the shipped ones. Registers and shared
+wanted architecture. So block sizes, constants and alignments are the shipped ones. Registers, stack and shared
 memory are the compiler's own figures; spills are counted as loads from and stores to local memory, tensor-core
-instructions by name. The second table shows the cost of a dropout decision: instructions per 16-bit lane, as the
-difference between a kernel that makes eight blocks per thread and one that makes four.
+instructions by name. With ``--quick`` only the first architecture is disassembled: on further ones the stack shows
+whether a register is spilled, and tensor-core instructions are counted in the PTX. The second table shows the cost of a
+dropout decision: instructions per 16-bit lane, as the difference between a kernel that makes eight blocks per thread
+and one that makes four.
 """
 
 from __future__ import annotations
@@ -47,25 +49,29 @@ from muka_fast.kernels.residual_norm import residual_norm
 
 DROP = DropoutSpec(site_id=3, p=0.1)
 PASSES = 16
+SMALLER = (" full, no dropout", " residual, no norm", " C=4")
+"""Endings of cases that are another case of their kernel with parts left out."""
 TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTC\w*MMA|BMMA|IMMA|QGMMA)\b")
+PTX_TENSOR_CORE = re.compile(r"^\s*(?:@\S+\s+)?(?:mma\.sync|wgmma\.mma_async|tcgen05\.mma)\b", re.MULTILINE)
 INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", re.MULTILINE)
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
 @dataclass(frozen=True)
 class CompiledKernel:
-    """One compiled kernel."""
+    """One compiled kernel; spills and instructions are None if it was not disassembled."""
 
     case: str
     kernel: str
     architecture: int
     warps: int
     registers: int
-    spill_stores: int
-    spill_loads: int
+    stack_bytes: int
+    spill_stores: int | None
+    spill_loads: int | None
     shared_bytes: int
     tensor_core: int
-    instructions: int
+    instructions: int | None
 
 
 def disassemble(cubin: bytes) -> list[str]:
@@ -73,17 +79,19 @@ def disassemble(cubin: bytes) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
-        text = subprocess.run([TOOLS / "nvdisasm", "-c", path], check=True, capture_output=True, text=True).stdout
+        command = [TOOLS / "nvdisasm", "-c", "--no-dataflow", path]  # jumps without labels, in two thirds of the time
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return [name for name in INSTRUCTION.findall(text) if name != "NOP"]
 
 
-def registers(cubin: bytes) -> int:
-    """Return the registers of a thread."""
+def resources(cubin: bytes) -> tuple[int, int]:
+    """Return the registers of a thread and the bytes of its stack, which holds spilled registers."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "kernel.cubin")
         path.write_bytes(cubin)
         usage = subprocess.run([TOOLS / "cuobjdump", "-res-usage", path], check=True, capture_output=True, text=True)
-    return max(int(count) for count in re.findall(r"REG:(\d+)", usage.stdout + usage.stderr))
+    found = re.findall(r"REG:(\d+) STACK:(\d+)", usage.stdout + usage.stderr)
+    return max(int(count) for count, _ in found), max(int(size) for _, size in found)
 
 
 def compile_launch(kernel: JITFunction, architecture: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -112,25 +120,29 @@ def launches(architecture: int, call: Callable[[], Any]) -> list[tuple[JITFuncti
     return seen
 
 
-def measure(case: str, architecture: int, call: Callable[[], Any]) -> list[CompiledKernel]:
-    """Compile the launches of ``call``, and read the machine code back."""
+def measure(case: str, architecture: int, call: Callable[[], Any], *, full: bool = True) -> list[CompiledKernel]:
+    """Compile the launches of ``call``, and read the machine code back, or only its resources if not ``full``."""
     rows = []
     for kernel, args, kwargs in launches(architecture, call):
         compiled = compile_launch(kernel, architecture, args, kwargs)
         cubin = compiled.asm["cubin"]
-        names = disassemble(cubin)
+        names = disassemble(cubin) if full else []
+        registers, stack_bytes = resources(cubin)
         rows.append(
             CompiledKernel(
                 case=case,
                 kernel=kernel.__name__.strip("_"),
                 architecture=architecture,
                 warps=compiled.metadata.num_warps,
-                registers=registers(cubin),
-                spill_stores=sum(name.startswith("STL") for name in names),
-                spill_loads=sum(name.startswith("LDL") for name in names),
+                registers=registers,
+                stack_bytes=stack_bytes,
+                spill_stores=sum(name.startswith("STL") for name in names) if full else None,
+                spill_loads=sum(name.startswith("LDL") for name in names) if full else None,
                 shared_bytes=compiled.metadata.shared,
-                tensor_core=sum(bool(TENSOR_CORE.match(name)) for name in names),
-                instructions=len(names),
+                tensor_core=sum(bool(TENSOR_CORE.match(name)) for name in names)
+                if full
+                else len(PTX_TENSOR_CORE.findall(compiled.asm["ptx"])),
+                instructions=len(names) if full else None,
             )
         )
     return rows
@@ -194,11 +206,11 @@ def model_cases(
         yield f"{label} C={classes}", partial(head, separate[0], PASSES, layout, 0, *rest)
 
 
-def report(architecture: int, quick: bool, only: str = "") -> Iterator[CompiledKernel]:
-    """Compile the shipped cases whose name has ``only`` in it."""
+def report(architecture: int, quick: bool, only: str = "", *, further: bool = False) -> Iterator[CompiledKernel]:
+    """Compile the shipped cases whose name has ``only`` in it; of a ``further`` architecture without ``SMALLER``."""
     for case, call in cases(quick):
-        if only in case:
-            yield from measure(case, architecture, call)
+        if only in case and not (further and case.endswith(SMALLER)):
+            yield from measure(case, architecture, call, full=not further)
 
 
 @triton.jit
@@ -234,20 +246,26 @@ def mask_costs(architecture: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
-    parser.add_argument("--quick", action="store_true", help="sm_90 only, fewer shapes; decisions on one architecture")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="sm_90 only, fewer shapes; for further architectures only the cases that need most",
+    )
     parser.add_argument("--architecture", type=int, action="append", choices=launch_configs.ARCHITECTURES)
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name has TEXT in it")
     arguments = parser.parse_args()
     architectures = arguments.architecture or ([90] if arguments.quick else list(launch_configs.ARCHITECTURES))
-    header = ("case", "kernel", "sm", "warps", "registers", "spill st/ld", "shared", "tensor core", "instructions")
-    print("| " + " | ".join(header) + " |\n" + "|---" * len(header) + "|")
+    header = "| case | kernel | sm | warps | registers | stack | spill st/ld | shared | tensor core | instructions |"
+    print(header + "\n" + "|---" * (header.count("|") - 1) + "|")
     rows = []
     for architecture in architectures:
-        for row in report(architecture, arguments.quick, arguments.only):
+        further = arguments.quick and architecture != architectures[0]
+        for row in report(architecture, arguments.quick, arguments.only, further=further):
             rows.append(row)
             print(
                 f"| {row.case} | {row.kernel} | {row.architecture} | {row.warps} | {row.registers} | "
-                f"{row.spill_stores}/{row.spill_loads} | {row.shared_bytes} | {row.tensor_core} | {row.instructions} |",
+                f"{row.stack_bytes} | {row.spill_stores}/{row.spill_loads} | "
+                f"{row.shared_bytes} | {row.tensor_core} | {row.instructions} |",
                 flush=True,
             )
     costs = {one: mask_costs(one) for one in (architectures[:1] if arguments.quick else architectures)}

@@ -64,6 +64,7 @@ def test_scopes_equal_pytorch_operations(family, scope):
     )
 
 
+@pytest.mark.slow
 def test_passes_by_pass_equal_all_at_once():
     model = tiny("electra")
     whole, _ = engines(model, "full")
