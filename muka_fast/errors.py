@@ -43,6 +43,21 @@ class CorpusError(MukaError):
     """Texts cannot be read."""
 
 
+class TextError(CorpusError):
+    """One of several texts cannot be used.
+
+    Args:
+        what: What is wrong with the text.
+        index: Index of the text among those given.
+        where: The text, or the line of its file.
+        hint: What to change.
+    """
+
+    def __init__(self, what: str, *, index: int, where: str = "", hint: str = "") -> None:
+        super().__init__(what, where=where, hint=hint)
+        self.index = index
+
+
 class ModelError(MukaError):
     """A teacher, student or tokenizer cannot be used."""
 

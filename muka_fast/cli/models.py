@@ -81,7 +81,8 @@ def predict(
     classifier = load_classifier(model, device_name(device), precision, log)
     given = {"temperature": temperature, "abstain_below": abstain_below}
     calibration = classifier.calibration._replace(**{key: value for key, value in given.items() if value is not None})
-    predictions = classifier.with_calibration(calibration).classify(corpus.texts, corpus.pairs)
+    with corpus.locating_errors():
+        predictions = classifier.with_calibration(calibration).classify(corpus.texts, corpus.pairs)
     if as_json:
         records = [
             {"text": text}

@@ -2,8 +2,11 @@
 
 * ``batching``: length-sorted batches under a token budget
 * ``corpus``: texts with stable ids
+* ``delimited``: the dialect of delimited text, and its rows
 * ``label_space``: the union of the teachers' labels
 * ``readers``: files, folders and hub data sets as named columns
+* ``sources``: the data files of a folder
 * ``synthetic``: utterances in 32 classes from a grammar, without a download
+* ``text_files``: files decompressed and decoded
 * ``tokenization``: texts to token ids and padded tensors
 """

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from muka_fast.config.recipe import DataSpec
 from muka_fast.data.readers import TextTable, open_tables
-from muka_fast.errors import CorpusError
+from muka_fast.errors import CorpusError, TextError
 
 TEXT_NAMES = ("text", "sentence", "content", "utterance", "query", "question", "body", "document", "message")
 LABEL_NAMES = ("label", "label_text", "labels", "intent", "category", "class", "target", "topic")
@@ -29,6 +30,7 @@ class Corpus:
         read: Rows read.
         empty: Rows left out because their text is empty.
         duplicate: Rows left out because their text was read before.
+        source: Where the texts were read; None if they were given.
     """
 
     texts: tuple[str, ...]
@@ -38,6 +40,7 @@ class Corpus:
     read: int = 0
     empty: int = 0
     duplicate: int = 0
+    source: DataSpec | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -49,7 +52,24 @@ class Corpus:
             return None if values is None else tuple(values[i] for i in indices)
 
         texts = tuple(self.texts[i] for i in indices)
-        return Corpus(texts, select(self.pairs), self.ids[np.asarray(indices, dtype=np.int64)], select(self.labels))
+        ids = self.ids[np.asarray(indices, dtype=np.int64)]
+        return Corpus(texts, select(self.pairs), ids, select(self.labels), source=self.source)
+
+    def location(self, index: int) -> str:
+        """Return file and line of a text, found by reading its source again, or the text itself if it was given."""
+        text, pair = self.texts[index], None if self.pairs is None else self.pairs[index]
+        rows = () if self.source is None else _rows(self.source, with_labels=False, log=lambda _: None)
+        line = next((f"{row.where}, " for row in rows if (row.text, row.pair) == (text, pair)), "")
+        return f"{line}text {text[:40]!r}"
+
+    @contextmanager
+    def locating_errors(self) -> Iterator[None]:
+        """Name file and line in errors that concern one of the texts."""
+        try:
+            yield
+        except TextError as error:
+            where = self.location(error.index)
+            raise TextError(error.what, index=error.index, where=where, hint=error.hint) from None
 
 
 def text_id(text: str, pair: str | None = None) -> int:
@@ -143,6 +163,13 @@ def _is_missing(value: Any) -> bool:
 
 
 def _text_value(value: Any, column: str, where: str) -> str:
+    if isinstance(value, bytes):  # Parquet files of engines that do not mark strings as such
+        try:
+            value = value.decode()
+        except UnicodeDecodeError:
+            raise CorpusError(
+                f"column {column!r} holds bytes that are not UTF-8", where=where, hint="write the column as strings"
+            ) from None
     if isinstance(value, str):
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise CorpusError(
@@ -151,6 +178,30 @@ def _text_value(value: Any, column: str, where: str) -> str:
         return value
     kind = "is missing (null or NaN)" if _is_missing(value) else f"holds {value!r}, not text"
     raise CorpusError(f"column {column!r} {kind}", where=where, hint="drop the row or write text into it")
+
+
+class _Row(NamedTuple):
+    """One row: its location, its text, and the second text and the label if they are read."""
+
+    where: str
+    text: str
+    pair: str | None
+    label: str | None
+
+
+def _rows(spec: DataSpec, *, with_labels: bool, log: Callable[[str], None]) -> Iterator[_Row]:
+    """Read the rows of all tables."""
+    for table in open_tables(spec.texts, config=spec.config, split=spec.split):
+        if table.note:
+            log(f"{table.source}: {table.note}")
+        text, pair, label = _choose_columns(spec, table, with_labels, log)
+        wanted = [column for column in (text, pair, label) if column is not None]
+        for where, values in table.read(wanted):
+            first = _text_value(values[0], text, where)
+            second = None if pair is None else _text_value(values[1], pair, where)
+            if label is not None and _is_missing(values[-1]):
+                raise CorpusError(f"column {label!r} is missing (null or NaN)", where=where, hint="drop the row")
+            yield _Row(where, first, second, None if label is None else str(values[-1]))
 
 
 def read_corpus(
@@ -175,17 +226,12 @@ def read_corpus(
     texts: list[str] = []
     pairs: list[str] = []
     labels: list[str] = []
-    for table in open_tables(spec.texts, config=spec.config, split=spec.split):
-        text, pair, label = _choose_columns(spec, table, with_labels, log)
-        wanted = [column for column in (text, pair, label) if column is not None]
-        for where, values in table.read(wanted):
-            texts.append(_text_value(values[0], text, where))
-            if pair is not None:
-                pairs.append(_text_value(values[1], pair, where))
-            if label is not None:
-                if _is_missing(values[-1]):
-                    raise CorpusError(f"column {label!r} is missing (null or NaN)", where=where, hint="drop the row")
-                labels.append(str(values[-1]))
+    for row in _rows(spec, with_labels=with_labels, log=log):
+        texts.append(row.text)
+        if row.pair is not None:
+            pairs.append(row.pair)
+        if row.label is not None:
+            labels.append(row.label)
     corpus = build_corpus(
         texts,
         pairs if spec.pair_column is not None else None,
@@ -194,4 +240,4 @@ def read_corpus(
     )
     if not len(corpus):
         raise CorpusError("every text is empty", where=", ".join(spec.texts), hint="check the text column")
-    return corpus
+    return replace(corpus, source=spec)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+from muka_fast.data.delimited import describe, find_dialect, read_rows
+from muka_fast.data.sources import SourceFile, find_files
+from muka_fast.data.text_files import open_text
 from muka_fast.errors import CorpusError, MachineError
+
+PEEK_ROWS = 100
+"""Rows whose keys are the columns of a file that has no header."""
 
 Record = tuple[str, dict[str, Any]]
 """Location of a row (``file:line``), and its values by column name."""
@@ -29,25 +33,22 @@ class TextTable:
         columns: Column names.
         strings: Names of the columns with text.
         read: Reads the rows of the given columns.
+        note: How the file is read, if that is not as its name suggests.
     """
 
     source: str
     columns: list[str]
     strings: list[str]
     read: Callable[[list[str]], Iterator[Values]]
+    note: str = ""
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"not UTF-8: byte {error.start} is {error.object[error.start]:#04x}",
-            where=str(path),
-            hint="convert the file, for example: iconv -f latin1 -t utf-8",
-        ) from None
-    except OSError as error:
-        raise CorpusError(f"cannot read the file: {error.strerror}", where=str(path), hint="check the path") from None
+class _NoRowsError(CorpusError):
+    """A file without rows: an error by itself, left out in a folder."""
+
+
+def _no_rows(source: str) -> _NoRowsError:
+    return _NoRowsError("the file has no rows", where=source, hint="put at least one text into it")
 
 
 def _require_distinct(names: Sequence[str], where: str) -> None:
@@ -56,27 +57,19 @@ def _require_distinct(names: Sequence[str], where: str) -> None:
         raise CorpusError(f"two columns are named {repeated!r}", where=where, hint="rename one of them")
 
 
-def _delimited(path: Path, delimiter: str) -> Iterator[Record]:
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(_text(path), newline=""), delimiter=delimiter, strict=True)
-    try:
-        header = next(reader, [])
-        _require_distinct(header, f"{path}:{reader.line_num}")
-        for values in reader:
-            if not values:
-                continue
-            where = f"{path}:{reader.line_num}"
-            if len(values) != len(header):
-                raise CorpusError(
-                    f"ragged row: {len(values)} value(s), but the header has {len(header)}",
-                    where=where,
-                    hint="quote values that contain the delimiter",
-                )
-            yield where, dict(zip(header, values, strict=True))
-    except csv.Error as error:
-        raise CorpusError(
-            f"not valid CSV: {error}", where=f"{path}:{reader.line_num}", hint="correct the row"
-        ) from None
+def _delimited(path: Path, delimiter: str) -> TextTable:
+    dialect = find_dialect(path, delimiter)
+    header: list[str] = []
+
+    def records() -> Iterator[Record]:
+        for line, cells in read_rows(path, dialect):
+            if header:
+                yield f"{path}:{line}", dict(zip(header, cells, strict=True))
+            else:
+                _require_distinct(cells, f"{path}:{line}")
+                header.extend(cells)
+
+    return replace(_from_rows(str(path), records()), note=describe(dialect, delimiter))
 
 
 def _json_row(value: Any, where: str) -> Record:
@@ -84,24 +77,37 @@ def _json_row(value: Any, where: str) -> Record:
         return where, {"text": value}
     if not isinstance(value, dict):
         raise CorpusError("a row is neither a string nor an object", where=where, hint='write {"text": "…"}')
-    return where, value
+    return where, _flat(value)
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return an object with the values of nested objects under dotted names: ``{"a": {"b": 1}}`` has ``a.b``."""
+    row: dict[str, Any] = {}
+    for key, one in value.items():
+        row |= _flat(one, f"{prefix}{key}.") if isinstance(one, dict) and one else {f"{prefix}{key}": one}
+    return row
 
 
 def _json_lines(path: Path) -> Iterator[Record]:
-    for number, line in enumerate(_text(path).split("\n"), start=1):
-        if line.strip():
-            where = f"{path}:{number}"
-            try:
-                yield _json_row(json.loads(line), where)
-            except json.JSONDecodeError as error:
-                raise CorpusError(f"not valid JSON: {error.msg}", where=where, hint="correct the line") from None
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                where = f"{path}:{number}"
+                try:
+                    yield _json_row(json.loads(line), where)
+                except json.JSONDecodeError as error:
+                    raise CorpusError(f"not valid JSON: {error.msg}", where=where, hint="correct the line") from None
 
 
 def _json(path: Path) -> Iterator[Record]:
-    content = _text(path)
+    with open_text(path) as file:
+        content = file.read()
     try:
         tree = json.loads(content) if content.strip() else []
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # one object a line, in a file with the other suffix
+            yield from _json_lines(path)
+            return
         raise CorpusError(
             f"not valid JSON: {error.msg}", where=f"{path}:{error.lineno}", hint="name JSON lines files *.jsonl"
         ) from None
@@ -112,22 +118,51 @@ def _json(path: Path) -> Iterator[Record]:
 
 
 def _lines(path: Path) -> Iterator[Record]:
-    content = _text(path)
-    for number, line in enumerate(content.removesuffix("\n").split("\n") if content else [], start=1):
-        yield f"{path}:{number}", {"text": line.rstrip("\r")}
+    with open_text(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            yield f"{path}:{number}", {"text": line.rstrip("\r\n")}
 
 
 def _from_rows(source: str, rows: Iterator[Record]) -> TextTable:
-    first = next(rows, None)
-    if first is None:
-        raise CorpusError("the file has no rows", where=source, hint="put at least one text into it")
-    names = list(first[1])
+    """Return a table of rows that may lack columns: its columns are those of the first rows."""
+    first = list(islice(rows, PEEK_ROWS))
+    if not first:
+        raise _no_rows(source)
+    names = list(dict.fromkeys(name for _, row in first for name in row))
 
     def read(columns: list[str]) -> Iterator[Values]:
-        for where, row in chain([first], rows):
+        for where, row in chain(first, rows):
             yield where, [row.get(column) for column in columns]
 
-    return TextTable(source, names, [name for name in names if isinstance(first[1][name], str)], read)
+    known = {name: [row[name] for _, row in first if row.get(name) is not None] for name in names}
+    return TextTable(source, names, [name for name in names if known[name] and isinstance(known[name][0], str)], read)
+
+
+def _is_text(kind: Any) -> bool:
+    """Return whether an Arrow type is one of strings, or of categories with strings as names."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def _leaves(fields: Any, parents: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the path and type of each column; those of a struct one by one."""
+    import pyarrow as pa
+
+    for field in fields:
+        path = (*parents, field.name)
+        if pa.types.is_struct(field.type) and field.type.num_fields:
+            yield from _leaves(field.type, path)
+        else:
+            yield path, field.type
+
+
+def _at(row: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        row = None if row is None else row[name]
+    return row
 
 
 def _parquet(path: Path) -> TextTable:
@@ -139,53 +174,74 @@ def _parquet(path: Path) -> TextTable:
     except (pa.ArrowInvalid, OSError) as error:
         raise CorpusError(f"not a Parquet file: {error}", where=str(path), hint="write it again") from None
     if not file.metadata.num_rows:
-        raise CorpusError("the file has no rows", where=str(path), hint="put at least one text into it")
+        raise _no_rows(str(path))
+    # pandas keeps an index without a name as a column of this name.
+    leaves = [leaf for leaf in _leaves(file.schema_arrow) if not leaf[0][0].startswith("__index_level_")]
+    names = [".".join(leaf) for leaf, _ in leaves]
+    _require_distinct(names, str(path))
+    paths = {name: leaf for name, (leaf, _) in zip(names, leaves, strict=True)}
 
     def read(columns: list[str]) -> Iterator[Values]:
         number = 0
         try:
             for batch in file.iter_batches(columns=columns):
-                for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
-                    yield f"{path}: row {number}", list(values)
+                roots = [batch.column(paths[name][0]).to_pylist() for name in columns]
+                for values in zip(*roots, strict=True):
+                    row = [_at(value, paths[name][1:]) for value, name in zip(values, columns, strict=True)]
+                    yield f"{path}: row {number}", row
                     number += 1
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise CorpusError(f"damaged Parquet file: {error}", where=str(path), hint="write it again") from None
 
-    schema = file.schema_arrow
-    _require_distinct(schema.names, str(path))
-    strings = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
-    return TextTable(str(path), schema.names, strings, read)
+    strings = [name for name, (_, kind) in zip(names, leaves, strict=True) if _is_text(kind)]
+    return TextTable(str(path), names, strings, read)
 
 
-_ROW_READERS: dict[str, Callable[[Path], Iterator[Record]]] = {
+def _rows_of(records: Callable[[Path], Iterator[Record]]) -> Callable[[Path], TextTable]:
+    return lambda path: _from_rows(str(path), records(path))
+
+
+_READERS: dict[str, Callable[[Path], TextTable]] = {
     ".csv": lambda path: _delimited(path, ","),
     ".tsv": lambda path: _delimited(path, "\t"),
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
-    ".json": _json,
-    ".txt": _lines,
+    ".jsonl": _rows_of(_json_lines),
+    ".ndjson": _rows_of(_json_lines),
+    ".json": _rows_of(_json),
+    ".txt": _rows_of(_lines),
+    ".parquet": _parquet,
 }
-SUFFIXES = (*_ROW_READERS, ".parquet")
 
 
-def _open_file(path: Path) -> TextTable:
-    if path.suffix.lower() == ".parquet":
-        return _parquet(path)
-    return _from_rows(str(path), _ROW_READERS[path.suffix.lower()](path))
+def _open_file(file: SourceFile) -> TextTable:
+    """Open a file; the columns that the names of its folders hold follow its own."""
+    table = _READERS[file.suffix](file.path)
+    added = {name: value for name, value in file.partition.items() if name not in table.columns}
+    if not added:
+        return table
+
+    def read(columns: list[str]) -> Iterator[Values]:
+        for where, values in table.read([name for name in columns if name not in added]):
+            own = iter(values)
+            yield where, [added[name] if name in added else next(own) for name in columns]
+
+    return replace(table, columns=[*table.columns, *added], read=read)
 
 
-def _files(source: str) -> list[Path]:
-    path = Path(source)
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-        if not files:
-            raise CorpusError("the folder has no readable file", where=source, hint=f"put in {', '.join(SUFFIXES)}")
-        return files
-    if not path.exists():
-        raise CorpusError("no such file", where=source, hint="check the path, or write hub:owner/name")
-    if path.suffix.lower() not in SUFFIXES:
-        raise CorpusError(f"unknown file type {path.suffix!r}", where=source, hint=f"use one of {', '.join(SUFFIXES)}")
-    return [path]
+def _open_source(source: str) -> Iterator[TextTable]:
+    """Open the files of a source; of several, those without rows are left out."""
+    files, note = find_files(source, tuple(_READERS))
+    empty: _NoRowsError | None = None
+    found = False
+    for file in files:
+        try:
+            table = _open_file(file)
+        except _NoRowsError as error:
+            empty = error
+            continue
+        yield replace(table, note=f"{table.note}{'; ' if table.note and note else ''}{note}")
+        found, note = True, ""
+    if empty is not None and not found:
+        raise empty
 
 
 def _hub(name: str, config: str | None, split: str) -> TextTable:
@@ -232,4 +288,4 @@ def open_tables(sources: Sequence[str], *, config: str | None = None, split: str
         if source.startswith("hub:"):
             yield _hub(source.removeprefix("hub:"), config, split)
         else:
-            yield from (_open_file(file) for file in _files(source))
+            yield from _open_source(source)

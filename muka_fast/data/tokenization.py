@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from muka_fast.data.corpus import Corpus
-from muka_fast.errors import CorpusError
+from muka_fast.errors import TextError
 
 CHUNK = 8192
 """Texts per call of the tokenizer."""
@@ -49,7 +49,7 @@ def tokenize(tokenizer: Any, corpus: Corpus, max_length: int) -> TokenizedTexts:
         max_length: Tokens of a text at most, special tokens included.
 
     Raises:
-        CorpusError: If a text has no tokens.
+        TextError: If a text has no tokens.
     """
     encodings: list[TokenizedText] = []
     untruncated_lengths: list[int] = []
@@ -65,9 +65,7 @@ def tokenize(tokenizer: Any, corpus: Corpus, max_length: int) -> TokenizedTexts:
             encoding = {key: whole[key][offset] for key in whole}
             length = len(encoding["input_ids"])
             if not length:
-                raise CorpusError(
-                    "a text has no tokens", where=f"text {corpus.texts[index][:40]!r}", hint="leave it out"
-                )
+                raise TextError("a text has no tokens", index=index, where=corpus.location(index), hint="leave it out")
             if length > max_length:
                 dropped = _overflow(whole, offset, max_length, tokenizer.truncation_side)
                 if dropped is None:

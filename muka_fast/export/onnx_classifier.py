@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from muka_fast.data.batching import token_batches
-from muka_fast.errors import CorpusError, MachineError, ModelError
+from muka_fast.errors import MachineError, ModelError, TextError
 from muka_fast.export.export_record import read_export_record
 from muka_fast.export.sessions import CPU, Session, open_session
 from muka_fast.inference.base import Advance, LogitClassifier, no_progress, require_list
@@ -105,14 +105,16 @@ class OnnxClassifier(LogitClassifier):
             progress: Receives the number of texts that each batch completed.
 
         Raises:
-            CorpusError: If a text has no tokens.
+            TextError: If a text has no tokens.
         """
         encodings = self.encode(texts, pairs)
         logits = np.zeros((len(encodings), len(self.labels)), dtype=np.float32)
         lengths = np.array([len(encoding["input_ids"]) for encoding in encodings], dtype=np.int64)
         if not lengths.all():
-            empty = texts[int(lengths.argmin())]
-            raise CorpusError("a text has no tokens", where=f"text {empty[:40]!r}", hint="leave it out")
+            index = int(lengths.argmin())
+            raise TextError(
+                "a text has no tokens", index=index, where=f"text {texts[index][:40]!r}", hint="leave it out"
+            )
         batches = self._batches(lengths)
         shared = len(batches) <= 1 or self._threads == 1
         session = self._session if shared else self._one_thread_session

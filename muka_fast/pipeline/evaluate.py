@@ -108,7 +108,7 @@ def measure(
         if classifier.kind == "ensemble":  # its prediction is the weighted teachers: no second pass is needed
             probabilities = targets(pool, selection)
     if probabilities is None:
-        with progress.task("predicting", len(test), "texts") as advance:
+        with progress.task("predicting", len(test), "texts") as advance, test.locating_errors():
             probabilities = classifier.predict_proba(test.texts, test.pairs, advance)
     predicted = probabilities.argmax(1)
     if plan is not None:

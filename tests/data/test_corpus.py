@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from muka_fast.config.recipe import DataSpec
 from muka_fast.data.corpus import build_corpus, read_corpus, text_id
-from muka_fast.errors import CorpusError, MachineError
+from muka_fast.errors import CorpusError, MachineError, TextError
 from tests.helpers.files import assert_refused, write
 
 
@@ -143,3 +143,31 @@ def test_a_hub_data_set_gives_texts_and_named_labels(monkeypatch):
     with pytest.raises(MachineError, match="cannot reach the hub") as caught:
         read_corpus(DataSpec(texts=["hub:owner/offline"]))
     assert caught.value.exit_code == 3
+
+
+def test_a_text_is_found_again_in_its_file(tmp_path):
+    first = write(tmp_path / "a.txt", "play\n\nstop\n")
+    second = write(tmp_path / "b.csv", "label,text\nx,go\ny,\n")
+    corpus = read_corpus(DataSpec(texts=[first, second]), distinct=False)
+    assert corpus.location(1) == f"{first}:2, text ''"
+    assert corpus.location(3) == f"{second}:2, text 'go'"
+    assert corpus.take([2]).location(0) == f"{first}:3, text 'stop'"
+    assert build_corpus(["play"]).location(0) == "text 'play'"
+    with pytest.raises(TextError, match=r"no tokens\nwhere: .*a.txt:3") as caught, corpus.locating_errors():
+        raise TextError("no tokens", index=2)
+    assert caught.value.index == 2
+
+
+def test_bytes_of_a_text_column_are_decoded(tmp_path):
+    pq.write_table(pa.table({"text": pa.array([b"caf\xc3\xa9"], pa.binary())}), tmp_path / "a.parquet")
+    assert read_corpus(DataSpec(texts=[str(tmp_path / "a.parquet")])).texts == ("café",)
+    pq.write_table(pa.table({"text": pa.array([b"\xff"], pa.binary())}), tmp_path / "a.parquet")
+    with pytest.raises(CorpusError, match="bytes that are not UTF-8"):
+        read_corpus(DataSpec(texts=[str(tmp_path / "a.parquet")]))
+
+
+def test_how_a_file_is_read_is_logged(tmp_path):
+    logged: list[str] = []
+    file = write(tmp_path / "a.csv", "text;label\nplay;x\n")
+    read_corpus(DataSpec(texts=[file]), log=logged.append)
+    assert logged == [f"{file}: columns are separated by semicolons"]

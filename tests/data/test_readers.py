@@ -70,3 +70,97 @@ def test_open_tables_refuses_columns_of_one_name_unless_they_are_unnamed(tmp_pat
     with pytest.raises(CorpusError, match="two columns are named 'text'"):
         list(open_tables([str(tmp_path / "a.parquet")]))
     assert texts_of(write(tmp_path / "a.csv", "text,,\na,,\n")) == ["a"]
+
+
+def test_compressed_tables_are_tables(tmp_path):
+    files = [
+        write(tmp_path / "a.csv.gz", gzip.compress(b"text,label\nplay,x\n")),
+        write(tmp_path / "a.jsonl.gz", gzip.compress(b'{"text": "play"}\n')),
+        write(tmp_path / "a.txt.gz", gzip.compress(b"play\n")),
+        write(tmp_path / "a.json.gz", gzip.compress(b'["play"]')),
+    ]
+    assert [texts_of(file) for file in files] == [["play"]] * 4
+
+
+def test_the_dialect_of_a_file_is_its_note(tmp_path):
+    (table,) = open_tables([write(tmp_path / "a.csv", "text;label\nplay;x\n")])
+    assert (table.columns, table.note) == (["text", "label"], "columns are separated by semicolons")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (pa.string(), ["play", None, "stop"]),
+        (pa.large_string(), ["play", "stop"]),
+        (pa.string_view(), ["play", "stop"]),
+        (pa.dictionary(pa.int8(), pa.string()), ["play", "stop", "play"]),
+        (pa.dictionary(pa.int32(), pa.large_string()), ["play", None]),
+    ],
+)
+def test_every_kind_of_strings_is_a_text_column(tmp_path, kind, values):
+    table = pa.table({"review": pa.array(values).cast(kind), "n": range(len(values))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (found,) = open_tables([str(tmp_path / "a.parquet")])
+    assert (found.columns, found.strings) == (["review", "n"], ["review"])
+    assert [row for _, (row,) in found.read(["review"])] == values
+
+
+def test_other_columns_are_no_text_columns(tmp_path):
+    columns = {
+        "category": pa.array([1, 2]).dictionary_encode(),
+        "words": [["play"], ["stop"]],
+        "n": [1.5, 2.5],
+        "text": ["play", "stop"],
+        "__index_level_0__": ["a", "b"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    (found,) = open_tables([str(tmp_path / "a.parquet")])
+    assert (found.columns, found.strings) == (["category", "words", "n", "text"], ["text"])
+
+
+def test_nested_values_have_dotted_names(tmp_path):
+    rows = [{"data": {"text": "play", "n": 1}, "label": "x"}, {"data": None, "label": "y"}]
+    pq.write_table(pa.table({"data": [row["data"] for row in rows], "label": ["x", "y"]}), tmp_path / "a.parquet")
+    lines = write(tmp_path / "a.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    for source in (str(tmp_path / "a.parquet"), lines):
+        (found,) = open_tables([source])
+        assert {"data.text", "data.n", "label"} <= set(found.columns)
+        assert [row for _, row in found.read(["label", "data.text"])] == [["x", "play"], ["y", None]]
+
+
+def test_rows_may_lack_keys_also_the_first_one(tmp_path):
+    (found,) = open_tables([write(tmp_path / "a.jsonl", '{"n": 1, "text": null}\n{"text": "play"}\n{"label": "x"}\n')])
+    assert (found.columns, found.strings) == (["n", "text", "label"], ["text", "label"])
+    assert [row for _, row in found.read(["text", "label"])] == [[None, None], ["play", None], [None, "x"]]
+
+
+def test_json_lines_under_the_name_of_json(tmp_path):
+    assert texts_of(write(tmp_path / "a.json", '{"text": "play"}\n{"text": "stop"}\n')) == ["play", "stop"]
+
+
+def test_parts_without_rows_are_left_out_of_a_folder_only(tmp_path):
+    write(tmp_path / "part-0.csv", "text\n")
+    write(tmp_path / "part-1.csv", "text\nplay\n")
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "part-2.parquet")
+    write(tmp_path / "README.txt", "about")
+    tables = list(open_tables([str(tmp_path)]))
+    assert [(table.source, table.note) for table in tables] == [
+        (str(tmp_path / "part-1.csv"), "not read: README.txt"),
+    ]
+    (tmp_path / "part-1.csv").unlink()
+    with pytest.raises(CorpusError, match="no rows"):
+        list(open_tables([str(tmp_path)]))
+
+
+def test_the_names_of_partitions_are_columns(tmp_path):
+    for label in ("music", "set%20alarm"):
+        (tmp_path / f"label={label}").mkdir()
+        write(tmp_path / f"label={label}" / "a.csv", "n,text\n1,play\n2,stop\n")
+    tables = list(open_tables([str(tmp_path)]))
+    assert [table.columns for table in tables] == [["n", "text", "label"]] * 2
+    assert [row for table in tables for _, row in table.read(["label", "text"])] == [
+        ["music", "play"],
+        ["music", "stop"],
+        ["set alarm", "play"],
+        ["set alarm", "stop"],
+    ]
