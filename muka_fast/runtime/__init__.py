@@ -4,9 +4,12 @@
 * ``device``: the device of a run
 * ``distributed``: the processes that share a run
 * ``environment``: versions and devices
-* ``files``: atomic writes
+* ``files``: atomic writes, and what dead runs left
+* ``integrity``: sizes and hashes of files
+* ``locks``: one writer per folder
 * ``memory``: memory of a finished stage freed
 * ``numerics``: array functions that several rooms need; numpy only
+* ``parsing``: JSON and YAML from files that may be damaged
 * ``progress``: progress and messages on stderr
 * ``softmax_regression``: L2-regularised multinomial logistic regression, fitted by L-BFGS
 """
