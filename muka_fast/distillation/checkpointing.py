@@ -1,12 +1,11 @@
-"""Checkpoints of a training: which training they belong to, which is the newest, and whether it is complete."""
+"""Checkpoints of a training: which training they belong to, and whether they are finished and intact."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,22 @@ import torch
 from muka_fast.config.recipe import TrainingSpec
 from muka_fast.distillation.dataset import DistillationSet
 from muka_fast.distillation.losses import DistillationLoss
+from muka_fast.errors import OutputError
 from muka_fast.models.student import Student
-from muka_fast.runtime.files import atomic_write
+from muka_fast.runtime.files import atomic_write, remove, sync_folder, sync_tree
+from muka_fast.runtime.integrity import find_damage, parse_file_records, record_files
+from muka_fast.runtime.parsing import UnreadableError, read_json
 from muka_fast.runtime.progress import Progress
+
+COMPLETE = "complete.json"
+"""Name of the marker of a finished checkpoint."""
+FINGERPRINT = "fingerprint.json"
+STATE = "trainer_state.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A complete checkpoint of transformers' Trainer.
+    """A finished checkpoint of transformers' Trainer.
 
     Attributes:
         path: Its folder.
@@ -70,31 +77,100 @@ def training_fingerprint(
     return digest.hexdigest()
 
 
-def require_fingerprint(folder: Path, logs: Path, fingerprint: str, progress: Progress) -> None:
-    """Discard the checkpoints and logs of a training with another fingerprint."""
-    path = folder / "fingerprint"
-    if path.exists() and path.read_text(encoding="utf-8") == fingerprint:
+def require_fingerprint(folder: Path, logs: Path, fingerprint: str, processes: int, progress: Progress) -> None:
+    """Discard the checkpoints and logs of a training with another fingerprint; remove damaged checkpoints of this one.
+
+    Args:
+        folder: Folder of the checkpoints.
+        logs: Folder of the logs.
+        fingerprint: Of this training, from :func:`training_fingerprint`.
+        processes: Number of processes that train together.
+        progress: Receives a line if something is discarded.
+
+    Raises:
+        OutputError: If another number of processes made the checkpoints: their generators' states are for as many.
+    """
+    path, content = folder / FINGERPRINT, {"fingerprint": fingerprint, "processes": processes}
+    stored = _read_fingerprint(path)
+    if stored.get("fingerprint") == fingerprint and _remove_damaged(folder, progress):
+        if stored != content:
+            raise OutputError(
+                f"the training was begun with {stored.get('processes')} process(es), not with {processes}",
+                where=str(folder),
+                hint=f"resume with {stored.get('processes')} process(es), or delete this folder to train again",
+            )
         return
-    if last_checkpoint(folder) is not None:
+    if any(folder.glob("checkpoint-*")):
         progress.log(
             "restarting training: the checkpoints belong to other texts, targets or settings, or another student"
         )
     for stale in (folder, logs):
-        if stale.exists():
-            shutil.rmtree(stale)
+        remove(stale)
     folder.mkdir(parents=True)
-    atomic_write(path, fingerprint.encode())
+    atomic_write(path, (json.dumps(content) + "\n").encode())
+
+
+def _read_fingerprint(path: Path) -> dict[str, Any]:
+    try:
+        stored = read_json(path)
+    except (FileNotFoundError, UnreadableError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, newest first."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.split("-")[1].isdecimal()]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+
+
+def _remove_damaged(folder: Path, progress: Progress) -> bool:
+    """Remove checkpoints that are damaged, or whose best one is; return whether one is left.
+
+    What a damaged checkpoint held is computed again from the one before it.
+    """
+    damage = {path: _find_damage(path) for path in _numbered(folder)}
+    usable = [path for path, problem in damage.items() if not problem]
+    for path in list(usable):
+        best = _read(path).best_weights.parent
+        if best not in usable:
+            damage[path] = f"its best checkpoint, {best.name}, is"
+            usable.remove(path)
+    lost = [f"{path.name} ({problem})" for path, problem in damage.items() if problem]
+    if lost:
+        start = f"training goes on from {usable[0].name}" if usable else "training starts again"
+        progress.log(f"damaged or incomplete: {', '.join(lost)}; {start}")
+    for path in damage:
+        if path not in usable:
+            remove(path)
+    return bool(usable)
+
+
+def seal_checkpoint(path: Path) -> None:
+    """Write the marker of a finished checkpoint: size and hash of each of its files, all on disk before."""
+    sync_tree(path)
+    names = sorted(file.name for file in path.iterdir() if file.is_file() and file.name != COMPLETE)
+    files = {name: asdict(one) for name, one in record_files(path, names).items()}
+    atomic_write(path / COMPLETE, json.dumps({"files": files}).encode())
+    sync_folder(path.parent)
+
+
+def _find_damage(path: Path) -> str:
+    """Return what is wrong with a checkpoint, in words; empty if it is as it was sealed."""
+    try:
+        files = parse_file_records(read_json(path / COMPLETE))
+        return find_damage(path, files) if STATE in files else f"{COMPLETE} is damaged"
+    except FileNotFoundError:
+        return "it was not finished"
+    except (UnreadableError, ValueError):
+        return f"{COMPLETE} is damaged"
+
+
+def _read(path: Path) -> Checkpoint:
+    return Checkpoint(path, read_json(path / STATE))
 
 
 def last_checkpoint(folder: Path) -> Checkpoint | None:
-    """Return the newest complete checkpoint in a folder.
-
-    The Trainer writes the state last: a checkpoint without a readable state was interrupted, and is skipped.
-    """
-    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), reverse=True)
-    for path in found:
-        try:
-            return Checkpoint(path, json.loads((path / "trainer_state.json").read_bytes()))
-        except (OSError, ValueError):
-            continue
-    return None
+    """Return the newest checkpoint in a folder whose damaged ones :func:`require_fingerprint` has removed."""
+    found = _numbered(folder)
+    return _read(found[0]) if found else None

@@ -30,6 +30,7 @@ from muka_fast.distillation.checkpointing import (
     Checkpoint,
     last_checkpoint,
     require_fingerprint,
+    seal_checkpoint,
     training_fingerprint,
 )
 from muka_fast.distillation.dataset import DistillationSet, LengthGroupedSampler
@@ -126,6 +127,18 @@ class _Advance(TrainerCallback):
         self.advance(1)
 
 
+class _Seal(TrainerCallback):
+    """Marks each checkpoint as finished, once every process has written its part."""
+
+    def __init__(self, group: DistributedContext) -> None:
+        self.group = group
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.group.barrier()
+        if self.group.is_main_process:
+            seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+
+
 class _LastEvaluation(TrainerCallback):
     """Validates the last weights; transformers 4 does so only where the steps are a multiple of the interval."""
 
@@ -162,6 +175,7 @@ class _Job:
     steps: int
     logs: Path
     microbatch_tokens: int | None
+    group: DistributedContext
 
     @property
     def checkpoints(self) -> Path:
@@ -208,6 +222,7 @@ def train_student(
 
     Raises:
         CheckFailed: If a loss or weight is not finite.
+        OutputError: If another number of processes made the checkpoints.
         RecipeError: If the loss reads features and the student's classifier reads no vector per text.
     """
     steps = num_training_steps(settings, len(data))
@@ -223,6 +238,7 @@ def train_student(
         steps,
         logs or folder / "logs",
         microbatch_tokens(device, loss_fn, group.world_size, limit=microbatch_limit),
+        group,
     )
     checkpoint = _resume_or_init(job, seed, device, progress)
     return _check(job, _run(job, checkpoint, progress))
@@ -237,7 +253,8 @@ def _resume_or_init(job: _Job, seed: int, device: torch.device, progress: Progre
         if job.arguments.process_index == 0:
             sets = [job.data] if job.validation is None else [job.data, job.validation]
             fingerprint = training_fingerprint(student, job.loss_fn, sets, settings, seed)
-            require_fingerprint(job.checkpoints, job.logs, fingerprint, progress)
+            processes = job.arguments.world_size
+            require_fingerprint(job.checkpoints, job.logs, fingerprint, processes, progress)
     checkpoint = last_checkpoint(job.checkpoints)
     wants_probe = checkpoint is None and student.pretrained and settings.head_init == "linear_probe"
     if wants_probe and isinstance(job.loss_fn, KLDistillationLoss):  # other losses' targets are no class distributions
@@ -264,7 +281,7 @@ def _run(job: _Job, checkpoint: Checkpoint | None, progress: Progress) -> Traine
 
 
 def _build_trainer(job: _Job, features: list[Tensor], advance: Callable[[float], None]) -> StudentTrainer:
-    callbacks: list[TrainerCallback] = [_Advance(advance)]
+    callbacks: list[TrainerCallback] = [_Advance(advance), _Seal(job.group)]
     if job.validation is not None:
         callbacks.append(_LastEvaluation())
         if job.settings.patience is not None:
