@@ -36,6 +36,7 @@ DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an earlier run there; an unfinished run of this recipe is resumed.")
 ]
+WaitOption = Annotated[bool, typer.Option("--wait", help="Wait for another run that writes to the same folder.")]
 PairOption = Annotated[str | None, typer.Option("--pair-column", help="Second text of a pair.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from muka_fast.cli.app import command, print_json, print_results, print_table
-from muka_fast.cli.flags import JsonOption, PairOption, data_from_flags
+from muka_fast.cli.flags import JsonOption, PairOption, WaitOption, data_from_flags
 from muka_fast.errors import ModelError, RecipeError
 
 if TYPE_CHECKING:
@@ -26,13 +26,14 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", help="Split of a hub data set.")] = "test",
     teachers: Annotated[bool, typer.Option(help="Measure the teachers of an amalgamated student too.")] = True,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy, macro-F1 and a table by class; with the recipe also those of teachers, oracle and selection."""
     spec = data_from_flags(data, text_column, label_column, split, pair_column)
     from muka_fast.pipeline.evaluate import evaluate as run
 
-    evaluation = run(model, spec, teachers=teachers, device=device_name(device))
+    evaluation = run(model, spec, teachers=teachers, device=device_name(device), wait=wait)
     if as_json:
         print_json("evaluate", model=model, **evaluation.model_dump(mode="json"))
     else:

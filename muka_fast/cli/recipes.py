@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from muka_fast.cli.app import command, print_json, print_results, print_table
-from muka_fast.cli.flags import JsonOption, OverwriteOption, RecipeOptions
+from muka_fast.cli.flags import JsonOption, OverwriteOption, RecipeOptions, WaitOption
 from muka_fast.cli.options import with_option_groups
 from muka_fast.errors import OutputError
 
@@ -98,12 +98,14 @@ def _print_estimate(plan: Plan, estimate: CostEstimate) -> None:
 
 @command
 @with_option_groups()
-def amalgamate(options: RecipeOptions, overwrite: OverwriteOption = False, as_json: JsonOption = False) -> None:
+def amalgamate(
+    options: RecipeOptions, overwrite: OverwriteOption = False, wait: WaitOption = False, as_json: JsonOption = False
+) -> None:
     """Merge teachers into one student. After an interruption, the same command resumes."""
     recipe = options.recipe()
     from muka_fast.pipeline.amalgamate import amalgamate as run
 
-    result = run(recipe, overwrite=overwrite)
+    result = run(recipe, overwrite=overwrite, wait=wait)
     if int(os.environ.get("RANK", "0")):
         return
     if as_json:
@@ -116,13 +118,13 @@ def amalgamate(options: RecipeOptions, overwrite: OverwriteOption = False, as_js
 
 @command
 @with_option_groups(omit=("test", "method", "trust"))
-def score(options: RecipeOptions, as_json: JsonOption = False) -> None:
+def score(options: RecipeOptions, wait: WaitOption = False, as_json: JsonOption = False) -> None:
     """Fill the score store only; `amalgamate` with the same recipe uses it."""
     recipe = options.recipe()
     from muka_fast.pipeline.amalgamate import score as run
 
     started = time.perf_counter()
-    folder, scores = run(recipe)
+    folder, scores = run(recipe, wait=wait)
     seconds = time.perf_counter() - started
     if int(os.environ.get("RANK", "0")):
         return

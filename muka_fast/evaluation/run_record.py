@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from muka_fast.errors import ModelError
+from muka_fast.runtime.integrity import FileRecord
+from muka_fast.runtime.parsing import UnreadableError, read_json
 from muka_fast.uncertainty.stopping import Audit
 
 
@@ -296,6 +298,8 @@ class RunRecord(Record):
     """Temperature and threshold of the classifier."""
     seconds: dict[str, float]
     """Wall-clock seconds of each stage."""
+    files: dict[str, FileRecord]
+    """Size and SHA-256 of the files of the output that are read again, by name."""
 
     def dump(self) -> str:
         """Return the record as the text of ``run.json``."""
@@ -317,9 +321,9 @@ def read_run_record(path: str | Path) -> RunRecord:
         ModelError: If it is missing or damaged.
     """
     try:
-        tree = json.loads(Path(path).read_text(encoding="utf-8"))
+        tree = read_json(Path(path))
         version = tree["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, UnreadableError, KeyError, TypeError):
         raise ModelError("the run's record cannot be read", where=str(path), hint="amalgamate again") from None
     if version != SCHEMA_VERSION:
         raise OtherVersionError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from muka_fast.errors import MachineError, ModelError, first_line
+from muka_fast.models.integrity import require_intact
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 VOCABULARY_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
@@ -88,7 +89,8 @@ def find_checkpoint(
     """Return the local folder of a model, downloading it if it is a hub id that is not cached.
 
     Raises:
-        ModelError: If the folder or repository is missing or has no ``config.json``.
+        ModelError: If the folder or repository is missing or has no ``config.json``, or is an output of ``amalgamate``
+            that is unfinished or damaged.
         MachineError: If the hub cannot be reached.
     """
     where = f"{role} {model}"
@@ -99,6 +101,7 @@ def find_checkpoint(
         commit = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else revision
     elif not folder.is_dir():
         raise ModelError("a file where a model folder is expected", where=where, hint="give the folder")
+    require_intact(folder, where)
     if not (folder / "config.json").exists():
         raise ModelError("the folder has no config.json", where=where, hint="give a folder save_pretrained wrote")
     return Checkpoint(folder, commit, where, trust_remote_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from muka_fast.evaluation.tables import fidelity_line
 from muka_fast.inference.base import TextClassifier
 from muka_fast.inference.predictions import Calibration
 from muka_fast.pipeline.evaluate import measure
-from muka_fast.pipeline.plan import log_plan, resolve_recipe
+from muka_fast.pipeline.plan import Plan, log_plan, resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.pipeline.stages import (
     build_pool,
     build_record,
     calibrate,
     fill_scores,
+    locked_store,
     log_truncation,
     select,
     train,
@@ -29,7 +31,7 @@ from muka_fast.pipeline.stages import (
 )
 from muka_fast.runtime.arrays import save_arrays
 from muka_fast.runtime.device import choose_device
-from muka_fast.runtime.distributed import init_distributed
+from muka_fast.runtime.distributed import DistributedContext, init_distributed
 from muka_fast.runtime.memory import free_memory
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores
@@ -52,25 +54,41 @@ class Result:
     record: RunRecord
 
 
-def score(recipe: Recipe, *, progress: Progress | None = None) -> tuple[Path, PoolScores]:
+def score(recipe: Recipe, *, wait: bool = False, progress: Progress | None = None) -> tuple[Path, PoolScores]:
     """Fill the score store of a recipe; resume where an earlier run stopped.
+
+    Args:
+        recipe: From :func:`muka_fast.read_recipe` or built in Python.
+        wait: Wait for another run that writes to the same folders, instead of raising.
+        progress: Receives messages; default stderr.
 
     Returns:
         The store's folder, and the signals in it.
+
+    Raises:
+        MukaError: With what is wrong, where, and how to fix it.
     """
     group = init_distributed(choose_device(recipe.device))
     progress = progress or Progress(silent=not group.is_main_process)
     plan = resolve_recipe(recipe, progress, group)
     log_plan(plan, progress)
-    if recipe.scores is None:
-        RunDirectory(plan.recipe.output).validate(plan.recipe, hint="choose another output or 'scores' folder")
     folder = plan.scores(Path(plan.recipe.output))
-    scores = fill_scores(plan, plan.corpus, folder, group, progress)
+    with contextlib.ExitStack() as stack:
+        if recipe.scores is None:
+            run = RunDirectory(plan.recipe.output)
+            run.validate(plan.recipe, hint="choose another output or 'scores' folder")
+            if group.is_main_process:
+                stack.enter_context(run.locked(wait=wait, progress=progress))
+        stack.enter_context(locked_store(folder, group, progress, wait=wait))
+        scores = fill_scores(plan, plan.corpus, folder, group, progress)
+        group.barrier()
     log_truncation(plan, scores, progress)
     return folder, scores
 
 
-def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None = None) -> Result:
+def amalgamate(
+    recipe: Recipe, *, overwrite: bool = False, wait: bool = False, progress: Progress | None = None
+) -> Result:
     """Merge the recipe's teachers into one student over the union of their labels.
 
     An interrupted run resumes when called again with the same recipe and inputs.
@@ -78,6 +96,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     Args:
         recipe: From :func:`muka_fast.read_recipe` or built in Python.
         overwrite: Discard an earlier run in the output folder; an unfinished one of the same recipe and inputs resumes.
+        wait: Wait for another run that writes to the same folders, instead of raising.
         progress: Receives messages; default stderr.
 
     Raises:
@@ -88,20 +107,34 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     require_single_process(recipe.selection, group.world_size)
     with progress.stage("checking"):
         plan = resolve_recipe(recipe, progress, group)
-    recipe = plan.recipe
-    run = RunDirectory(recipe.output)
-    outdated = plan.is_outdated(overwrite=overwrite)
+    run = RunDirectory(plan.recipe.output)
+    plan.is_outdated(overwrite=overwrite)
     group.barrier()  # every process has read the folder before one changes it
-    if group.is_main_process and run.start_or_resume(recipe, overwrite=overwrite, outdated=outdated):
-        progress.log(f"resuming the unfinished run in {run.path}")
-    group.barrier()
-    log_plan(plan, progress)
+    with contextlib.ExitStack() as stack:
+        if group.is_main_process:
+            run.clean_finished()
+            run.validate(plan.recipe, overwrite=overwrite)
+            stack.enter_context(run.locked(wait=wait, progress=progress))
+            outdated = plan.is_outdated(overwrite=overwrite)  # another run may have been here until now
+            if run.start_or_resume(plan.recipe, overwrite=overwrite, outdated=outdated, wait=wait):
+                progress.log(f"resuming the unfinished run in {run.path}")
+        group.barrier()
+        log_plan(plan, progress)
+        return Result(run.path, _amalgamate(plan, run, group, progress, wait=wait))
 
-    with progress.stage("scoring"):
-        scores = fill_scores(plan, plan.corpus, plan.scores(run.path), group, progress)
-    log_truncation(plan, scores, progress)
+
+def _amalgamate(
+    plan: Plan, run: RunDirectory, group: DistributedContext, progress: Progress, *, wait: bool
+) -> RunRecord:
+    """Run every stage of a plan in a folder that is ready for it; return the record."""
+    recipe, store = plan.recipe, plan.scores(run.path)
+    with locked_store(store, group, progress, wait=wait):
+        with progress.stage("scoring"):
+            scores = fill_scores(plan, plan.corpus, store, group, progress)
+        log_truncation(plan, scores, progress)
+        with progress.stage("selection"):
+            pool = build_pool(plan, plan.corpus, scores, store, group, progress)
     with progress.stage("selection"):
-        pool = build_pool(plan, plan.corpus, scores, plan.scores(run.path), group, progress)
         selection = select(plan, pool, progress)
 
     classifier: TextClassifier
@@ -127,7 +160,7 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
     stats, test = selection_stats(pool, selection, plan.corpus), None
     if plan.test is not None:
         with progress.stage("evaluation"):
-            test = measure(plan, plan.test, classifier, run.path, group, progress, selection.model)
+            test = measure(plan, plan.test, classifier, run.path, group, progress, selection.model, wait=wait)
     record = build_record(
         plan,
         scores,
@@ -140,11 +173,11 @@ def amalgamate(recipe: Recipe, *, overwrite: bool = False, progress: Progress | 
         group.world_size,
     )
     if group.is_main_process:
+        files = [] if student is None else run.save_student(student.model, student.tokenizer)
         if selection.model is not None:
             save_arrays(run.path / MODEL_FILE, selection.model)
-        if student is not None:
-            run.save_student(student.model, student.tokenizer)
+            files.append(MODEL_FILE)
         card, page = model_card(record, recipe.dump()), report_page(record, recipe.dump())
-        run.finalize(card, page, record.dump())
+        record = run.finalize(card, page, record, files)
     group.barrier()
-    return Result(run.path, record)
+    return record

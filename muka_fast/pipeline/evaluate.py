@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +24,10 @@ from muka_fast.inference.base import TextClassifier
 from muka_fast.pipeline.load import load_classifier
 from muka_fast.pipeline.plan import Plan
 from muka_fast.pipeline.run_artifacts import RunArtifacts, is_ensemble, method_of, pair_column_of
-from muka_fast.pipeline.stages import build_pool, fill_scores
+from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store
 from muka_fast.runtime.device import Device, choose_device
 from muka_fast.runtime.distributed import DistributedContext, init_distributed
+from muka_fast.runtime.files import is_writable
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.base import targets
 from muka_fast.selection.in_domain import (
@@ -32,7 +36,13 @@ from muka_fast.selection.in_domain import (
 
 
 def evaluate(
-    model: str, data: DataSpec, *, teachers: bool = True, device: Device = "auto", progress: Progress | None = None
+    model: str,
+    data: DataSpec,
+    *,
+    teachers: bool = True,
+    device: Device = "auto",
+    wait: bool = False,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a classifier on labelled texts and, if it is a muka-fast output, its teachers and their selection too.
 
@@ -41,6 +51,7 @@ def evaluate(
         data: Labelled texts; the default of the pair column is the run's.
         teachers: Measure the teachers too, with as many passes as the run used, if all of them still exist.
         device: Device to compute on.
+        wait: Wait for another run that scores the same texts in the same folder, instead of raising.
         progress: Receives messages; default stderr.
 
     Raises:
@@ -58,7 +69,7 @@ def evaluate(
         if run.changed:
             progress.log(f"{run.changed} has changed since the run: fitting the selection to these texts instead")
             fitted = None
-    return measure(plan, test, classifier, Path(model), init_distributed(chosen), progress, fitted)
+    return measure(plan, test, classifier, Path(model), init_distributed(chosen), progress, fitted, wait=wait)
 
 
 def _read_run(model: str, progress: Progress) -> RunArtifacts | None:
@@ -83,6 +94,8 @@ def measure(
     group: DistributedContext,
     progress: Progress,
     fitted: InDomainModel | None,
+    *,
+    wait: bool = False,
 ) -> Evaluation:
     """Measure a classifier on labelled texts.
 
@@ -94,15 +107,16 @@ def measure(
         group: The processes that share the work.
         progress: Receives messages.
         fitted: The run's selection model; None to fit one to these texts.
+        wait: Wait for another run that scores the same texts in the same folder, instead of raising.
     """
     truth, unknown = match_labels(classifier.labels, test.labels or (), where="the labelled texts")
     known = np.flatnonzero(truth >= 0)
     test, truth = test.take(known), truth[known]
     selected, confusion, probabilities = None, None, None
     if plan is not None:
-        store = _test_store(plan, test, folder)
-        scores = fill_scores(plan, test, store, group, progress)
-        pool = build_pool(plan, test, scores, store, group, progress)
+        with _test_store(plan, test, folder, group, progress, wait=wait) as store:
+            scores = fill_scores(plan, test, store, group, progress)
+            pool = build_pool(plan, test, scores, store, group, progress)
         selection = plan.method.select(pool, fitted)
         selected = selection_metrics(pool, selection, truth)
         if classifier.kind == "ensemble":  # its prediction is the weighted teachers: no second pass is needed
@@ -125,8 +139,20 @@ def measure(
     )
 
 
-def _test_store(plan: Plan, test: Corpus, folder: Path) -> Path:
-    """Return the score store of labelled texts: beside the run's store, named by the hash of its manifest."""
+@contextlib.contextmanager
+def _test_store(
+    plan: Plan, test: Corpus, folder: Path, group: DistributedContext, progress: Progress, *, wait: bool
+) -> Iterator[Path]:
+    """Lock and yield the score store of labelled texts: beside the run's store, named by the hash of its manifest.
+
+    Where that place cannot be written, the store is a temporary folder.
+    """
     name = hashlib.sha256(json.dumps(plan.manifest(test), sort_keys=True).encode()).hexdigest()[:12]
     scores = plan.scores(folder)
-    return scores.with_name(f"{scores.name}-test") / name
+    store = scores.with_name(f"{scores.name}-test") / name
+    with contextlib.ExitStack() as stack:
+        if group.world_size == 1 and not is_writable(store):
+            progress.log(f"cannot write to {folder}: the teachers' scores go to a temporary folder")
+            store = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="muka-fast-")))
+        stack.enter_context(locked_store(store, group, progress, wait=wait))
+        yield store

@@ -15,12 +15,14 @@ from muka_fast.data.label_space import LabelSpace, match_labels
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.method import Method, get_method
 from muka_fast.distillation.training_args import check_settings
-from muka_fast.errors import CorpusError, OutputError, ScoreStoreError
+from muka_fast.errors import CorpusError, MachineError, OutputError, ScoreStoreError
 from muka_fast.models.checkpoint import read_tokenizer
+from muka_fast.models.integrity import MARKER
 from muka_fast.models.student import read_student_tokenizer, resolve_student
 from muka_fast.models.teacher import Teacher, describe_teachers
 from muka_fast.runtime.device import choose_device
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from muka_fast.runtime.files import is_writable
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import manifest
 from muka_fast.scoring.store import ScoreStore
@@ -124,6 +126,23 @@ def _require_folders(recipe: Recipe) -> None:
         file = next((path for path in paths if path.exists() and not path.is_dir()), None)
         if file is not None:
             raise OutputError(f"{key}: a file where a folder should be", where=str(file), hint="choose another folder")
+    if recipe.scores is not None:
+        _require_safe_store(Path(recipe.scores), Path(recipe.output))
+
+
+def _require_safe_store(scores: Path, output: Path) -> None:
+    """Refuse a score store in a place where this run, or a later one, deletes it."""
+    place, outputs = scores.resolve(), [output.resolve()]
+    outputs += [folder for folder in (place, *place.parents) if (folder / MARKER).exists()]
+    if any(place.is_relative_to(folder) and place != folder / "scores" for folder in outputs):
+        raise OutputError(
+            "scores: inside an output folder, where a run may delete it",
+            where=str(scores),
+            hint="leave 'scores' out, or choose a folder outside of every output folder",
+        )
+    if not scores.exists() and not is_writable(scores):
+        what = "scores: no permission to write the folder, or its file system is read-only"
+        raise MachineError(what, where=str(scores), hint="choose another folder")
 
 
 def _refuse_long(corpus: Corpus, tokenizer: Any, max_length: int, reader: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,11 +34,38 @@ from muka_fast.pipeline.plan import Plan
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.distributed import DistributedContext
 from muka_fast.runtime.environment import device_name, versions
+from muka_fast.runtime.files import is_writable, remove_leftovers
+from muka_fast.runtime.locks import exclusive
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores, ScoringJob, collect, score_pool
 from muka_fast.scoring.store import ScoreStore
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.text_vectors import read_or_encode
+
+
+@contextlib.contextmanager
+def locked_store(folder: Path, group: DistributedContext, progress: Progress, *, wait: bool) -> Iterator[None]:
+    """Let no other run write to a score store, and remove what dead runs left there.
+
+    A store on a read-only file system is not locked: it can be read if it is complete.
+
+    Args:
+        folder: Folder of the store.
+        group: The processes that share the work; the main process holds the lock.
+        progress: Receives messages.
+        wait: Wait for another run that writes to the store.
+
+    Raises:
+        OutputError: If another run writes to the store and ``wait`` is False.
+    """
+    if not group.is_main_process:
+        yield
+        return
+    with exclusive(folder, wait=wait, log=progress.log, required=False):
+        if is_writable(folder):
+            for place in (folder, *folder.glob("teacher-*")):
+                remove_leftovers(place)
+        yield
 
 
 def fill_scores(plan: Plan, corpus: Corpus, folder: Path, group: DistributedContext, progress: Progress) -> PoolScores:
@@ -235,4 +264,5 @@ def build_record(
         test=test,
         calibration=CalibrationRecord(**calibration._asdict()),
         seconds={stage: round(value, 2) for stage, value in seconds.items()},
+        files={},  # known once they are written
     )

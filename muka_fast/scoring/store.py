@@ -18,6 +18,8 @@ import pyarrow.parquet as pq
 
 from muka_fast.errors import ScoreStoreError
 from muka_fast.runtime.files import atomic_write
+from muka_fast.runtime.locks import LOCK_FILES
+from muka_fast.runtime.parsing import UnreadableError, read_json
 from muka_fast.uncertainty.signals import Signals
 
 FORMAT = 3
@@ -50,7 +52,7 @@ def is_unrelated_directory(folder: Path) -> bool:
     """Return whether a folder holds files, but no score store."""
     if not folder.is_dir() or (folder / MANIFEST).exists():
         return False
-    return any(not entry.name.endswith(".tmp") for entry in folder.iterdir())
+    return any(not entry.name.endswith(".tmp") and entry.name not in LOCK_FILES for entry in folder.iterdir())
 
 
 class ScoreStore:
@@ -95,9 +97,11 @@ class ScoreStore:
             return False
         manifest = json.loads(json.dumps({"format": FORMAT, **manifest}))
         try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            stored = read_json(path)
+        except UnreadableError as error:
             raise ScoreStoreError(f"unreadable manifest: {error}", where=str(path), hint=hint) from None
+        if not isinstance(stored, dict):
+            raise ScoreStoreError("unreadable manifest: it is no JSON object", where=str(path), hint=hint)
         unequal = differences(stored, manifest)
         if unequal:
             field, theirs, ours = unequal[0]

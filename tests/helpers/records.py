@@ -93,6 +93,7 @@ def record_tree() -> dict[str, Any]:
         },
         "calibration": {"temperature": 1.0, "abstain_below": 0.0},
         "seconds": {"scoring": 75.25, "training": 1200.5},
+        "files": {"model.safetensors": {"bytes": 1024, "sha256": "a" * 64}},
     }
 
 

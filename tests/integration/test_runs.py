@@ -20,6 +20,7 @@ from muka_fast.evaluation.html_report import report_page
 from muka_fast.evaluation.run_record import read_run_record
 from muka_fast.evaluation.tables import calibration_line, fidelity_line
 from muka_fast.export import OnnxClassifier
+from muka_fast.runtime.locks import exclusive
 from tests.helpers.models import texts
 from tests.helpers.projects import change_recipe
 
@@ -192,3 +193,19 @@ def test_a_run_of_schema_version_1_is_refused_and_its_student_stays_usable(proje
     assert again.exit_code == 0, again.stderr
     assert not (out / "ownership.npz").exists()
     assert (out / "selection.npz").exists()
+
+
+def test_two_runs_never_write_to_one_folder(project, monkeypatch):
+    """A second run is refused while another holds its output or its score store; reading goes on."""
+    monkeypatch.chdir(project)
+    with exclusive(project / "out"):
+        for command in ("amalgamate", "score"):
+            refused = CliRunner().invoke(app, [command, "recipe.yaml"])
+            assert (refused.exit_code, "another run is writing to this folder: process" in refused.stderr) == (2, True)
+            assert "--wait" in refused.stderr
+        assert CliRunner().invoke(app, ["check", "recipe.yaml"]).exit_code == 0
+    assert list((project / "out").iterdir()) == []
+    with exclusive(project / "store"):
+        shared = CliRunner().invoke(app, ["score", "recipe.yaml", "--set", "scores=store"])
+        assert (shared.exit_code, f"where: {project / 'store'}" in shared.stderr) == (2, True)
+    assert list((project / "store").iterdir()) == []

@@ -1,10 +1,13 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from muka_fast.config.loading import build_recipe
-from muka_fast.errors import OutputError
+from muka_fast.errors import MachineError, OutputError
 from muka_fast.pipeline.run_directory import RunDirectory
+from muka_fast.runtime.locks import exclusive
+from muka_fast.runtime.progress import Progress
 
 
 def recipe(**extra):
@@ -108,3 +111,72 @@ def test_a_folder_named_scores_is_not_ours_by_its_name(tmp_path):
 def test_a_folder_with_only_scores_is_used(tmp_path):
     (tmp_path / "scores").mkdir()
     assert RunDirectory(tmp_path).start_or_resume(recipe()) is True
+
+
+def test_what_a_dead_run_left_is_removed_and_nothing_else(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.start_or_resume(recipe())
+    for name in (".run.json.12.tmp", ".notes.tmp", "notes.md"):
+        (tmp_path / name).touch()
+    run.checkpoints.mkdir()
+    with run.locked(wait=False, progress=Progress(silent=True)):
+        pass
+    assert run.checkpoints.exists()  # of an unfinished run
+    run.record.write_text("{}")
+    run.clean_finished()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".muka-fast", ".notes.tmp", "notes.md", "recipe.yaml", "run.json",
+    ]  # fmt: skip
+
+
+def test_a_folder_that_another_run_writes_to_is_refused_and_left_alone(tmp_path):
+    run = RunDirectory(tmp_path)
+    with run.locked(wait=False, progress=Progress(silent=True)):
+        run.start_or_resume(recipe())
+        run.record.write_text("{}")
+        run.checkpoints.mkdir()
+        RunDirectory(tmp_path).clean_finished()
+        second = RunDirectory(tmp_path).locked(wait=False, progress=Progress(silent=True))
+        with pytest.raises(OutputError, match="another run is writing"), second:
+            pass
+    assert run.checkpoints.exists()
+
+
+def test_a_store_that_another_run_fills_is_not_discarded(tmp_path):
+    RunDirectory(tmp_path).start_or_resume(recipe())
+    store = tmp_path / "scores-test" / "abc"
+    store.mkdir(parents=True)
+    (store / "manifest.json").touch()
+    with exclusive(store), pytest.raises(OutputError, match="another run is writing"):
+        RunDirectory(tmp_path).start_or_resume(recipe(seed=3), overwrite=True)
+    assert (store / "manifest.json").exists()
+    assert RunDirectory(tmp_path).start_or_resume(recipe(seed=3), overwrite=True) is False
+    assert not store.exists()
+
+
+@pytest.mark.parametrize("name", ["scores", "scores-test", "checkpoints", "logs", "model.safetensors"])
+def test_overwriting_removes_links_and_keeps_their_targets(tmp_path, name):
+    RunDirectory(tmp_path / "out").start_or_resume(recipe())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "manifest.json").write_text("{}")
+    (tmp_path / "out" / name).symlink_to(elsewhere)
+    assert RunDirectory(tmp_path / "out").start_or_resume(recipe(seed=3), overwrite=True) is False
+    assert not (tmp_path / "out" / name).exists()
+    assert [path.name for path in elsewhere.iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"a: [", b"\xff", b"- 1", b"seed: !!int x"])
+def test_a_damaged_recipe_of_an_unfinished_run_is_refused_and_can_be_overwritten(tmp_path, content):
+    RunDirectory(tmp_path).start_or_resume(recipe())
+    RunDirectory(tmp_path).recipe.write_bytes(content)
+    with pytest.raises(OutputError, match="unfinished run") as refused:
+        RunDirectory(tmp_path).start_or_resume(recipe())
+    assert "--overwrite" in refused.value.hint
+    assert RunDirectory(tmp_path).start_or_resume(recipe(), overwrite=True) is False
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused_before_anything_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(tmp_path))
+    with pytest.raises(MachineError, match="read-only"):
+        RunDirectory(tmp_path / "a" / "b").validate(recipe())
