@@ -61,8 +61,13 @@ def anchor(recipe: Recipe, base: Path) -> Recipe:
             "tokenizer": model(recipe.student.tokenizer, "tokenizer folder"),
         }
     )
+    labelled = recipe.selection.labelled_texts
+    selection = (
+        recipe.selection if labelled is None else recipe.selection.model_copy(update={"labelled": data(labelled)})
+    )
     return recipe.model_copy(
         update={
+            "selection": selection,
             "teachers": teachers,
             "student": student,
             "data": data(recipe.data),

@@ -162,7 +162,8 @@ class RunDirectory:
         sources += [
             source for source in (recipe.student.model, recipe.student.config, recipe.student.tokenizer) if source
         ]
-        sources += [*recipe.data.texts, *(recipe.test.texts if recipe.test else [])]
+        for data in (recipe.data, recipe.test, recipe.selection.labelled_texts):
+            sources += data.texts if data else []
         for source in sources:
             path = Path(source)
             if path.exists() and path.resolve().is_relative_to(self.path.resolve()):

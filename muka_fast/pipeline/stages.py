@@ -113,13 +113,14 @@ def build_pool(
         progress: Receives messages.
     """
     student = plan.recipe.student
+    classes = plan.labels.classes if plan.labels is not None and corpus is plan.corpus else None
     if not plan.method.needs_embeddings or student.model is None:
-        return Pool(scores.signals, plan.space, corpus.ids)
+        return Pool(scores.signals, plan.space, corpus.ids, classes=classes)
     if group.is_main_process:
         read_or_encode(student, corpus, plan.space.names, plan.device, progress, folder)
     group.barrier()
     vectors = read_or_encode(student, corpus, plan.space.names, plan.device, progress, folder)
-    return Pool(scores.signals, plan.space, corpus.ids, *vectors.of(corpus))
+    return Pool(scores.signals, plan.space, corpus.ids, *vectors.of(corpus), classes)
 
 
 def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
@@ -129,6 +130,9 @@ def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
         progress.log(str(selection.reliability))
     elif selection.model is not None:
         progress.log("selection: without a pretrained student's encoder, its reliability cannot be estimated")
+    correction = None if selection.model is None else selection.model.correction
+    if correction is not None:
+        progress.log(str(correction))
     return selection
 
 
@@ -163,7 +167,8 @@ def train(
     def subset(indices: np.ndarray) -> DistillationSet:
         return DistillationSet(encodings, targets.targets, targets.sample_weight, indices)
 
-    training, validation = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed)
+    labelled = np.zeros(0, dtype=np.int64) if plan.labels is None else plan.labels.rows
+    training, validation = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed, labelled)
     result = train_student(
         student,
         subset(training),
