@@ -25,10 +25,11 @@ from scipy.special import softmax
 from selection_pools import CELLS, KnownPool, Setting, cell, derived, recalls, settings, share_right
 
 from muka_fast.selection.conditional_logit import WEIGHTS, kind
-from muka_fast.selection.first_stage import FirstStage, Texts
+from muka_fast.selection.first_stage import FirstStage
 from muka_fast.selection.in_domain import share_shift
 from muka_fast.selection.prototypes import NUMBERS
 from muka_fast.selection.reliability import SIGNS, measure_signs
+from muka_fast.selection.texts import Texts
 
 RIDGE_EVIDENCE, RIDGE_PROTOTYPES = 0.003, 0.001
 """Of half the squared weights beside the mean log-likelihood, numbers being divided by their spread over teachers."""

@@ -6,7 +6,7 @@ Cells: the pool as it is, 12 % of one of two teachers' texts, 3 % of the first t
 format of a setting and the cells: :mod:`selection_pools`. Figures are percent: ``recall``, mean over the teachers of
 the share of their own texts given to a teacher that knows the class; ``lowest``, of the teacher that is served worst;
 ``chosen``, share of all owned texts; the same for the single-pass entropy. ``reliability`` is the rule's own estimate
-of ``recall`` without labels, from 0 to 1; ``seconds`` are those of the rule.
+of ``recall`` without labels, from 0 to 1, where there is one; ``seconds`` are those of the rule.
 """
 
 from __future__ import annotations
@@ -22,12 +22,8 @@ from selection_pools import CELLS, KnownPool, cell, recalls, settings, share_rig
 
 from muka_fast.selection.conditional_logit import weights_for
 from muka_fast.selection.evidence import log_softmax
-from muka_fast.selection.first_stage import (
-    Texts,
-)
-from muka_fast.selection.in_domain import (
-    judge_pool,
-)
+from muka_fast.selection.in_domain import judge_pool
+from muka_fast.selection.texts import Texts
 
 
 def single_pass_entropy(texts: Texts) -> np.ndarray:
@@ -50,7 +46,7 @@ def measure(pool: KnownPool, *, encoder: bool, names: bool, features: bool) -> d
         texts, np.arange(len(texts)), weights_for(encoder=encoder, names=names, features=features)
     )
     seconds = time.perf_counter() - started
-    entropy = single_pass_entropy(texts)
+    entropy, reliability = single_pass_entropy(texts), model.reliability
     own, others = recalls(pool.known_by, scores), recalls(pool.known_by, entropy)
     setting, name = pool.name.split(" | ")
     return {
@@ -61,8 +57,8 @@ def measure(pool: KnownPool, *, encoder: bool, names: bool, features: bool) -> d
         "chosen": round(share_right(pool.known_by, scores), 2),
         "entropy_recall": round(float(others.mean()), 2),
         "entropy_chosen": round(share_right(pool.known_by, entropy), 2),
-        "reliability": round(model.reliability.recall, 4),
-        "reliability_lowest": round(model.reliability.lowest, 4),
+        "reliability": None if reliability is None else round(reliability.recall, 4),
+        "reliability_lowest": None if reliability is None else round(reliability.lowest, 4),
         "seconds": round(seconds, 2),
     }
 
@@ -89,7 +85,7 @@ def main() -> None:
             rows.append(line)
             if not options.json:
                 print(
-                    "  ".join(f"{value}" if isinstance(value, str) else f"{value:6.2f}" for value in line.values()),
+                    "  ".join(f"{value:6.2f}" if isinstance(value, float) else f"{value}" for value in line.values()),
                     flush=True,
                 )
     if options.json:

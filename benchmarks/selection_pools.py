@@ -17,9 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from muka_fast.selection.first_stage import (
-    Texts,
-)
+from muka_fast.selection.texts import Texts
 
 CELLS = ("balanced", "12 % of teacher 0", "12 % of teacher 1", "3 % of teacher 0", "foreign")
 UNKNOWN_TEXTS = 400

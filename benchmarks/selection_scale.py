@@ -19,12 +19,8 @@ import torch
 
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.selection.conditional_logit import weights_for
-from muka_fast.selection.first_stage import (
-    Texts,
-)
-from muka_fast.selection.in_domain import (
-    judge_pool,
-)
+from muka_fast.selection.in_domain import judge_pool
+from muka_fast.selection.texts import Texts
 
 CLASSES, WIDTH, FEATURES, CHUNK = 8, 384, 64, 50_000
 

@@ -1,7 +1,7 @@
 """Put the tables of the selection rule into the documents, from the committed results.
 
     python benchmarks/selection_tables.py benchmarks/results/selection-learned.json \\
-        --documents README.md docs/selection.md
+        --others benchmarks/results/selection-others.json --documents README.md docs/selection.md
 
 Blocks begin with ``<!-- selection: NAME -->`` and end with ``<!-- end -->``.
 """
@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 from documents import fill
 
+from muka_fast.selection.reliability import DOUBT_BELOW
+
 CELLS = ("balanced", "12 % of teacher 0", "12 % of teacher 1", "3 % of teacher 0", "foreign")
 SHOWN = {
     "encoder + names + features": "encoder, class names, features",
     "encoder + features": "encoder, features",
     "encoder + names": "encoder, class names",
     "encoder": "encoder alone",
-    "features graph": "features alone (student from scratch)",
+    "features graph": "features alone",
     "answers graph": "answers alone",
 }
 WHOLE = "encoder + names + features"
@@ -82,7 +84,7 @@ def reliability(results: dict[str, Any]) -> str:
         lines = results["kinds"][kind]["rows"]
         recall, estimate = (np.array([line[key] for line in lines]) for key in ("recall", "reliability"))
         lowest, worst = (np.array([line[key] for line in lines]) for key in ("lowest", "reliability_lowest"))
-        order, doubted = recall.argsort(), estimate < 0.82
+        order, doubted = recall.argsort(), estimate < DOUBT_BELOW
         rows.append(
             [
                 name,
@@ -97,6 +99,24 @@ def reliability(results: dict[str, Any]) -> str:
     return table([*header, "best cells in doubt"], rows)
 
 
+def others(rows: list[dict[str, Any]]) -> str:
+    """Show pools that nothing was learned from: recall, its lowest and, in brackets, the recall of the entropy."""
+    found = {(row["setting"], row["cell"]): row for row in rows}
+    lines = []
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        cells = [found[setting, cell] for cell in CELLS]
+        lines.append(
+            [setting, *(f"{one['recall']:.0f} / {one['lowest']:.0f} ({one['entropy_recall']:.0f})" for one in cells)]
+        )
+    means = [[row for row in rows if row["cell"] == cell] for cell in CELLS]
+    mean = [
+        " / ".join(f"{np.mean([row[key] for row in own]):.1f}" for key in ("recall", "lowest"))
+        + f" ({np.mean([row['entropy_recall'] for row in own]):.1f})"
+        for own in means
+    ]
+    return table(["setting", *CELLS], [*lines, ["**mean**", *mean]])
+
+
 BLOCKS = {"summary": summary, "kinds": kinds, "settings": settings, "reliability": reliability}
 
 
@@ -104,10 +124,16 @@ def main() -> None:
     """Fill the documents."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
+    parser.add_argument("--others", type=Path, help="selection.py --json of pools that nothing was learned from")
+    parser.add_argument("--ngrams", type=Path, help="the same with n-grams in place of an encoder")
     parser.add_argument("--documents", type=Path, nargs="+", required=True)
     options = parser.parse_args()
     results = json.loads(options.results.read_text(encoding="utf-8"))
     parts = {name: show(results) for name, show in BLOCKS.items()}
+    for name in ("others", "ngrams"):
+        path = getattr(options, name)
+        if path is not None:
+            parts[name] = others(json.loads(path.read_text(encoding="utf-8")))
     for path in options.documents:
         fill(path, "selection", parts)
 

@@ -61,10 +61,10 @@ def anchor(recipe: Recipe, base: Path) -> Recipe:
             "tokenizer": model(recipe.student.tokenizer, "tokenizer folder"),
         }
     )
-    labelled = recipe.selection.labelled_texts
-    selection = (
-        recipe.selection if labelled is None else recipe.selection.model_copy(update={"labelled": data(labelled)})
-    )
+    selection = recipe.selection
+    if (encoder := selection.text_encoder) is not None:
+        anchored = encoder.model_copy(update={"model": model(encoder.model, "encoder folder")})
+        selection = selection.with_text_encoder(anchored)
     return recipe.model_copy(
         update={
             "selection": selection,

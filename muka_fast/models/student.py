@@ -61,10 +61,10 @@ def find_tokenizer(spec: StudentSpec) -> Checkpoint:
     return find_checkpoint(source, revision=revision, trust_remote_code=spec.trust_remote_code, role="tokenizer")
 
 
-def find_weights(spec: StudentSpec) -> Checkpoint:
-    """Return the checkpoint of the pretrained student, its weights checked."""
+def find_weights(spec: StudentSpec, role: str = "student") -> Checkpoint:
+    """Return the checkpoint of the pretrained student, its weights checked; ``role`` names it in errors."""
     checkpoint = find_checkpoint(
-        spec.model or "", revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="student"
+        spec.model or "", revision=spec.revision, trust_remote_code=spec.trust_remote_code, role=role
     )
     check_weights(checkpoint)
     return checkpoint
@@ -88,16 +88,16 @@ class _Source:
     config: Any
 
 
-def _read_source(spec: StudentSpec) -> _Source:
+def _read_source(spec: StudentSpec, role: str = "student") -> _Source:
     """Read tokenizer and configuration, and check the weights.
 
     Raises:
         ModelError: If model, configuration or tokenizer is missing or damaged.
     """
     tokenizer = read_tokenizer(find_tokenizer(spec))
-    checkpoint = None if spec.model is None else find_weights(spec)
+    checkpoint = None if spec.model is None else find_weights(spec, role)
     config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
-    return _Source(f"student {spec.model or spec.config}", tokenizer, checkpoint, config)
+    return _Source(f"{role} {spec.model or spec.config}", tokenizer, checkpoint, config)
 
 
 def _config_from_scratch(spec: StudentSpec) -> Any:
@@ -112,13 +112,17 @@ def _config_from_scratch(spec: StudentSpec) -> Any:
         ) from None
 
 
-def resolve_student(spec: StudentSpec) -> StudentSpec:
+def resolve_student(spec: StudentSpec, role: str = "student") -> StudentSpec:
     """Check that the student can be loaded, before any work is done; pin a hub model to its commit.
+
+    Args:
+        spec: The student, or another encoder.
+        role: Names it in errors.
 
     Raises:
         ModelError: If model, configuration or tokenizer cannot be used.
     """
-    source = _read_source(spec)
+    source = _read_source(spec, role)
     check_vocabulary(source.tokenizer, source.config, source.where)
     return spec if source.checkpoint is None else spec.model_copy(update={"revision": source.checkpoint.revision})
 

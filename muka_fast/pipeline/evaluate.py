@@ -30,9 +30,7 @@ from muka_fast.runtime.distributed import DistributedContext, init_distributed
 from muka_fast.runtime.files import is_writable
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.base import targets
-from muka_fast.selection.in_domain import (
-    InDomainModel,
-)
+from muka_fast.selection.in_domain import InDomainModel
 
 
 def evaluate(
@@ -116,7 +114,7 @@ def measure(
     if plan is not None:
         with _test_store(plan, test, folder, group, progress, wait=wait) as store:
             scores = fill_scores(plan, test, store, group, progress)
-            pool = build_pool(plan, test, scores, store, group, progress)
+            pool = build_pool(plan, test, scores, store, group, progress, fitted)
         selection = plan.method.select(pool, fitted)
         selected = selection_metrics(pool, selection, truth)
         if classifier.kind == "ensemble":  # its prediction is the weighted teachers: no second pass is needed

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 
 from muka_fast.config.loading import anchor
-from muka_fast.config.recipe import Recipe
+from muka_fast.config.recipe import Recipe, StudentSpec
 from muka_fast.data.corpus import Corpus, read_corpus
-from muka_fast.data.few_labels import GivenLabels, add_labelled, read_labelled
 from muka_fast.data.label_space import LabelSpace, match_labels
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.method import Method, get_method
 from muka_fast.distillation.training_args import check_settings
-from muka_fast.errors import CorpusError, MachineError, OutputError, RecipeError, ScoreStoreError
+from muka_fast.errors import CorpusError, MachineError, OutputError, ScoreStoreError
 from muka_fast.models.checkpoint import read_tokenizer
 from muka_fast.models.integrity import MARKER
 from muka_fast.models.student import read_student_tokenizer, resolve_student
@@ -38,10 +37,9 @@ class Plan:
         recipe: The recipe, with absolute paths and pinned revisions.
         teachers: The teachers, in the recipe's order.
         space: The union of their labels.
-        corpus: The pool of texts: those of ``data``, then those of ``selection.labelled`` that are not among them.
-        test: The labelled texts of ``test``, if the recipe has some.
+        corpus: The pool of unlabelled texts.
+        test: The labelled texts, if the recipe has some.
         device: Device to compute on.
-        labels: The labels of ``selection.labelled``; None without them.
     """
 
     recipe: Recipe
@@ -50,7 +48,6 @@ class Plan:
     corpus: Corpus
     test: Corpus | None
     device: torch.device
-    labels: GivenLabels | None = None
 
     @property
     def method(self) -> Method:
@@ -107,11 +104,7 @@ def resolve_recipe(
             require_sites(teacher.sites, teacher.checkpoint.where)
     check_settings(recipe.training, group)
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
-    corpus, labels = read_corpus(recipe.data, log=progress.log), None
-    _check_shares(recipe, space)
-    if recipe.selection.labelled_texts is not None:
-        labelled = read_labelled(recipe.selection.labelled_texts, recipe.data, space.names, log=progress.log)
-        corpus, labels = add_labelled(corpus, labelled)
+    corpus = read_corpus(recipe.data, log=progress.log)
     if recipe.data.long_texts == "error":
         for teacher in teachers:
             _refuse_long(corpus, read_tokenizer(teacher.checkpoint), teacher.max_length, f"teacher {teacher.name}")
@@ -122,19 +115,13 @@ def resolve_recipe(
     student = resolve_student(recipe.student)
     if recipe.data.long_texts == "error" and recipe.selection.trains_student:
         _refuse_long(corpus, *read_student_tokenizer(student), "the student")
-    pinned = recipe.model_copy(update={"teachers": [teacher.spec for teacher in teachers], "student": student})
-    return Plan(pinned, teachers, space, corpus, test, device, labels)
-
-
-def _check_shares(recipe: Recipe, space: LabelSpace) -> None:
-    """Refuse known shares of teachers that the recipe does not have."""
-    unknown = [name for name in recipe.selection.known_shares if name not in space.teachers]
-    if unknown:
-        raise RecipeError(
-            f"no teacher is named {unknown[0]!r}",
-            where="selection.shares",
-            hint=f"name teachers as in this list: {', '.join(space.teachers)}",
-        )
+    selection = recipe.selection
+    if (encoder := selection.text_encoder) is not None:
+        revision = resolve_student(StudentSpec(**encoder.model_dump()), "encoder").revision
+        selection = selection.with_text_encoder(encoder.model_copy(update={"revision": revision}))
+    specs = [teacher.spec for teacher in teachers]
+    pinned = recipe.model_copy(update={"teachers": specs, "student": student, "selection": selection})
+    return Plan(pinned, teachers, space, corpus, test, device)
 
 
 def _require_folders(recipe: Recipe) -> None:
@@ -187,5 +174,3 @@ def log_plan(plan: Plan, progress: Progress) -> None:
     progress.log(f"label space: {len(space)} classes, {shared} known to more than one teacher\n{space.table()}")
     left_out = f" ({corpus.empty} empty and {corpus.duplicate} repeated left out)" if corpus.read > len(corpus) else ""
     progress.log(f"texts: {len(corpus)}{left_out}")
-    if plan.labels is not None:
-        progress.log(str(plan.labels))

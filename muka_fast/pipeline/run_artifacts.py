@@ -17,10 +17,8 @@ from muka_fast.models.student import encoder_fingerprint
 from muka_fast.models.teacher import Teacher, describe_teachers
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.arrays import UNREADABLE, load_arrays
-from muka_fast.selection.in_domain import (
-    MODEL_FILE,
-    InDomainModel,
-)
+from muka_fast.selection.in_domain import MODEL_FILE, InDomainModel
+from muka_fast.selection.text_vectors import encoder_spec
 
 
 def _reported(folder: str | Path, section: str, key: str) -> str | None:
@@ -103,6 +101,7 @@ def _changed(recipe: Recipe, teachers: tuple[Teacher, ...], record: RunRecord) -
     for teacher, before in zip(teachers, record.teachers, strict=True):
         if (teacher.fingerprint, teacher.tokenizer_fingerprint) != (before.fingerprint, before.tokenizer_fingerprint):
             return f"teacher {teacher.name}"
-    if record.encoder_fingerprint not in (None, encoder_fingerprint(recipe.student)):
-        return f"the encoder {recipe.student.model}"
+    encoder = encoder_spec(recipe)
+    if encoder is not None and record.encoder_fingerprint not in (None, encoder_fingerprint(encoder)):
+        return f"the encoder {encoder.model}"
     return ""

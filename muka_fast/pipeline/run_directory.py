@@ -162,8 +162,9 @@ class RunDirectory:
         sources += [
             source for source in (recipe.student.model, recipe.student.config, recipe.student.tokenizer) if source
         ]
-        for data in (recipe.data, recipe.test, recipe.selection.labelled_texts):
-            sources += data.texts if data else []
+        if (encoder := recipe.selection.text_encoder) is not None:
+            sources.append(encoder.model)
+        sources += [*recipe.data.texts, *(recipe.test.texts if recipe.test else [])]
         for source in sources:
             path = Path(source)
             if path.exists() and path.resolve().is_relative_to(self.path.resolve()):

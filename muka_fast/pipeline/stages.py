@@ -40,7 +40,9 @@ from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores, ScoringJob, collect, score_pool
 from muka_fast.scoring.store import ScoreStore
 from muka_fast.selection.base import Pool, Selection
-from muka_fast.selection.text_vectors import read_or_encode
+from muka_fast.selection.in_domain import InDomainModel
+from muka_fast.selection.in_domain_rule import ngram_pool
+from muka_fast.selection.text_vectors import encoder_spec, read_or_encode
 
 
 @contextlib.contextmanager
@@ -100,9 +102,15 @@ def log_truncation(plan: Plan, scores: PoolScores, progress: Progress) -> None:
 
 
 def build_pool(
-    plan: Plan, corpus: Corpus, scores: PoolScores, folder: Path, group: DistributedContext, progress: Progress
+    plan: Plan,
+    corpus: Corpus,
+    scores: PoolScores,
+    folder: Path,
+    group: DistributedContext,
+    progress: Progress,
+    fitted: InDomainModel | None = None,
 ) -> Pool:
-    """Join scores with vectors of the texts, if the method reads them and the student has a pretrained encoder.
+    """Join scores with vectors of the texts, if the method reads them: of an encoder or, without one, of n-grams.
 
     Args:
         plan: The run.
@@ -111,16 +119,18 @@ def build_pool(
         folder: Their score store, which keeps the vectors.
         group: The processes that share the work; the main process encodes.
         progress: Receives messages.
+        fitted: The selection model of another pool, whose n-grams are used again.
     """
-    student = plan.recipe.student
-    classes = plan.labels.classes if plan.labels is not None and corpus is plan.corpus else None
-    if not plan.method.needs_embeddings or student.model is None:
-        return Pool(scores.signals, plan.space, corpus.ids, classes=classes)
+    if not plan.method.needs_embeddings:
+        return Pool(scores.signals, plan.space, corpus.ids)
+    encoder = encoder_spec(plan.recipe)
+    if encoder is None:
+        return ngram_pool(scores.signals, plan.space, corpus, fitted)
     if group.is_main_process:
-        read_or_encode(student, corpus, plan.space.names, plan.device, progress, folder)
+        read_or_encode(encoder, corpus, plan.space.names, plan.device, progress, folder)
     group.barrier()
-    vectors = read_or_encode(student, corpus, plan.space.names, plan.device, progress, folder)
-    return Pool(scores.signals, plan.space, corpus.ids, *vectors.of(corpus), classes)
+    vectors = read_or_encode(encoder, corpus, plan.space.names, plan.device, progress, folder)
+    return Pool(scores.signals, plan.space, corpus.ids, *vectors.of(corpus))
 
 
 def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
@@ -129,10 +139,7 @@ def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
     if selection.reliability is not None:
         progress.log(str(selection.reliability))
     elif selection.model is not None:
-        progress.log("selection: without a pretrained student's encoder, its reliability cannot be estimated")
-    correction = None if selection.model is None else selection.model.correction
-    if correction is not None:
-        progress.log(str(correction))
+        progress.log("selection: without text vectors, its reliability cannot be estimated")
     return selection
 
 
@@ -167,8 +174,7 @@ def train(
     def subset(indices: np.ndarray) -> DistillationSet:
         return DistillationSet(encodings, targets.targets, targets.sample_weight, indices)
 
-    labelled = np.zeros(0, dtype=np.int64) if plan.labels is None else plan.labels.rows
-    training, validation = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed, labelled)
+    training, validation = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed)
     result = train_student(
         student,
         subset(training),
@@ -253,6 +259,7 @@ def build_record(
             zip(plan.teachers, scores.truncated, scores.signals, strict=True)
         )
     ]
+    encoder = encoder_spec(plan.recipe)
     return RunRecord(
         versions=versions(),
         device=device_name(plan.device),
@@ -261,7 +268,7 @@ def build_record(
         texts=TextCounts(read=corpus.read, empty=corpus.empty, duplicate=corpus.duplicate, used=len(corpus)),
         labels=list(plan.space.names),
         teachers=teachers,
-        encoder_fingerprint=encoder_fingerprint(plan.recipe.student) if selection.model is not None else None,
+        encoder_fingerprint=None if encoder is None or selection.model is None else encoder_fingerprint(encoder),
         audit=scores.audit,
         mean_sample_weight=float(selection.sample_weight.mean()),
         selection=stats,

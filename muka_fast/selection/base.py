@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.selection.in_domain import (
-    InDomainModel,
-)
+from muka_fast.selection.in_domain import InDomainModel
+from muka_fast.selection.ngrams import NgramSpace
 from muka_fast.selection.reliability import Reliability
 from muka_fast.selection.trust_scores import probabilities
 from muka_fast.uncertainty.signals import Signals
@@ -19,16 +18,15 @@ from muka_fast.uncertainty.signals import Signals
 
 @dataclass(frozen=True)
 class Pool:
-    """All that selection sees of N texts.
+    """All that selection sees of N texts; no label is among it.
 
     Attributes:
         signals: Every teacher's.
         space: How the teachers' columns lie in the label space.
         ids: Text ids, (N,).
-        embeddings: By the student's pretrained encoder, (N, D); None without one, or if the method needs none.
-        name_similarity: Cosines of texts and class names in that encoder, (N, C); None without embeddings.
-        classes: Column of the class of each text that the recipe gives a label for, −1 for all others, (N,); None if it
-            gives none.
+        embeddings: By a pretrained encoder, or of n-grams, (N, D); None if the method needs none.
+        name_similarity: Cosines of texts and class names in that encoder, (N, C); None without one.
+        ngrams: Made the embeddings; None where an encoder did.
     """
 
     signals: tuple[Signals, ...]
@@ -36,7 +34,7 @@ class Pool:
     ids: np.ndarray
     embeddings: np.ndarray | None = None
     name_similarity: np.ndarray | None = None
-    classes: np.ndarray | None = None
+    ngrams: NgramSpace | None = None
 
     def __len__(self) -> int:
         return len(self.signals[0])
@@ -95,8 +93,6 @@ def joint_softmax_rule(pool: Pool) -> Selection:
 def targets(pool: Pool, selection: Selection) -> np.ndarray:
     """Mix the teachers' deterministic distributions, padded into the label space, by weight.
 
-    The target of a text whose class is given is this class alone.
-
     Returns:
         The student's target distributions, (N, classes), fp32, rows summing to one.
     """
@@ -104,9 +100,6 @@ def targets(pool: Pool, selection: Selection) -> np.ndarray:
     for teacher, signals in enumerate(pool.signals):
         weighted = selection.teacher_weights[:, teacher, None] * probabilities(signals).double().numpy()
         mixed[:, list(pool.space.union_index[teacher])] += weighted.astype(np.float32)
-    if pool.classes is not None:
-        labelled = np.flatnonzero(pool.classes >= 0)
-        mixed[labelled] = np.eye(len(pool.space), dtype=np.float32)[pool.classes[labelled]]
     return mixed
 
 

@@ -63,7 +63,7 @@ def weights_for(*, encoder: bool, names: bool, features: bool) -> LogitWeights:
     """Return the weights for a kind of evidence.
 
     Args:
-        encoder: Whether texts are embedded by a pretrained encoder, rather than by the teachers' features or n-grams.
+        encoder: Whether texts have vectors, by a pretrained encoder or of n-grams.
         names: Whether class names are compared with texts.
         features: Whether every teacher has features.
     """

@@ -19,10 +19,9 @@ from muka_fast.models.teacher import Teacher
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.teacher_pool import TeacherPool
 from muka_fast.selection.base import Pool, Selection, targets
-from muka_fast.selection.in_domain import (
-    InDomainModel,
-)
-from muka_fast.selection.text_vectors import read_or_encode
+from muka_fast.selection.in_domain import InDomainModel
+from muka_fast.selection.in_domain_rule import ngram_pool
+from muka_fast.selection.text_vectors import encoder_spec, read_or_encode
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,10 @@ class Ensemble:
         for index in range(len(teachers)):
             with teachers.teacher(index) as runner:
                 signals.append(runner.score(corpus, runner.tokenize(corpus), settings.passes, progress))
-        if self.recipe.student.model is None:
-            return Pool(tuple(signals), self.space, corpus.ids)
-        vectors = read_or_encode(self.recipe.student, corpus, self.labels, self.device, Progress(silent=True))
+        encoder = encoder_spec(self.recipe)
+        if encoder is None:
+            return ngram_pool(tuple(signals), self.space, corpus, self.model)
+        vectors = read_or_encode(encoder, corpus, self.labels, self.device, Progress(silent=True))
         return Pool(tuple(signals), self.space, corpus.ids, *vectors.of(corpus))
 
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:

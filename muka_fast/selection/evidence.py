@@ -12,7 +12,7 @@ pool; texts outside it are compared with them one by one, so a number does not d
 * ``white logit``: logit of the predicted class, standardised over the pool, over the Mahalanobis distance to the pool's
   mean: how much of the features' deviation is along the class.
 * ``rarity``: minus the log share of the predicted class; out-of-domain texts fall into few classes.
-* ``name``: similarity of text and class name in the student's encoder, standardised by class.
+* ``name``: similarity of text and class name in the encoder, standardised by class.
 
 ``z`` numbers are normal scores of ranks in the pool; ``a`` numbers are differences from the teacher's anchors, the 2 %
 of the texts with the largest sum of normal scores, which no share of the pool moves; ``c`` numbers are differences from

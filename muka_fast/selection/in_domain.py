@@ -1,9 +1,9 @@
 """Which teacher is in-domain for each text of a pool: learned evidence, diffusion, class prototypes, posterior.
 
-1. Evidence of each (text, teacher), :mod:`~muka_fast.selection.evidence`, and the same diffused over the graph of the
-   texts' nearest neighbours in the student's encoder, :mod:`~muka_fast.selection.neighbours`.
+1. Evidence of each (text, teacher), :mod:`~muka_fast.selection.evidence`, and the same diffused over the graphs of
+   the texts' nearest neighbours, :mod:`~muka_fast.selection.views`.
 2. A conditional logit with learned weights scores the teachers, :mod:`~muka_fast.selection.conditional_logit`.
-3. Class prototypes in the student's encoder, fitted to that first choice, :mod:`~muka_fast.selection.prototypes`; a
+3. Class prototypes in the same views, fitted to that first choice, :mod:`~muka_fast.selection.prototypes`; a
    second conditional logit scores with them. The posterior is its softmax.
 
 The choice is fed back once, to fit the prototypes, so errors cannot build up. Statistics are fitted to a reference
@@ -16,7 +16,7 @@ rule that never chooses this teacher is right for most texts, and the student ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import softmax
@@ -24,18 +24,12 @@ from scipy.special import softmax
 from muka_fast.runtime.numerics import row_chunks
 from muka_fast.selection.conditional_logit import LogitWeights
 from muka_fast.selection.evidence import NameStatistics, TeacherEvidence
-from muka_fast.selection.few_labels import Known, LabelCorrection, RuleOutput
-from muka_fast.selection.first_stage import (
-    FirstStage,
-    Space,
-    Texts,
-    join_numbers,
-    prototype_space,
-    standardised_names,
-)
-from muka_fast.selection.neighbours import NeighbourGraph
+from muka_fast.selection.first_stage import FirstStage, join_numbers, standardised_names
+from muka_fast.selection.ngrams import NgramSpace
 from muka_fast.selection.prototypes import Prototypes
 from muka_fast.selection.reliability import Reliability, estimate, measure_signs
+from muka_fast.selection.texts import Texts
+from muka_fast.selection.views import Views
 
 SHARE_STEP = 0.15
 MODEL_FILE = "selection.npz"
@@ -54,33 +48,31 @@ class InDomainModel:
         teachers: Each teacher's statistics.
         names: Statistics of the class names; None where they are not compared.
         name_weight: How much class names count, from 0 (they say nothing about the anchors) to 1.
-        space: Of the neighbour graph.
-        graph: Over the sample.
+        views: Where neighbours are looked for.
         diffused: Diffused numbers of the sample, (M, T · F).
         prototypes: None where no class has anchors.
         shift: Of each teacher's score, from its share of the sample, (T,).
         signs: Label-free signs of the reliability, :data:`~muka_fast.selection.reliability.SIGNS`.
-        correction: By labelled texts and known shares; None without them.
+        ngrams: Made the text vectors; None where an encoder did, or where there are none.
     """
 
     weights: LogitWeights
     teachers: tuple[TeacherEvidence, ...]
     names: NameStatistics | None
     name_weight: float
-    space: Space
-    graph: NeighbourGraph
+    views: Views
     diffused: np.ndarray
     prototypes: Prototypes | None
     shift: np.ndarray
     signs: np.ndarray
-    correction: LabelCorrection | None = None
+    ngrams: NgramSpace | None = None
 
     @classmethod
-    def fit(cls, texts: Texts, weights: LogitWeights) -> tuple[InDomainModel, RuleOutput]:
-        """Fit the rule to a reference sample, without labels.
+    def fit(cls, texts: Texts, weights: LogitWeights) -> tuple[InDomainModel, np.ndarray]:
+        """Fit the rule to a reference sample.
 
         Returns:
-            The model, and what it found of the sample.
+            The model, and the scores of the sample, (M, T): log posterior up to a constant of each text.
         """
         stage = FirstStage.fit(texts, weights.numbers)
         first = weights.first_score(stage.values, stage.diffused)
@@ -96,14 +88,13 @@ class InDomainModel:
             stage.teachers,
             stage.names,
             stage.name_weight,
-            stage.space,
-            stage.graph,
+            stage.views,
             diffused,
             prototypes,
             shift,
             signs,
         )
-        return model, RuleOutput(score, last_numbers(first, second), stage.vectors, stage.predicted)
+        return model, score
 
     @property
     def reliability(self) -> Reliability | None:
@@ -116,36 +107,23 @@ class InDomainModel:
         """Return scores of texts outside the sample, (N, T), each by itself."""
         result = np.empty((len(texts), len(self.teachers)))
         for rows in row_chunks(len(texts), CHUNK):
-            result[rows] = self.correct(self.apply_rule(texts.take(rows)))
+            part = texts.take(rows)
+            scaled, standard = standardised_names(self.names, part)
+            numbers = [
+                fit.apply(logits, features, None if scaled is None else scaled[:, columns])
+                for fit, logits, features, columns in zip(
+                    self.teachers, part.logits, part.features, part.columns, strict=True
+                )
+            ]
+            values = join_numbers(numbers, self.weights.numbers, part, standard, self.name_weight)
+            places = self.views.apply(part)
+            diffused = self.views.attach(places, values.reshape(len(values), -1), self.diffused)
+            first = self.weights.first_score(values, diffused.reshape(values.shape))
+            second = None
+            if self.prototypes is not None:
+                second = self.prototypes.apply(self.views.join(places, standard), part.predicted)
+            result[rows] = self.weights.second_score(first, second) + self.shift
         return result
-
-    def apply_rule(self, texts: Texts) -> RuleOutput:
-        """Return what the rule finds of texts outside the sample, each by itself, without the correction."""
-        scaled, standard = standardised_names(self.names, texts)
-        numbers = [
-            fit.apply(logits, features, None if scaled is None else scaled[:, columns])
-            for fit, logits, features, columns in zip(
-                self.teachers, texts.logits, texts.features, texts.columns, strict=True
-            )
-        ]
-        values = join_numbers(numbers, self.weights.numbers, texts, standard, self.name_weight)
-        places = self.space.apply(texts)
-        diffused = self.graph.attach(places, values.reshape(len(values), -1), self.diffused)
-        first = self.weights.first_score(values, diffused.reshape(values.shape))
-        vectors, second = prototype_space(places, standard), None
-        if self.prototypes is not None:
-            second = self.prototypes.apply(vectors, texts.predicted)
-        score = self.weights.second_score(first, second) + self.shift
-        return RuleOutput(score, last_numbers(first, second), vectors, texts.predicted)
-
-    def correct(self, found: RuleOutput) -> np.ndarray:
-        """Return the scores that the rule found, (N, T), corrected by labels and known shares."""
-        return found.score if self.correction is None else self.correction.apply(found)
-
-
-def last_numbers(first: np.ndarray, second: np.ndarray | None) -> np.ndarray:
-    """Put the first score, (N, T), and the prototypes' numbers, (N, T, P), side by side."""
-    return first[:, :, None] if second is None else np.concatenate([first[:, :, None], second], axis=2)
 
 
 def share_shift(score: np.ndarray) -> np.ndarray:
@@ -162,7 +140,7 @@ def share_shift(score: np.ndarray) -> np.ndarray:
 
 
 def judge_pool(
-    texts: Texts, ids: np.ndarray, weights: LogitWeights, reference: int = REFERENCE, known: Known | None = None
+    texts: Texts, ids: np.ndarray, weights: LogitWeights, reference: int = REFERENCE
 ) -> tuple[InDomainModel, np.ndarray]:
     """Fit the rule to a pool, and score all of its texts.
 
@@ -170,24 +148,18 @@ def judge_pool(
         texts: N texts.
         ids: Text ids, (N,): hashes, so the first texts in their order are a random sample.
         weights: For the kind of evidence that there is.
-        reference: Texts of the sample that the rule is fitted to, at most; texts with labels are added to them.
-        known: What is known of the pool; None if nothing is.
+        reference: Texts of the sample that the rule is fitted to, at most.
 
     Returns:
         The model, and scores (N, T): log posterior up to a constant of each text.
     """
-    sample = np.argsort(ids, kind="stable")[:reference]
-    sample = np.sort(sample) if known is None else np.union1d(sample, known.rows)
+    sample = np.sort(np.argsort(ids, kind="stable")[:reference])
     model, own = InDomainModel.fit(texts.take(sample), weights)
-    if known is not None:
-        classes = [one.shape[1] for one in texts.logits]
-        model = replace(model, correction=LabelCorrection.fit(own, known.within(sample), classes))
-    scores, rule = np.empty((2, len(texts), len(texts.logits)))
-    scores[sample], rule[sample] = model.correct(own), own.score
+    if len(sample) == len(texts):
+        return model, own
+    scores = np.empty((len(texts), len(texts.logits)))
+    scores[sample] = own
     others = np.setdiff1d(np.arange(len(texts)), sample, assume_unique=True)
     for rows in row_chunks(len(others), CHUNK):
-        found = model.apply_rule(texts.take(others[rows]))
-        scores[others[rows]], rule[others[rows]] = model.correct(found), found.score
-    if known is not None and model.correction is not None:
-        model = replace(model, correction=model.correction.count_changes(rule, scores, known))
+        scores[others[rows]] = model.apply(texts.take(others[rows]))
     return model, scores

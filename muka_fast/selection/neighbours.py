@@ -34,7 +34,7 @@ def nearest(
 
     Args:
         queries: (N, D), rows of length one.
-        reference: (M, D), rows of length one.
+        reference: (M, D), rows of length one, of the same type.
         count: Neighbours a query; fewer if the reference has fewer rows.
         same: Whether the queries are the reference, so that no row is its own neighbour.
 
@@ -79,7 +79,8 @@ class NeighbourGraph:
     def build(cls, vectors: np.ndarray) -> tuple[NeighbourGraph, csr_matrix]:
         """Connect each row of (M, D) vectors with its nearest others; also return S, (M, M)."""
         unit = unit_rows(vectors)
-        indices, cosines = nearest(unit, unit, same=True)
+        wide = unit.astype(np.float64)  # else the order of the texts decides between neighbours that round to equal
+        indices, cosines = nearest(wide, wide, same=True)
         size, count = indices.shape
         rows = np.repeat(np.arange(size), count)
         edges = csr_matrix((np.maximum(cosines, 0).ravel(), (rows, indices.ravel())), shape=(size, size))

@@ -1,4 +1,4 @@
-"""Class prototypes: where the classes of all teachers lie in the student's encoder, from a first choice of teachers.
+"""Class prototypes: where the classes of all teachers lie in the views, from a first choice of teachers.
 
 The first choice gives each class its anchors: the texts that its teacher predicts as this class and that are most
 clearly that teacher's. Prototypes are the anchors' means, with one covariance for all classes. A text's distances to

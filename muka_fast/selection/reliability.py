@@ -21,7 +21,7 @@ SIGNS = (
 )
 """Share of graph neighbours given to the same teacher, mean posterior of the chosen teacher, purity of the anchors,
 share of texts for which both stages choose alike; and the first two for the teacher where they are smallest."""
-DOUBT_BELOW = 0.82
+DOUBT_BELOW = 0.84
 """Estimated recall below which a choice is in doubt."""
 FEW_TEXTS = 5
 

@@ -1,4 +1,4 @@
-"""Texts and class names as vectors: means of the last hidden states of the student's pretrained encoder."""
+"""Texts and class names as vectors: means of the last hidden states of a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class TextEncoder:
 
     @classmethod
     def load(cls, spec: StudentSpec, device: torch.device) -> TextEncoder:
-        """Load the encoder of a pretrained student.
+        """Load the encoder of a pretrained model.
 
         Raises:
             ModelError: If its weights or its tokenizer cannot be used.
         """
-        checkpoint = find_weights(spec)
+        checkpoint = find_weights(spec, "encoder")
         tokenizer = read_tokenizer(find_tokenizer(spec))
         model = AutoModel.from_pretrained(
             checkpoint.folder,

@@ -1,4 +1,4 @@
-"""Texts and class names in the student's encoder, computed once per score store."""
+"""Vectors of texts: by a pretrained encoder, with class names, kept in the score store; or of n-grams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from muka_fast.config.recipe import StudentSpec
+from muka_fast.config.recipe import Recipe, StudentSpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.models.student import encoder_fingerprint
 from muka_fast.runtime.arrays import UNREADABLE, load_arrays, save_arrays
@@ -40,6 +40,14 @@ class TextVectors:
         return vectors, name_similarity(vectors, self.name_vectors.astype(np.float32))
 
 
+def encoder_spec(recipe: Recipe) -> StudentSpec | None:
+    """Return the model whose text vectors selection reads; None where n-grams take its place."""
+    encoder = recipe.selection.text_encoder
+    if encoder is not None:
+        return StudentSpec(**encoder.model_dump())
+    return recipe.student if recipe.student.model is not None else None
+
+
 def read_or_encode(
     spec: StudentSpec,
     corpus: Corpus,
@@ -48,10 +56,10 @@ def read_or_encode(
     progress: Progress,
     folder: Path | None = None,
 ) -> TextVectors:
-    """Return the vectors of texts and class names; one pass of the student's encoder if they are not in a folder.
+    """Return the vectors of texts and class names; one pass of the encoder if they are not in a folder.
 
     Args:
-        spec: A pretrained student.
+        spec: A pretrained model.
         corpus: The texts.
         names: Class names of the union.
         device: Where the encoder runs.

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from muka_fast.selection.first_stage import (
-    Texts,
-)
+from muka_fast.selection.texts import Texts
 
 
 def planted(

@@ -5,14 +5,8 @@ from scipy.special import softmax
 from muka_fast.runtime.arrays import load_arrays, save_arrays
 from muka_fast.selection import in_domain
 from muka_fast.selection.conditional_logit import weights_for
-from muka_fast.selection.first_stage import (
-    Texts,
-)
-from muka_fast.selection.in_domain import (
-    InDomainModel,
-    judge_pool,
-    share_shift,
-)
+from muka_fast.selection.in_domain import InDomainModel, judge_pool, share_shift
+from muka_fast.selection.texts import Texts
 from tests.helpers.planted import planted, recall
 
 IDS = np.random.default_rng(7).integers(0, 2**63, 2000).astype(np.uint64)
