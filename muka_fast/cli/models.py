@@ -121,6 +121,7 @@ def export(
     ] = 0.99,
     max_loss: Annotated[float, typer.Option(help="fp16, int8 with --test: largest allowed loss of accuracy.")] = 0.005,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export there.")] = False,
+    wait: WaitOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a classifier to ONNX. A graph that differs from the model is refused with exit code 1."""
@@ -149,6 +150,7 @@ def export(
         labelled=labelled,
         tolerances=Tolerances(atol, min_agreement, max_loss),
         overwrite=overwrite,
+        wait=wait,
     )
     if as_json:
         print_json("export", output=str(output), **done.record.tree())

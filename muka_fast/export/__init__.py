@@ -1,5 +1,6 @@
 """ONNX: a classifier exported, compared with its model, and served without torch.
 
+* ``export_directory``: the folder of an export, written apart and moved into place
 * ``export_record``: the schema of ``export.json``
 * ``exporter``: the export: load, trace, check, write
 * ``graph``: a PyTorch classifier as a fused ONNX graph

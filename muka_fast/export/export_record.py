@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from muka_fast.errors import ModelError
 from muka_fast.inference.predictions import Calibration
-from muka_fast.runtime.files import atomic_write
+from muka_fast.runtime.files import atomic_write, sync_folder
+from muka_fast.runtime.integrity import FileRecord, find_damage, parse_file_records
+from muka_fast.runtime.parsing import UnreadableError, read_json
+from muka_fast.runtime.typed import from_tree
 
 RECORD = "export.json"
+COMMITTED = ".export.new"
+"""Name of a finished export inside its folder until its files are in place."""
 SCHEMA_VERSION = 2
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+SIDES = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ class ExportRecord:
         padding_side: ``left`` or ``right``.
         truncation_side: ``left`` or ``right``.
         versions: Versions of Python and the libraries that exported it.
+        files: Size and hash of every other file of the export, by name.
     """
 
     model: str
@@ -91,6 +100,7 @@ class ExportRecord:
     padding_side: str
     truncation_side: str
     versions: dict[str, str]
+    files: dict[str, FileRecord]
 
     def tree(self) -> dict[str, Any]:
         """Return the record as the tree of ``export.json``."""
@@ -102,10 +112,56 @@ class ExportRecord:
         content = json.dumps(self.tree(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         atomic_write(folder / RECORD, content.encode())
 
+    def require_intact(self, folder: Path, graph: ExportedGraph) -> None:
+        """Compare size and hash of a graph, of its weights beside it, and of the tokenizer with the record.
+
+        Raises:
+            ModelError: With the damaged file.
+        """
+        wanted = {
+            name: one
+            for name, one in self.files.items()
+            if name == "tokenizer.json" or name == graph.file or name.startswith(f"{graph.file}.")
+        }
+        damage = find_damage(folder, wanted)
+        if damage:
+            raise ModelError(damage, where=str(folder), hint="restore the file, or export the model again")
+
 
 def is_exported(folder: str | Path) -> bool:
     """Return whether ``muka-fast export`` wrote a folder."""
-    return (Path(folder) / RECORD).is_file()
+    return any((Path(folder) / place / RECORD).is_file() for place in ("", COMMITTED))
+
+
+def finish_commit(folder: Path) -> None:
+    """Move a committed export into place, if a kill left it half moved; processes may do so at the same time.
+
+    Files of the former export that the new one has not are removed; files of others stay.
+    """
+    committed = folder / COMMITTED
+    if not committed.is_dir():
+        return
+    if (committed / RECORD).is_file():
+        new = {file.name for file in committed.iterdir()} | {*_recorded_files(committed / RECORD), RECORD}
+        for name in sorted(new - {RECORD}):
+            with contextlib.suppress(FileNotFoundError):  # moved already
+                (committed / name).replace(folder / name)
+        for name in _recorded_files(folder / RECORD) - new:
+            (folder / name).unlink(missing_ok=True)
+        sync_folder(folder)
+        with contextlib.suppress(FileNotFoundError):
+            (committed / RECORD).replace(folder / RECORD)
+    with contextlib.suppress(FileNotFoundError):
+        committed.rmdir()
+    sync_folder(folder)
+
+
+def _recorded_files(path: Path) -> set[str]:
+    """Return the names of the files that an export's record lists."""
+    try:
+        return set(parse_file_records(read_json(path)))
+    except (FileNotFoundError, UnreadableError, ValueError):
+        return set()
 
 
 def read_export_record(folder: Path) -> ExportRecord:
@@ -116,20 +172,25 @@ def read_export_record(folder: Path) -> ExportRecord:
     """
     path = folder / RECORD
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        version = tree["schema_version"]
-        record = _parse(tree) if version == SCHEMA_VERSION else None
+        finish_commit(folder)
+    except OSError as error:
+        hint = "make the folder writable and try again"
+        raise ModelError(f"an export was interrupted here: {error.strerror}", where=str(folder), hint=hint) from None
+    try:
+        tree = read_json(path)
+        version = tree.pop("schema_version") if isinstance(tree, dict) and "schema_version" in tree else None
+        record = _parse(tree, str(path)) if version == SCHEMA_VERSION else None
     except FileNotFoundError:
         raise ModelError(
             f"no {RECORD} in the folder", where=str(folder), hint="give a folder that 'muka-fast export' wrote"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UnreadableError as error:
         raise ModelError(
             f"cannot read the export's record: {error}", where=str(path), hint="export the model again"
         ) from None
     if record is None:
         raise ModelError(
-            f"the export has schema version {version}; this version of muka-fast reads {SCHEMA_VERSION}",
+            f"the export has schema version {version!r}; this version of muka-fast reads {SCHEMA_VERSION}",
             where=str(path),
             hint="export the model again",
         )
@@ -139,14 +200,23 @@ def read_export_record(folder: Path) -> ExportRecord:
     return record
 
 
-def _parse(tree: dict[str, Any]) -> ExportRecord:
-    names = [field.name for field in fields(ExportRecord)]
-    missing = [name for name in names if name not in tree]
-    if missing or not tree["graphs"]:
-        raise ValueError(f"it is incomplete: no {', '.join(missing) or 'graphs'}")
-    graphs = {
-        precision: ExportedGraph(**graph | {"parity": Parity(**graph["parity"])})
-        for precision, graph in tree["graphs"].items()
+def _parse(tree: dict[str, Any], where: str) -> ExportRecord:
+    if "calibration" not in tree:
+        raise UnreadableError("calibration is missing")
+    record = from_tree(ExportRecord, tree | {"calibration": Calibration.read(tree["calibration"], where)})
+    names = [*(graph.file for graph in record.graphs.values()), *record.files]
+    problems = {
+        "graphs: there is none": not record.graphs,
+        "labels: there is none": not record.labels,
+        "inputs: input_ids is missing": "input_ids" not in record.inputs,
+        "inputs: not those of a text classifier": not set(record.inputs) <= set(INPUTS),
+        "max_length: not positive": record.max_length < 1,
+        "padding_side: not left or right": record.padding_side not in SIDES,
+        "truncation_side: not left or right": record.truncation_side not in SIDES,
+        "a file name leads out of the folder": any(name != Path(name).name for name in names),
+        "files: a graph is not among them": not set(names) <= set(record.files),
     }
-    values = {"graphs": graphs, "labels": tuple(tree["labels"]), "calibration": Calibration.read(tree["calibration"])}
-    return ExportRecord(**{name: tree[name] for name in names} | values)
+    problem = next((text for text, holds in problems.items() if holds), None)
+    if problem:
+        raise UnreadableError(problem)
+    return record

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +13,9 @@ import torch
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import match_labels
 from muka_fast.data.synthetic import utterances
-from muka_fast.errors import CheckFailed, CorpusError, ModelError, OutputError, RecipeError
-from muka_fast.export.export_record import RECORD, ExportedGraph, ExportRecord, Parity, is_exported
+from muka_fast.errors import CheckFailed, CorpusError, ModelError, RecipeError
+from muka_fast.export.export_directory import commit, staging
+from muka_fast.export.export_record import ExportedGraph, ExportRecord, Parity
 from muka_fast.export.graph import OPSET, Graph, trace
 from muka_fast.export.onnx_classifier import OnnxClassifier
 from muka_fast.export.parity import ParityChecker, Tolerances
@@ -26,7 +23,6 @@ from muka_fast.export.quantization import SCHEMES, to_half, to_int8
 from muka_fast.export.sessions import open_session
 from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
 from muka_fast.models.checkpoint import (
-    TOKENIZER_FILES,
     WEIGHT_FILES,
     Checkpoint,
     check_weights,
@@ -37,13 +33,11 @@ from muka_fast.models.checkpoint import (
 )
 from muka_fast.models.teacher import check_head
 from muka_fast.runtime.environment import PACKAGES, versions
+from muka_fast.runtime.integrity import record_files
 from muka_fast.runtime.progress import Progress
 
 PRECISIONS = ("fp32", "fp16", "int8")
 FUSIONS = ("none", "cpu", "cuda")
-_GRAPHS = ("model.onnx", *(f"model_{precision}.onnx" for precision in PRECISIONS))
-# Every file that an export may write; --overwrite deletes no other.
-_OURS = (RECORD, "config.json", *_GRAPHS, *(f"{graph}.data" for graph in _GRAPHS), *TOKENIZER_FILES, "*.jinja")
 _LIBRARIES = (*PACKAGES, "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu")
 
 
@@ -75,6 +69,7 @@ def export(
     labelled: Corpus | None = None,
     tolerances: Tolerances | None = None,
     overwrite: bool = False,
+    wait: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
     """Export a sequence classifier to ONNX; nothing is written if a graph differs from the model.
@@ -90,12 +85,13 @@ def export(
         labelled: Labelled texts, on which fp16 and int8 are compared by accuracy.
         tolerances: Allowed differences between graph and model.
         overwrite: Replace an earlier export; other files beside it stay.
+        wait: Wait for another export to the same folder, instead of raising.
         progress: Receives messages and stages; default: stderr.
 
     Raises:
         CheckFailed: If a graph differs from the model by more than the tolerances.
         RecipeError: If a precision or fusion does not exist.
-        OutputError: If the output folder holds anything but an earlier export.
+        OutputError: If the output folder holds anything but an earlier export, or another process writes to it.
         CorpusError: If ``texts`` is empty.
         ModelError: If the model cannot be loaded or traced, or its head is not single-label.
     """
@@ -104,16 +100,18 @@ def export(
         if not given or not set(given) <= set(known):
             raise RecipeError(f"not a choice: {', '.join(given)}", where="export", hint=", ".join(known))
     output = Path(output).resolve()
-    _require_usable(output, overwrite)
-    source = _load(model)
-    with progress.stage("logits of the model"):
-        checker = _parity_checker(source, texts, labelled)
-    inputs = tuple(name for name in source.tokenizer.model_input_names if name in checker.inputs)
-    with _staging(output) as folder:
+    with staging(output, overwrite=overwrite, wait=wait, progress=progress) as folder:
+        source = _load(model)
+        with progress.stage("logits of the model"):
+            checker = _parity_checker(source, texts, labelled)
+        inputs = tuple(name for name in source.tokenizer.model_input_names if name in checker.inputs)
         with progress.stage("export"):
             graph = trace(source.model, inputs, source.checkpoint.where, opset=opset, fuse=fuse)
         with progress.stage("graphs and parity"):
             graphs = _write_graphs(graph, folder, tuple(dict.fromkeys(precisions)), checker, tolerances, progress)
+        source.tokenizer.model_max_length = source.max_length
+        source.tokenizer.save_pretrained(folder)
+        source.model.config.save_pretrained(folder)
         record = ExportRecord(
             model=model,
             revision=source.checkpoint.revision,
@@ -124,14 +122,16 @@ def export(
             graphs=graphs,
             labels=source.labels,
             max_length=source.max_length,
-            calibration=Calibration.read(getattr(source.model.config, CALIBRATION_KEY, None)),
+            calibration=Calibration.read(getattr(source.model.config, CALIBRATION_KEY, None), source.checkpoint.where),
             inputs={name: _padding(name, source.tokenizer) for name in inputs},
             padding_side=source.tokenizer.padding_side,
             truncation_side=source.tokenizer.truncation_side,
             versions=versions(_LIBRARIES),
+            files=record_files(folder, (file.name for file in folder.iterdir() if file.is_file())),
         )
-        _write_tokenizer(source, record, folder, checker, progress)
-        _commit(output, folder)
+        record.write(folder)
+        _check_tokenizer(folder, checker, progress)
+        commit(output, folder)
     return Exported(output, graphs, graph.fused, record)
 
 
@@ -169,61 +169,12 @@ def _parity_checker(source: _Source, texts: Corpus | None, labelled: Corpus | No
     return ParityChecker(source.model, source.tokenizer, source.max_length, texts, known)
 
 
-@contextmanager
-def _staging(output: Path) -> Iterator[Path]:
-    """Make a temporary folder beside the output, and delete it if it has not been moved."""
-    folder = output.parent / f".{output.name}.{os.getpid()}.tmp"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_tokenizer(
-    source: _Source, record: ExportRecord, folder: Path, checker: ParityChecker, progress: Progress
-) -> None:
-    """Write everything but the graphs, and check that the tokenizer gives the same tokens without transformers."""
-    source.tokenizer.model_max_length = source.max_length
-    source.tokenizer.save_pretrained(folder)
-    source.model.config.save_pretrained(folder)
-    record.write(folder)
+def _check_tokenizer(folder: Path, checker: ParityChecker, progress: Progress) -> None:
+    """Check that the tokenizer gives the same tokens without transformers."""
     if (folder / "tokenizer.json").exists():
         checker.check_tokenizer(OnnxClassifier(folder, device="cpu").encode)
     else:
         progress.log("the tokenizer runs in transformers only: serve the folder with transformers or Optimum")
-
-
-def _commit(output: Path, staging: Path) -> None:
-    """Move a finished folder to the output; files of an earlier folder that no export writes move into the new one."""
-    old = staging.with_name(f"{staging.name}.old")
-    if output.exists():
-        output.rename(old)
-    try:
-        staging.rename(output)
-    except OSError:
-        if old.exists():
-            old.rename(output)
-        raise
-    for entry in sorted(old.iterdir()) if old.exists() else ():
-        is_exports = any(fnmatch.fnmatch(entry.name, pattern) for pattern in _OURS)
-        if not is_exports and not (output / entry.name).exists():
-            entry.rename(output / entry.name)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _require_usable(output: Path, overwrite: bool) -> None:
-    if output.exists() and not output.is_dir():
-        raise OutputError("the output is a file", where=str(output), hint="give a folder")
-    if not output.exists() or not any(output.iterdir()):
-        return
-    if not is_exported(output):
-        raise OutputError(
-            "the folder is not empty and is not an export", where=str(output), hint="choose another folder"
-        )
-    if not overwrite:
-        raise OutputError("the folder holds an export", where=str(output), hint="--overwrite, or another folder")
 
 
 def _padding(name: str, tokenizer: Any) -> int:

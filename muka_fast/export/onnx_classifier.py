@@ -14,7 +14,7 @@ import numpy as np
 
 from muka_fast.data.batching import token_batches
 from muka_fast.errors import MachineError, ModelError, TextError
-from muka_fast.export.export_record import read_export_record
+from muka_fast.export.export_record import ExportRecord, read_export_record
 from muka_fast.export.sessions import CPU, Session, open_session
 from muka_fast.inference.base import Advance, LogitClassifier, no_progress, require_list
 from muka_fast.inference.predictions import Calibration
@@ -48,7 +48,7 @@ class OnnxClassifier(LogitClassifier):
         warning: Why the provider is not CUDA although onnxruntime-gpu is installed; empty otherwise.
 
     Raises:
-        ModelError: If the folder is not an export, or lacks a file.
+        ModelError: If the folder is not an export, or a file is missing, damaged or of another export.
         MachineError: If onnxruntime or tokenizers is missing, or ``cuda`` was asked for and does not load.
     """
 
@@ -75,6 +75,7 @@ class OnnxClassifier(LogitClassifier):
             raise ModelError(
                 f"no {chosen} graph, only {', '.join(graphs)}", where=str(folder), hint=f"export it with {chosen} too"
             )
+        record.require_intact(folder, graphs[chosen])
         self.labels = record.labels
         self.max_length = record.max_length
         self.precision = chosen
@@ -85,6 +86,7 @@ class OnnxClassifier(LogitClassifier):
         self._tokenizer = _tokenizer(folder, self.max_length, record.truncation_side)
         self._graph = folder / graphs[chosen].file
         self._session = open_session(self._graph, device, threads)
+        _require_same_shape(self._session, record, self._graph)
         self.provider, self.warning = self._session.provider, self._session.warning
         self._threads = (threads or _cores()) if self.provider == CPU else 1
 
@@ -155,6 +157,19 @@ class OnnxClassifier(LogitClassifier):
         columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
         rows = self._tokenizer.encode_batch(joined)
         return [{name: getattr(row, columns[name]) for name in self._inputs} for row in rows]
+
+
+def _require_same_shape(session: Session, record: ExportRecord, graph: Path) -> None:
+    """Refuse a graph whose inputs or whose number of classes are not those of the record."""
+    inputs = sorted(one.name for one in session.run.get_inputs())
+    (classes,) = [one.shape[-1] for one in session.run.get_outputs() if one.name == "logits"] or [None]
+    if inputs != sorted(record.inputs) or classes != len(record.labels):
+        raise ModelError(
+            f"the graph has the inputs {', '.join(inputs)} and {classes} classes; the record lists "
+            f"{', '.join(sorted(record.inputs))} and {len(record.labels)}",
+            where=str(graph),
+            hint="export the model again",
+        )
 
 
 def _cores() -> int:

@@ -55,7 +55,7 @@ class Classifier(LogitClassifier):
         model, tokenizer = load_model(checkpoint, config, device)
         check_vocabulary(tokenizer, config, checkpoint.where)
         labels = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
-        calibration = Calibration.read(getattr(config, CALIBRATION_KEY, None))
+        calibration = Calibration.read(getattr(config, CALIBRATION_KEY, None), checkpoint.where)
         return cls(model, tokenizer, labels, token_limit(model, tokenizer), calibration)
 
     def with_calibration(self, calibration: Calibration) -> Classifier:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from muka_fast.errors import ModelError
 from muka_fast.runtime.numerics import entropy, softmax
 
 CALIBRATION_KEY = "muka_fast_confidence"
@@ -42,9 +43,33 @@ class Calibration(NamedTuple):
     abstain_below: float = 0.0
 
     @classmethod
-    def read(cls, saved: Mapping[str, float] | None) -> Calibration:
-        """Return the calibration saved in a configuration, or the default where none is saved."""
-        return cls(**(saved or {}))
+    def read(cls, saved: Any, where: str = "the classifier") -> Calibration:
+        """Return the calibration saved in a configuration, or the default where none is saved.
+
+        Args:
+            saved: What the configuration holds; None for nothing.
+            where: Name of the classifier in messages.
+
+        Raises:
+            ModelError: If it is not a temperature from 0.001 to 1000 and a probability.
+        """
+        given = {} if saved is None else saved
+        if isinstance(given, Mapping) and set(given) <= set(cls._fields):
+            calibration = cls(**given)
+            if all(_is_within(getattr(calibration, name), *ends) for name, ends in _CALIBRATION_RANGES.items()):
+                return cls(*map(float, calibration))
+        raise ModelError(
+            f"no valid calibration: {str(saved)[:80]!r}",
+            where=where,
+            hint="give a temperature from 0.001 to 1000 and abstain_below from 0 to 1 there",
+        )
+
+
+_CALIBRATION_RANGES = {"temperature": (1e-3, 1e3), "abstain_below": (0.0, 1.0)}
+
+
+def _is_within(value: Any, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 UNCALIBRATED = Calibration()

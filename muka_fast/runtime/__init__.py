@@ -12,4 +12,5 @@
 * ``parsing``: JSON and YAML from files that may be damaged
 * ``progress``: progress and messages on stderr
 * ``softmax_regression``: L2-regularised multinomial logistic regression, fitted by L-BFGS
+* ``typed``: dataclasses from parsed JSON, types checked
 """

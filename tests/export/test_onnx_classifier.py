@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -66,22 +67,35 @@ def test_wrong_uses_are_named(exported, tmp_path, monkeypatch):
         OnnxClassifier(exported).logits("one string")
     with pytest.raises(ValueError, match="temperature"):
         OnnxClassifier(exported, temperature=0)
-    record = json.loads((exported / "export.json").read_text())
-    (tmp_path / "export.json").write_text(json.dumps(record))
-    with pytest.raises(ModelError, match=r"the graph model\.onnx is missing"):
-        OnnxClassifier(tmp_path)
-    (tmp_path / "model.onnx").touch()
-    with pytest.raises(ModelError, match=r"no tokenizer\.json"):
-        OnnxClassifier(tmp_path)
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ModelError, match="cannot load the tokenizer"):
-        OnnxClassifier(tmp_path)
-    (tmp_path / "export.json").write_text(json.dumps({key: record[key] for key in record if key != "inputs"}))
-    with pytest.raises(ModelError, match="it is incomplete"):
-        OnnxClassifier(tmp_path)
-    (tmp_path / "export.json").write_text("{")
-    with pytest.raises(ModelError, match="cannot read the export's record"):
-        OnnxClassifier(tmp_path)
     monkeypatch.setitem(sys.modules, "tokenizers", None)
     with pytest.raises(MachineError, match="tokenizers is not installed"):
         OnnxClassifier(exported)
+
+
+def test_damaged_folders_are_named(exported, tmp_path):
+    record = json.loads((exported / "export.json").read_text())
+
+    def refused(message, **changed):
+        (tmp_path / "export.json").write_text(json.dumps(record | changed))
+        with pytest.raises(ModelError, match=message):
+            OnnxClassifier(tmp_path)
+
+    refused(r"the graph model\.onnx is missing")
+    (tmp_path / "model.onnx").touch()
+    refused(r"model\.onnx is damaged: 0 bytes in place of")
+    content = bytearray((exported / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "model.onnx").write_bytes(content)
+    (tmp_path / "tokenizer.json").write_bytes((exported / "tokenizer.json").read_bytes())
+    refused(r"model\.onnx is damaged: its SHA-256 differs")
+    (tmp_path / "model.onnx").write_bytes((exported / "model.onnx").read_bytes())
+    OnnxClassifier(tmp_path)
+    refused("classes; the record lists", labels=[*record["labels"], "more"])
+    refused("classes; the record lists", inputs={"input_ids": 0})
+    (tmp_path / "tokenizer.json").write_text("{}")
+    refused(r"tokenizer\.json is damaged: 2 bytes in place of")
+    files = record["files"] | {"tokenizer.json": {"bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}}
+    refused("cannot load the tokenizer", files=files)
+    (tmp_path / "tokenizer.json").unlink()
+    refused(r"tokenizer\.json is missing")
+    refused(r"no tokenizer\.json", files={name: files[name] for name in files if name != "tokenizer.json"})

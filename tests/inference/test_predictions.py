@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 
+from muka_fast.errors import ModelError
 from muka_fast.inference.predictions import Calibration, decode, decode_probabilities
 from muka_fast.runtime.numerics import softmax
 
@@ -49,3 +50,25 @@ def test_decode_probabilities_has_no_energy():
     (flat, _) = decode_probabilities(probabilities, ("a", "b", "c"), Calibration(2.0))
     assert flat.probability == pytest.approx(math.sqrt(3) / (1 + math.sqrt(3)))  # √3 : 1
     assert decode_probabilities(np.zeros((0, 2), dtype=np.float32), ("a", "b")) == []
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {"temperature": value}
+        for value in (0, -1, float("nan"), float("inf"), "1", None, [], True, 1e-300, 1e300, 10**400)
+    ]
+    + [{"abstain_below": value} for value in (-0.1, 1.1, float("nan"), "0", None, False)]
+    + [{"t": 1.0}, [1.0, 0.0], "1", 1, {1: 2}, True],
+    ids=str,
+)
+def test_a_saved_calibration_that_is_none_is_refused(saved):
+    with pytest.raises(ModelError, match="no valid calibration") as refused:
+        Calibration.read(saved, "model x")
+    assert refused.value.where == "model x"
+    assert len(refused.value.what) < 200
+
+
+def test_a_saved_calibration_is_read_as_numbers():
+    assert Calibration.read({"temperature": 2, "abstain_below": 0.5}) == (2.0, 0.5)
+    assert Calibration.read({}) == Calibration.read(None) == (1.0, 0.0)
