@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 
 class MukaError(Exception):
@@ -76,10 +77,22 @@ class MachineError(MukaError):
     exit_code = 3
 
 
+class UnexpectedError(MukaError):
+    """An error of the package itself: a case it does not handle."""
+
+    exit_code = 1
+
+
 class CheckFailed(MukaError):
     """A check ran and failed: parity, or a threshold."""
 
     exit_code = 1
+
+
+# The second and the third are torch's, whose archive writer does not hand on the reason of a failed write.
+_DISK_FULL = ("No space left", "PytorchStreamWriter", "inline_container.cc", "Disk quota exceeded")
+_DEVICE = (errno.EIO, errno.ESTALE, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT)
+_WRONG_KIND = (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP)
 
 
 def machine_error(error: Exception) -> MukaError | None:
@@ -87,10 +100,19 @@ def machine_error(error: Exception) -> MukaError | None:
     message, number = str(error), getattr(error, "errno", None)
     where = str(getattr(error, "filename", None) or "the output folder")
     # torch.save and safetensors report a full disk in words of their own.
-    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in message or "PytorchStreamWriter" in message:
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or any(words in message for words in _DISK_FULL):
         return MachineError("the disk is full", where=where, hint="free some space and run the same command again")
+    if number == errno.EROFS or "Read-only file system" in message:
+        return MachineError("the file system is read-only", where=where, hint="choose another folder")
     if isinstance(error, PermissionError):
         return MachineError("no permission to read or write", where=where, hint="choose another folder")
+    if number in _DEVICE:
+        hint = "check the disk or the network mount, and run the same command again"
+        return MachineError(f"the disk fails: {os.strerror(number)}", where=where, hint=hint)
+    if number in (errno.EMFILE, errno.ENFILE):
+        return MachineError("too many open files", where=where, hint="raise the limit: ulimit -n 4096")
+    if number in _WRONG_KIND:
+        return OutputError(f"{os.strerror(number)}", where=where, hint="remove it, or choose another path")
     if number == errno.ENAMETOOLONG:
         return RecipeError("too long for the name of a file", where=f"{where[:60]}…", hint="check the path")
     # On a CPU torch raises a plain RuntimeError, whose first line is about its source code.

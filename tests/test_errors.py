@@ -23,5 +23,36 @@ def test_a_name_too_long_for_a_file_is_the_callers(tmp_path):
     assert len(known.where) < 70
 
 
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full"),
+        (OSError(errno.EFBIG, "File too large"), "the disk is full"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 9664 vs 9556"), "the disk is full"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/0"), "the disk is full"),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (OSError(errno.EROFS, "Read-only file system"), "the file system is read-only"),
+        (RuntimeError("I/O error: Read-only file system (os error 30)"), "the file system is read-only"),
+        (PermissionError(errno.EACCES, "Permission denied"), "no permission to read or write"),
+        (OSError(errno.EBUSY, "Device or resource busy"), "the disk fails: Device or resource busy"),
+        (OSError(errno.EIO, "Input/output error"), "the disk fails: Input/output error"),
+        (OSError(errno.ESTALE, "Stale file handle"), "the disk fails: Stale file handle"),
+        (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_errors_of_the_machine_have_exit_code_3_and_a_fix(error, what):
+    known = machine_error(error)
+    assert (known.what, known.exit_code) == (what, 3)
+    assert known.hint
+
+
+@pytest.mark.parametrize("number", [errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ELOOP])
+def test_something_else_in_the_place_of_a_file_is_the_callers(number):
+    known = machine_error(OSError(number, "x", "/a/b"))
+    assert (known.exit_code, known.where) == (2, "/a/b")
+
+
 def test_an_error_says_what_where_and_how_to_mend_it():
     assert str(CorpusError("no rows", where="a.csv", hint="add one")) == "no rows\nwhere: a.csv\nfix: add one"

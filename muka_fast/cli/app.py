@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import inspect
 import json
 import logging
 import os
 import shlex
 import sys
 import traceback
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 
 import typer
 
 from muka_fast import __version__
-from muka_fast.errors import MukaError, machine_error
+from muka_fast.errors import MukaError, UnexpectedError, first_line, machine_error
+from muka_fast.runtime.printable import printable
 
 if TYPE_CHECKING:
     from muka_fast.evaluation.run_record import Evaluation
@@ -32,37 +36,95 @@ app = typer.Typer(
 SCHEMA_VERSION = 2
 RESUMABLE = ("amalgamate", "score")
 """Commands that resume after an interruption."""
-_state = {"verbose": False}
+_state: dict[str, Any] = {"verbose": False, "log_file": None}
+
+
+LogFileOption = Annotated[
+    Path | None, typer.Option("--log-file", metavar="FILE", help="Append every message to a file, as JSON lines.")
+]
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command. Its errors become lines of what, where and fix, and an exit code."""
+    """Register a command. Its errors become lines of what, where and fix, and an exit code.
+
+    Every command takes ``--log-file``.
+    """
 
     @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> None:
-        try:
-            function(*args, **kwargs)
-        except MukaError as error:
-            _fail(error)
-        except KeyboardInterrupt:
-            same = shlex.join(["muka-fast", *sys.argv[1:]])
-            resume = f" Finished parts are kept; to resume, run the same command:\n  {same}"
-            print(f"interrupted.{resume if function.__name__ in RESUMABLE else ''}", file=sys.stderr)
-            sys.exit(130)
-        except Exception as error:
-            known = machine_error(error)
-            if known is None:
-                raise
-            _fail(known)
+    def guarded(*args: Any, log_file: Path | None = None, **kwargs: Any) -> None:
+        with _logging(function.__name__, log_file or _state["log_file"]):
+            try:
+                function(*args, **kwargs)
+            except MukaError as error:
+                _fail(error)
+            except KeyboardInterrupt:
+                same = shlex.join(["muka-fast", *sys.argv[1:]])
+                resume = f" Finished parts are kept; to resume, run the same command:\n  {same}"
+                print(f"interrupted.{resume if function.__name__ in RESUMABLE else ''}", file=sys.stderr)
+                sys.exit(130)
+            except Exception as error:
+                # Typer's own, and a reader of stdout that has gone, are handled by Typer.
+                if type(error).__module__.startswith(("typer", "click")) or isinstance(error, BrokenPipeError):
+                    raise
+                _fail(machine_error(error) or _unexpected(error))
 
+    signature, hints = inspect.signature(function), get_type_hints(function, include_extras=True)
+    option = inspect.Parameter("log_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=LogFileOption)
+    parameters = [
+        one.replace(annotation=hints.get(name, one.annotation), kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, one in signature.parameters.items()
+    ]
+    guarded.__dict__["__signature__"] = inspect.Signature([*parameters, option])
+    guarded.__annotations__ = {one.name: one.annotation for one in (*parameters, option)}
     return app.command()(guarded)
 
 
+@contextlib.contextmanager
+def _logging(name: str, path: Path | None) -> Iterator[None]:
+    """Log the block to a file, with its start and its end."""
+    if path is None:
+        yield
+        return
+    from muka_fast.runtime.logs import LOGGER, log_to_file
+
+    try:
+        handler = log_to_file(path)
+    except MukaError as error:
+        _fail(error)
+    logger = logging.getLogger(f"{LOGGER}.cli")
+    code: Any = 1
+    try:
+        started = {"event": "start", "command": sys.argv}
+        logger.info(f"muka-fast {__version__}, {name}", extra=started)
+        yield
+        code = 0
+    except SystemExit as ended:
+        code = ended.code
+        raise
+    finally:
+        logger.info(f"ended with exit code {code}", extra={"event": "end", "exit_code": code})
+        logging.getLogger(LOGGER).removeHandler(handler)
+        handler.close()
+
+
 def _fail(error: MukaError) -> NoReturn:
+    # The file keeps the traceback; the terminal shows it with --verbose only.
+    logging.getLogger("muka_fast.cli").error(str(error), exc_info=True)
     if _state["verbose"]:
         traceback.print_exc()
-    print(f"error: {error}", file=sys.stderr)
+    print(f"error: {printable(str(error), keep=chr(10))}", file=sys.stderr)
     sys.exit(error.exit_code)
+
+
+def _unexpected(error: Exception) -> MukaError:
+    """Return an error of the package itself, in the form of all others."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if "muka_fast" in frame.filename]
+    where = f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "muka-fast"
+    return UnexpectedError(
+        f"unexpected {type(error).__name__}: {first_line(error)[:200]}",
+        where=where,
+        hint="report it with the output of 'muka-fast env', and of this command with 'muka-fast --verbose'",
+    )
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,8 +139,13 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    log_file: Annotated[
+        Path | None, typer.Option("--log-file", metavar="FILE", help="Append every message to a file, as JSON lines.")
+    ] = None,
 ) -> None:
-    _state["verbose"] = verbose
+    _state.update(verbose=verbose, log_file=log_file)
+    # Without a handler of its own, Python's last resort would print records that _fail prints anyway.
+    logging.getLogger("muka_fast").addHandler(logging.NullHandler())
     if not verbose:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -89,7 +156,8 @@ def _options(
 
 def print_json(kind: str, **fields: Any) -> None:
     """Print one object with its schema version."""
-    print(json.dumps({"schema_version": SCHEMA_VERSION, "kind": kind, **fields}, ensure_ascii=False))
+    text = json.dumps({"schema_version": SCHEMA_VERSION, "kind": kind, **fields}, ensure_ascii=False)
+    print("".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text))
 
 
 def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
@@ -99,7 +167,7 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     from muka_fast.evaluation.tables import terminal_table
 
     Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False).print(
-        terminal_table(header, rows, title)
+        terminal_table(header, [[printable(cell) for cell in row] for row in rows], title)
     )
 
 

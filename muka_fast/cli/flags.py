@@ -68,7 +68,9 @@ class RecipeOptions:
 
 def absolute(value: str) -> str:
     """Make a path given on the command line absolute; leave hub ids as they are."""
-    path = Path(value).expanduser()
+    from muka_fast.config.loading import expand_user
+
+    path = expand_user(value, "command line")
     return str(path.resolve()) if path.exists() else value
 
 
@@ -84,7 +86,7 @@ def recipe_from_flags(
     **flags: Any,
 ) -> Recipe:
     """Build the recipe from a file, from flags, or from both; flags win."""
-    from muka_fast.config.loading import build_recipe, read_tree
+    from muka_fast.config.loading import build_recipe, expand_user, read_tree
 
     tree: dict[str, Any] = {} if file is None else read_tree(file)
     if file is None and not teacher:
@@ -107,7 +109,7 @@ def recipe_from_flags(
             found = [absolute(text) for text in texts]
             tree[key] = section | {"texts": found} if isinstance(section, dict) else found
     if output:
-        tree["output"] = str(Path(output).expanduser().resolve())
+        tree["output"] = str(expand_user(output, "--output").resolve())
     places = {
         "passes": "uncertainty.passes",
         "scope": "uncertainty.scope",

@@ -10,6 +10,7 @@ import typer
 from muka_fast.cli.app import command, print_json, print_results, print_table
 from muka_fast.cli.flags import JsonOption, PairOption, WaitOption, data_from_flags
 from muka_fast.errors import ModelError, RecipeError
+from muka_fast.runtime.printable import printable
 
 if TYPE_CHECKING:
     from muka_fast.data.corpus import Corpus
@@ -95,7 +96,8 @@ def predict(
     for text, one in zip(corpus.texts, predictions, strict=True):
         energy = "–" if one.energy is None else f"{one.energy:.4f}"  # an ensemble has none
         more = [f"{one.entropy:.4f}", energy] if uncertainty else []
-        print(one.label or "–", f"{one.probability:.4f}", *more, " ".join(text.split()), sep="\t")
+        label, shown = printable(one.label or "–"), printable(" ".join(text.split()))
+        print(label, f"{one.probability:.4f}", *more, shown, sep="\t")
 
 
 @command

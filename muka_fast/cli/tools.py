@@ -25,7 +25,7 @@ def demo(
 
 @command
 def env(as_json: JsonOption = False) -> None:
-    """Show versions and devices."""
+    """Show what a bug report needs: versions, devices, memory, settings."""
     found = describe()
     if as_json:
         print_json("env", **found)
@@ -35,18 +35,26 @@ def env(as_json: JsonOption = False) -> None:
 
 
 def describe() -> dict[str, str]:
-    """Return the versions of the dependencies, and the available devices."""
+    """Return what a bug report needs: versions of the dependencies, devices, memory, settings of the environment."""
     import os
     import platform
+    import shutil
+    import sys
 
     import torch
 
     from muka_fast.export.sessions import describe_providers
-    from muka_fast.runtime.environment import OPTIONAL, PACKAGES, versions
+    from muka_fast.runtime.environment import OPTIONAL, PACKAGES, VARIABLES, memory, versions
 
     found = {"platform": platform.platform(), **versions((*PACKAGES, *OPTIONAL))}
+    found["executable"] = sys.executable
+    found["encodings"] = f"stdout {sys.stdout.encoding}, files {sys.getfilesystemencoding()}"
     found["cpu"] = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    found["memory"] = memory()
+    found["disk"] = f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB free in the present folder"
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     found["cuda"] = ", ".join(gpus) if torch.cuda.is_available() else "none"
+    found["CUDA of PyTorch"] = torch.version.cuda or "none"
     found["ONNX Runtime"] = describe_providers()
+    found["variables"] = ", ".join(f"{name}={os.environ[name]}" for name in VARIABLES if name in os.environ) or "none"
     return found

@@ -9,21 +9,35 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from muka_fast.config.methods import keep_shared_keys, method_of_section, unknown_key_hint
 from muka_fast.config.recipe import DataSpec, Recipe
 from muka_fast.errors import RecipeError
+from muka_fast.runtime.parsing import UnreadableError, parse_yaml, read_text
 
 _SHORTHAND = {"data": "texts", "test": "texts", "selection": "method"}
 """Key that a section's bare value is of, where it is not ``model``."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
+def expand_user(value: str, where: str) -> Path:
+    """Return a path with ``~`` replaced by a home folder.
+
+    Raises:
+        RecipeError: If there is no such user, or the path holds a NUL.
+    """
+    if "\0" in value:
+        raise RecipeError("a path holds a NUL character", where=where, hint="remove it")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise RecipeError(f"no home folder for {value!r}", where=where, hint="write the path in full") from None
+
+
 def _anchored(value: str, base: Path, *, must_exist: bool, what: str) -> str:
     """Make a local path absolute, relative to the recipe's folder; leave a hub id as it is."""
-    path = Path(value).expanduser()
+    path = expand_user(value, what)
     candidate = path if path.is_absolute() else base / path
     if candidate.exists() or not must_exist:
         return str(Path(os.path.abspath(candidate)))
@@ -134,8 +148,8 @@ def _parse_assignment(assignment: str) -> tuple[str, Any]:
     if not separator or not key:
         raise RecipeError(f"cannot read {assignment!r}", where="--set", hint="write --set section.key=value")
     try:
-        return key, yaml.safe_load(raw)
-    except yaml.YAMLError as error:
+        return key, parse_yaml(raw)
+    except UnreadableError as error:
         raise RecipeError(f"cannot read the value of {key!r}: {raw}", where="--set", hint="quote it") from error
 
 
@@ -188,19 +202,17 @@ def read_tree(file: Path) -> dict[str, Any]:
         RecipeError: If it is missing, not text, not YAML or not a mapping.
     """
     try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = read_text(file)
     except FileNotFoundError:
         raise RecipeError("no such recipe", where=str(file), hint="'muka-fast init RECIPE' writes one") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnreadableError as error:
         raise RecipeError(f"cannot read the recipe: {error}", where=str(file), hint="give a YAML text file") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise RecipeError(
-            f"the recipe is not valid YAML: {problem}", where=f"{file}{line}", hint="correct this line"
-        ) from None
-    if not isinstance(tree, dict):
+    try:
+        tree = parse_yaml(text)
+    except UnreadableError as error:
+        where = str(file) if error.line is None else f"{file}:{error.line}"
+        raise RecipeError(f"the recipe is {error}", where=where, hint="correct this line") from None
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
         raise RecipeError("the recipe is not a mapping of keys to values", where=str(file), hint="see 'muka-fast init'")
     return tree
 

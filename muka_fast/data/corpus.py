@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -176,8 +177,21 @@ def _text_value(value: Any, column: str, where: str) -> str:
                 f"column {column!r} holds half of a surrogate pair", where=where, hint="write the text as valid Unicode"
             )
         return value
-    kind = "is missing (null or NaN)" if _is_missing(value) else f"holds {value!r}, not text"
+    kind = "is missing (null or NaN)" if _is_missing(value) else f"holds {reprlib.repr(value)}, not text"
     raise CorpusError(f"column {column!r} {kind}", where=where, hint="drop the row or write text into it")
+
+
+def _label_value(value: Any, column: str, where: str) -> str:
+    if isinstance(value, str | bytes):
+        return _text_value(value, column, where)
+    if _is_missing(value):
+        raise CorpusError(f"column {column!r} is missing (null or NaN)", where=where, hint="drop the row")
+    try:
+        return str(value)
+    except ValueError:  # a whole number of thousands of digits
+        raise CorpusError(
+            f"column {column!r} holds {reprlib.repr(value)}, not a label", where=where, hint="correct the row"
+        ) from None
 
 
 class _Row(NamedTuple):
@@ -199,9 +213,7 @@ def _rows(spec: DataSpec, *, with_labels: bool, log: Callable[[str], None]) -> I
         for where, values in table.read(wanted):
             first = _text_value(values[0], text, where)
             second = None if pair is None else _text_value(values[1], pair, where)
-            if label is not None and _is_missing(values[-1]):
-                raise CorpusError(f"column {label!r} is missing (null or NaN)", where=where, hint="drop the row")
-            yield _Row(where, first, second, None if label is None else str(values[-1]))
+            yield _Row(where, first, second, None if label is None else _label_value(values[-1], label, where))
 
 
 def read_corpus(

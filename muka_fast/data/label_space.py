@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from muka_fast.errors import CorpusError, LabelError
+from muka_fast.runtime.printable import printable
 
 SameName = Literal["merge", "prefix", "error"]
 
@@ -46,6 +47,9 @@ def check_names(names: Sequence[str], where: str) -> None:
     seen: dict[str, str] = {}
     for index, name in enumerate(names):
         key = normalize_label(name)
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            hint = "write the name as valid Unicode under 'labels:'"
+            raise LabelError(f"label {index} holds half of a surrogate pair", where=where, hint=hint)
         if not key:
             raise LabelError(f"label {index} has an empty name", where=where, hint="name it under 'labels:'")
         if key in seen:
@@ -140,8 +144,9 @@ class LabelSpace:
 
     def table(self) -> str:
         """Return the union as lines of text: each class and the teachers that know it."""
-        width = max(len("class"), *(len(name) for name in self.names))
-        rows = zip(("class", *self.names), ("known to", *self.known_to()), strict=True)
+        names, known_to = ([printable(text) for text in texts] for texts in (self.names, self.known_to()))
+        width = max(len("class"), *(len(name) for name in names))
+        rows = zip(("class", *names), ("known to", *known_to), strict=True)
         return "\n".join(f"  {name:<{width}}  {teachers}" for name, teachers in rows)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from muka_fast.data.delimited import describe, find_dialect, read_rows
 from muka_fast.data.sources import SourceFile, find_files
 from muka_fast.data.text_files import open_text
-from muka_fast.errors import CorpusError, MachineError
+from muka_fast.errors import CorpusError, MachineError, first_line
 
 PEEK_ROWS = 100
 """Rows whose keys are the columns of a file that has no header."""
@@ -77,7 +77,10 @@ def _json_row(value: Any, where: str) -> Record:
         return where, {"text": value}
     if not isinstance(value, dict):
         raise CorpusError("a row is neither a string nor an object", where=where, hint='write {"text": "…"}')
-    return where, _flat(value)
+    try:
+        return where, _flat(value)
+    except RecursionError:
+        raise CorpusError("a row is nested too deeply", where=where, hint="write the text at the top") from None
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -94,9 +97,18 @@ def _json_lines(path: Path) -> Iterator[Record]:
             if line.strip():
                 where = f"{path}:{number}"
                 try:
-                    yield _json_row(json.loads(line), where)
+                    value = json.loads(line)
                 except json.JSONDecodeError as error:
                     raise CorpusError(f"not valid JSON: {error.msg}", where=where, hint="correct the line") from None
+                except (RecursionError, ValueError) as error:
+                    raise _unreadable_json(error, where) from None
+                yield _json_row(value, where)
+
+
+def _unreadable_json(error: Exception, where: str) -> CorpusError:
+    """Return the error of JSON that is valid and that Python's parser cannot read."""
+    reason = "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+    return CorpusError(f"cannot read the JSON: {reason}", where=where, hint="correct the row")
 
 
 def _json(path: Path) -> Iterator[Record]:
@@ -111,6 +123,8 @@ def _json(path: Path) -> Iterator[Record]:
         raise CorpusError(
             f"not valid JSON: {error.msg}", where=f"{path}:{error.lineno}", hint="name JSON lines files *.jsonl"
         ) from None
+    except (RecursionError, ValueError) as error:
+        raise _unreadable_json(error, str(path)) from None
     if not isinstance(tree, list):
         raise CorpusError("the file is not a list", where=str(path), hint='write [{"text": "…"}, …]')
     for index, value in enumerate(tree):
@@ -171,12 +185,13 @@ def _parquet(path: Path) -> TextTable:
 
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise CorpusError(f"not a Parquet file: {error}", where=str(path), hint="write it again") from None
+        schema = file.schema_arrow
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise CorpusError(f"not a Parquet file: {first_line(error)}", where=str(path), hint="write it again") from None
     if not file.metadata.num_rows:
         raise _no_rows(str(path))
     # pandas keeps an index without a name as a column of this name.
-    leaves = [leaf for leaf in _leaves(file.schema_arrow) if not leaf[0][0].startswith("__index_level_")]
+    leaves = [leaf for leaf in _leaves(schema) if not leaf[0][0].startswith("__index_level_")]
     names = [".".join(leaf) for leaf, _ in leaves]
     _require_distinct(names, str(path))
     paths = {name: leaf for name, (leaf, _) in zip(names, leaves, strict=True)}
@@ -190,8 +205,9 @@ def _parquet(path: Path) -> TextTable:
                     row = [_at(value, paths[name][1:]) for value, name in zip(values, columns, strict=True)]
                     yield f"{path}: row {number}", row
                     number += 1
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise CorpusError(f"damaged Parquet file: {error}", where=str(path), hint="write it again") from None
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # values that fit no Python type too
+            what = f"damaged Parquet file: {first_line(error)}"
+            raise CorpusError(what, where=f"{path}: row {number}", hint="write it again") from None
 
     strings = [name for name, (_, kind) in zip(names, leaves, strict=True) if _is_text(kind)]
     return TextTable(str(path), names, strings, read)
@@ -248,6 +264,8 @@ def _hub(name: str, config: str | None, split: str) -> TextTable:
     import datasets
 
     source = f"hub:{name}"
+    if not name.strip():
+        raise CorpusError("the data set has no name", where=source, hint="write hub:owner/name")
     try:
         table = datasets.load_dataset(name, config, split=split)
     except ConnectionError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from muka_fast.evaluation.rendering import render
 from muka_fast.evaluation.run_record import CalibrationRecord, RunRecord, TeacherRecord
 from muka_fast.evaluation.tables import calibration_line, markdown_table, percent, result_rows
+from muka_fast.runtime.printable import markdown_text, printable
 
 
 def model_card(record: RunRecord, recipe: str) -> str:
@@ -19,12 +23,13 @@ def model_card(record: RunRecord, recipe: str) -> str:
     return render(
         "model_card.md",
         record=record,
-        recipe=recipe,
+        recipe=printable(recipe, keep="\n"),
+        fence=_fence(recipe),
         calibration_line=calibration_line(record.test) if record.test else "",
         calibration_steps=_calibration_steps(record.calibration),
-        class_rows=list(zip(record.labels, known_to, strict=True)),
+        class_rows=[_shown(row) for row in zip(record.labels, known_to, strict=True)],
         markdown_table=markdown_table,
-        result_rows=result_rows(record.test) if record.test else [],
+        result_rows=[_shown(row) for row in result_rows(record.test)] if record.test else [],
         teacher_rows=[_teacher_row(teacher) for teacher in record.teachers],
     )
 
@@ -36,10 +41,19 @@ def _calibration_steps(calibration: CalibrationRecord) -> list[str]:
     return steps + ([f"predicts no class below a probability of {threshold:g}"] if threshold else [])
 
 
+def _shown(cells: Sequence[str]) -> list[str]:
+    return [markdown_text(cell) for cell in cells]
+
+
+def _fence(text: str) -> str:
+    """Return a fence of backticks that the text does not end."""
+    return "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+
+
 def _teacher_row(teacher: TeacherRecord) -> list[str]:
     return [
-        teacher.name,
-        teacher.model + (f" @ {teacher.revision[:12]}" if teacher.revision else ""),
+        markdown_text(teacher.name),
+        markdown_text(teacher.model) + (f" @ {markdown_text(teacher.revision[:12])}" if teacher.revision else ""),
         str(teacher.num_labels),
         percent(teacher.chosen_share),
         percent(teacher.truncated_share),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:  # the bench writes its tables where there is neither pydantic
 
     from muka_fast.evaluation.run_record import Evaluation, Fidelity
 
+_BAR = re.compile(r"(?<!\\)\|")
 SHARES = (0.5, 0.8, 1.0)
 """Coverages of the printed error rates."""
 LOW_FIDELITY = 0.5
@@ -32,7 +34,7 @@ def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a GitHub-style table."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(_BAR.sub(r"\\|", cell) for cell in line) + " |" for line in lines)
 
 
 def duration(seconds: float) -> str:

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from muka_fast.config.loading import expand_user
 from muka_fast.errors import MachineError, ModelError, first_line
 from muka_fast.models.integrity import require_intact
+from muka_fast.models.plain_config import require_plain
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 VOCABULARY_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
+MOST_TENSORS = 100_000
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
+TRUST_HINT = "set trust_remote_code: true for it if you trust its code"
 PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -94,7 +98,7 @@ def find_checkpoint(
         MachineError: If the hub cannot be reached.
     """
     where = f"{role} {model}"
-    folder = Path(model).expanduser()
+    folder = expand_user(model, where)
     commit = None
     if not folder.exists():
         folder = _download(model, revision, remote_code=trust_remote_code)
@@ -134,11 +138,14 @@ def check_weights(checkpoint: Checkpoint) -> None:
     for path in weights:
         try:
             with safe_open(path, framework="numpy") as handle:
-                handle.keys()
+                tensors = len(handle.keys())
         except (SafetensorError, OSError) as error:
             raise ModelError(
                 f"damaged weights: {error}", where=str(path), hint="copy or download the file again"
             ) from None
+        if tensors > MOST_TENSORS:
+            what = f"{tensors} tensors; at most {MOST_TENSORS} are loaded"
+            raise ModelError(what, where=str(path), hint="give the weights of one classifier")
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
@@ -146,15 +153,17 @@ def read_config(checkpoint: Checkpoint) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(
+        config = AutoConfig.from_pretrained(
             checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
         )
     except Exception as error:  # noqa: BLE001 - each library raises types of its own on malformed configurations
         reason = first_line(error)
-        hint = "set trust_remote_code: true for it if you trust its code" if "trust_remote_code" in str(error) else ""
+        hint = TRUST_HINT if "trust_remote_code" in str(error) else ""
         raise ModelError(
             f"cannot read the configuration: {reason}", where=checkpoint.where, hint=hint or "correct config.json"
         ) from None
+    require_plain(config, checkpoint.where, trust_remote_code=checkpoint.trust_remote_code)
+    return config
 
 
 def read_tokenizer(checkpoint: Checkpoint) -> Any:

@@ -14,6 +14,7 @@ from muka_fast.config.recipe import StudentSpec
 from muka_fast.errors import ModelError, first_line
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
+    TRUST_HINT,
     WEIGHT_FILES,
     Checkpoint,
     build_skeleton,
@@ -25,6 +26,7 @@ from muka_fast.models.checkpoint import (
     read_tokenizer,
     token_limit,
 )
+from muka_fast.models.plain_config import require_plain
 from muka_fast.uncertainty.features import classifier_layer
 
 
@@ -101,15 +103,20 @@ def _read_source(spec: StudentSpec, role: str = "student") -> _Source:
 
 
 def _config_from_scratch(spec: StudentSpec) -> Any:
-    source = str(spec.config)
+    source, where = str(spec.config), f"student config {spec.config}"
     try:
-        return AutoConfig.from_pretrained(source, local_files_only=Path(source).exists())
-    except (ValueError, KeyError, OSError) as error:
+        config = AutoConfig.from_pretrained(
+            source, trust_remote_code=spec.trust_remote_code, local_files_only=Path(source).exists()
+        )
+    except Exception as error:  # noqa: BLE001 - each library raises types of its own on malformed configurations
+        hint = TRUST_HINT if "trust_remote_code" in str(error) else ""
         raise ModelError(
             f"cannot read the student's configuration: {first_line(error)}",
-            where=f"student config {source}",
-            hint="give a config.json with a model_type transformers knows",
+            where=where,
+            hint=hint or "give a config.json with a model_type transformers knows",
         ) from None
+    require_plain(config, where, trust_remote_code=spec.trust_remote_code)
+    return config
 
 
 def resolve_student(spec: StudentSpec, role: str = "student") -> StudentSpec:
@@ -180,7 +187,7 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
     )
     try:
         if checkpoint is None:
-            model = AutoModelForSequenceClassification.from_config(config)
+            model = AutoModelForSequenceClassification.from_config(config, trust_remote_code=spec.trust_remote_code)
         else:
             model, loaded = AutoModelForSequenceClassification.from_pretrained(
                 checkpoint.folder,
@@ -193,7 +200,7 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
                 output_loading_info=True,
             )
             _renew_head(model, loaded, source.where)
-    except (RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
+    except (RuntimeError, ValueError, OSError, LookupError, AttributeError, TypeError) as error:
         raise ModelError(
             f"cannot load the student: {first_line(error)}",
             where=source.where,

@@ -23,7 +23,7 @@ from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage
 from muka_fast.inference.base import TextClassifier
 from muka_fast.pipeline.load import load_classifier
 from muka_fast.pipeline.plan import Plan
-from muka_fast.pipeline.run_artifacts import RunArtifacts, is_ensemble, method_of, pair_column_of
+from muka_fast.pipeline.run_artifacts import RunArtifacts, is_ensemble, pair_column_of
 from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store
 from muka_fast.runtime.device import Device, choose_device
 from muka_fast.runtime.distributed import DistributedContext, init_distributed
@@ -57,7 +57,8 @@ def evaluate(
     """
     progress = progress or Progress()
     data = data.model_copy(update={"pair_column": data.pair_column or pair_column_of(model)})
-    run = _read_run(model, progress) if teachers and method_of(model) is not None else None
+    is_run = any((Path(model) / name).is_file() for name in ("run.json", "recipe.yaml"))
+    run = _read_run(model, progress) if teachers and is_run else None
     test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
     classifier = load_classifier(model, device, log=progress.log)
     chosen = torch.device("cpu") if run is None else choose_device(device)

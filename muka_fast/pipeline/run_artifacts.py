@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from muka_fast.config.loading import read_recipe
 from muka_fast.config.methods import find_method
 from muka_fast.config.recipe import Recipe
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ModelError
 from muka_fast.evaluation.run_record import RunRecord, read_run_record
+from muka_fast.models.integrity import require_intact
 from muka_fast.models.student import encoder_fingerprint
 from muka_fast.models.teacher import Teacher, describe_teachers
 from muka_fast.pipeline.run_directory import RunDirectory
-from muka_fast.runtime.arrays import UNREADABLE, load_arrays
+from muka_fast.runtime.arrays import load_arrays
+from muka_fast.runtime.parsing import UnreadableError, read_yaml
 from muka_fast.selection.in_domain import MODEL_FILE, InDomainModel
 from muka_fast.selection.text_vectors import encoder_spec
 
@@ -24,11 +24,12 @@ from muka_fast.selection.text_vectors import encoder_spec
 def _reported(folder: str | Path, section: str, key: str) -> str | None:
     """Return a key of the recipe of the finished run in a folder; None if there is no run or no such key."""
     run = RunDirectory(folder)
-    if not run.record.is_file():
+    if not run.record.is_file() or not run.recipe.is_file():
         return None
+    require_intact(run.path, str(run.path), only=(run.recipe.name,))
     try:
-        found = yaml.safe_load(run.recipe.read_text(encoding="utf-8"))[section][key]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
+        found = read_yaml(run.recipe)[section][key]
+    except (UnreadableError, LookupError, TypeError):
         return None
     return None if found is None else str(found)
 
@@ -78,6 +79,7 @@ class RunArtifacts:
         """
         run = RunDirectory(folder)
         record = read_run_record(run.record)  # first: the recipe of another version may have other keys
+        require_intact(run.path, str(run.path), only=(run.recipe.name, MODEL_FILE))
         recipe = read_recipe(run.recipe)
         teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
         space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
@@ -91,7 +93,7 @@ class RunArtifacts:
 def _read_model(path: Path) -> InDomainModel:
     try:
         return load_arrays(path, InDomainModel)
-    except UNREADABLE:
+    except UnreadableError:
         raise ModelError("the selection model cannot be read", where=str(path), hint="amalgamate again") from None
 
 

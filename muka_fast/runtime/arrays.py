@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 import types
-import zlib
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
-from zipfile import BadZipFile
 
 import numpy as np
 
+from muka_fast.errors import first_line
 from muka_fast.runtime.files import atomic_write
+from muka_fast.runtime.parsing import UnreadableError
 
 Kind = TypeVar("Kind")
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, BadZipFile, zlib.error)
-"""What reading a damaged file may raise."""
 
 
 def flatten(value: Any, name: str = "") -> dict[str, np.ndarray]:
@@ -77,10 +75,20 @@ def save_arrays(path: Path, value: Any) -> None:
 
 
 def load_arrays(path: Path, kind: type[Kind]) -> Kind:
-    """Read what :func:`save_arrays` wrote.
+    """Read what :func:`save_arrays` wrote; pickled objects are never loaded.
 
     Raises:
-        UNREADABLE: If the file is damaged.
+        FileNotFoundError: If there is no such file.
+        UnreadableError: If the file is damaged, holds something else, or a number that is not finite.
     """
-    with np.load(path, allow_pickle=False) as found:
-        return restore(kind, dict(found))
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = dict(found)
+        for name, values in arrays.items():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise UnreadableError(f"{name} is not finite")
+        return restore(kind, arrays)
+    except (FileNotFoundError, UnreadableError):
+        raise
+    except Exception as error:  # noqa: BLE001 - numpy, zipfile and zlib raise many types on damaged files
+        raise UnreadableError(f"not the arrays that were written: {first_line(error)}") from None

@@ -1,22 +1,35 @@
-"""Progress on stderr: bars with the remaining time on a terminal, one line per task elsewhere."""
+"""Progress on stderr: bars with the remaining time on a terminal, elsewhere a line every half minute."""
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from muka_fast.runtime.logs import LOGGER, ConsoleLines
+from muka_fast.runtime.printable import printable
+
+INTERVAL = 30.0
+"""Seconds between two lines of progress where no bar is drawn."""
+
 
 class Progress:
-    """Writes log lines and progress bars, and measures the time of each stage.
+    """Writes log lines and progress, and measures the time of each stage.
+
+    Every line is a record of the logger ``muka_fast.run`` too, for handlers that a program or ``--log-file`` installs.
 
     Args:
         console: Output; default stderr. Bars are drawn only if it is a terminal.
         silent: Write nothing; for processes that are not the main process.
+        interval: Seconds between two lines of progress where no bar is drawn.
 
     Attributes:
         console: Output.
@@ -24,26 +37,42 @@ class Progress:
         seconds: Wall-clock time of each finished stage, in seconds, by name.
     """
 
-    def __init__(self, console: Console | None = None, *, silent: bool = False) -> None:
+    def __init__(self, console: Console | None = None, *, silent: bool = False, interval: float = INTERVAL) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
         self.silent = silent
         self.seconds: dict[str, float] = {}
+        self._interval = interval
+        self._lines = ConsoleLines(self.console)
+        self._logger = logging.getLogger(f"{LOGGER}.run")
+        self._activities: list[_Activity] = []
 
-    def log(self, message: str) -> None:
-        """Write one line, as plain text: no markup is interpreted."""
-        if not self.silent:
-            self.console.print(message, markup=False)
+    def log(self, message: str, **fields: Any) -> None:
+        """Write one line, as plain text: no markup is interpreted, control characters are escaped.
+
+        Args:
+            message: The line.
+            **fields: Values that a log file holds beside the line, such as ``event`` and ``done``.
+        """
+        if self.silent:
+            return
+        record = self._logger.makeRecord(
+            self._logger.name, logging.INFO, __file__, 0, message, (), None, extra=fields or None
+        )
+        self._lines.handle(record)
+        if self._logger.isEnabledFor(logging.INFO):
+            self._logger.handle(record)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure the time of a stage; stages of one name are added up, stages that fail are not counted."""
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+        activity = _Activity(name)
+        with self._reporting(activity):
+            yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + activity.elapsed()
 
     @contextmanager
     def task(self, name: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
-        """Show a progress bar for the block, and log one line with the total and the time when it ends.
+        """Show the progress of the block, and log one line with the total and the time when it ends.
 
         Args:
             name: Name of the task.
@@ -51,22 +80,92 @@ class Progress:
             unit: Name of the unit, plural.
 
         Yields:
-            A function that advances the bar by a number of units.
+            A function that advances the progress by a number of units.
         """
-        started = time.perf_counter()
-        if self.console.is_terminal and not self.silent:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn(unit),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-            )
-            with Bars(*columns, console=self.console, transient=True) as bars:
-                task = bars.add_task(name, total=total)
-                yield lambda amount: bars.advance(task, amount)
-        else:
-            yield lambda _: None
-        self.log(f"{name}: {total:,.0f} {unit}, {time.perf_counter() - started:.1f} s")
+        activity = _Activity(name, total, unit)
+        with self._reporting(activity):
+            if self.console.is_terminal and not self.silent:
+                columns = (
+                    TextColumn("{task.description}"),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TextColumn(unit),
+                    TimeElapsedColumn(),
+                    TextColumn("left"),
+                    TimeRemainingColumn(),
+                )
+                with Bars(*columns, console=self.console, transient=True) as bars:
+                    task = bars.add_task(escape(printable(name)), total=total)
+
+                    def advance(amount: float) -> None:
+                        activity.advance(amount)
+                        bars.advance(task, amount)
+
+                    yield advance
+            else:
+                yield activity.advance
+        seconds = activity.elapsed()
+        fields = {"event": "done", "task": name, "total": total, "unit": unit, "seconds": round(seconds, 3)}
+        self.log(f"{name}: {total:,.0f} {unit}, {seconds:.1f} s", **fields)
+
+    @contextmanager
+    def _reporting(self, activity: _Activity) -> Iterator[None]:
+        """Log how far an activity is at regular intervals, unless another one runs inside it or a bar is drawn."""
+        if self.silent or self.console.is_terminal:
+            yield
+            return
+        ended = threading.Event()
+
+        def report() -> None:
+            while not ended.wait(self._interval):
+                if self._activities and self._activities[-1] is activity:
+                    self.log(activity.line(), **activity.fields())
+
+        self._activities.append(activity)
+        thread = threading.Thread(target=report, name="muka-fast-progress", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self._activities.remove(activity)
+
+
+class _Activity:
+    """A stage or task that runs: how far it is, and the time that is left at its mean speed."""
+
+    def __init__(self, name: str, total: float = 0.0, unit: str = "") -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self._done, self._started = 0.0, time.perf_counter()
+
+    def advance(self, amount: float) -> None:
+        self._done += amount
+
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._started
+
+    def left(self) -> float | None:
+        """Return the seconds that are left; None if that is unknown."""
+        return self.elapsed() * (self.total / self._done - 1) if self._done > 0 else None
+
+    def line(self) -> str:
+        spent = f"{_duration(self.elapsed())} so far"
+        if not self.total:
+            return f"{self.name}: {spent}"
+        left = self.left()
+        rest = "" if left is None else f", about {_duration(max(0.0, left))} left"
+        return f"{self.name}: {self._done:,.0f} of {self.total:,.0f} {self.unit}, {spent}{rest}"
+
+    def fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"event": "progress", "task": self.name, "seconds": round(self.elapsed(), 3)}
+        if self.total:
+            left = self.left()
+            fields |= {"done": self._done, "total": self.total, "unit": self.unit}
+            fields["seconds_left"] = None if left is None else round(left, 3)
+        return fields
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"

@@ -16,7 +16,9 @@ from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ScoreStoreError
 from muka_fast.models.teacher import Teacher
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from muka_fast.runtime.parsing import UnreadableError
 from muka_fast.runtime.progress import Progress
+from muka_fast.runtime.typed import from_tree
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.store import ScoreStore, shards, texts_fingerprint
 from muka_fast.scoring.teacher_pool import RESIDENT_BYTES, TeacherPool
@@ -186,7 +188,11 @@ def _audit_name(number: int) -> str:
 
 def _read_audit(store: ScoreStore, number: int) -> Audit | None:
     stored = store.read_note(_audit_name(number))
-    return None if stored is None else Audit(**stored)
+    try:
+        audit = from_tree(Audit, stored)
+    except UnreadableError:  # a missing or damaged note, or one of another version: the shard is scored again
+        return None
+    return audit if 0 <= audit.changed <= audit.audited <= audit.texts and audit.passes >= 0 else None
 
 
 def collect(job: ScoringJob) -> PoolScores:

@@ -24,6 +24,8 @@ from muka_fast.uncertainty.signals import Signals
 
 FORMAT = 3
 MANIFEST = "manifest.json"
+_PLACE = b"muka_fast"
+"""Metadata key of a shard: the store, teacher and shard that it is of."""
 _MATRICES = ("logits", "mean_probabilities", "features")
 
 
@@ -68,6 +70,7 @@ class ScoreStore:
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
+        self._identity = _checksum({"format": FORMAT, **manifest})
         if self.exists_for(folder, manifest):
             return
         manifest = {"format": FORMAT, **manifest}
@@ -130,16 +133,19 @@ class ScoreStore:
             else:
                 columns[field.name] = pa.array(values)
         sink = pa.BufferOutputStream()
-        pq.write_table(pa.table(columns), sink, compression="zstd", write_page_checksum=True)
+        table = pa.table(columns).replace_schema_metadata({_PLACE: self._place(teacher, shard)})
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         path = self.path(teacher, shard)
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, sink.getvalue().to_pybytes())
 
     def read(self, teacher: int, shard: int, ids: np.ndarray) -> Signals | None:
-        """Return a shard's signals in the order of ``ids``, or None if it is absent, torn or damaged."""
+        """Return a shard's signals in the order of ``ids``, or None if it is absent, damaged or misplaced."""
         try:
             table = pq.read_table(self.path(teacher, shard), page_checksum_verification=True)
-            if not np.array_equal(table["text_id"].to_numpy(), ids):
+            # Shards of earlier versions do not name their place.
+            place = (table.schema.metadata or {}).get(_PLACE, self._place(teacher, shard))
+            if place != self._place(teacher, shard) or not np.array_equal(table["text_id"].to_numpy(), ids):
                 return None
             values = {}
             for field in fields(Signals):
@@ -151,24 +157,38 @@ class ScoreStore:
                     values[field.name] = column.flatten().to_numpy().reshape(len(ids), -1)
                 else:
                     values[field.name] = column.to_numpy()
-            return Signals(**values)
-        except (OSError, pa.ArrowException, KeyError):
+            is_intact = all(
+                column.dtype == (np.int32 if name == "passes" else np.float32) and np.isfinite(column).all()
+                for name, column in values.items()
+            )
+            return Signals(**values) if is_intact else None
+        except Exception:  # noqa: BLE001 - a damaged footer, which has no checksum, fails in many ways
             return None
 
+    def _place(self, teacher: int, shard: int) -> bytes:
+        return f"{self._identity[:32]} {teacher} {shard}".encode()
+
     def write_note(self, name: str, content: dict[str, Any]) -> None:
-        """Keep a small JSON object beside the shards."""
-        atomic_write(self.folder / f"{name}.json", (json.dumps(content) + "\n").encode())
+        """Keep a small JSON object, with its checksum, beside the shards."""
+        note = {"content": content, "sha256": _checksum(content)}
+        atomic_write(self.folder / f"{name}.json", (json.dumps(note) + "\n").encode())
 
     def read_note(self, name: str) -> dict[str, Any] | None:
         """Return a note, or None if it is missing or damaged."""
         try:
-            return json.loads((self.folder / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            note = read_json(self.folder / f"{name}.json")
+            return note["content"] if note["sha256"] == _checksum(note["content"]) else None
+        except (FileNotFoundError, UnreadableError, LookupError, TypeError):
             return None
 
     def tokens(self, teacher: int, shard: int) -> np.ndarray:
         """Return the number of tokens of each text of a stored shard, before truncation."""
-        return pq.read_table(self.path(teacher, shard), columns=["tokens"])["tokens"].to_numpy()
+        path = self.path(teacher, shard)
+        return pq.read_table(path, columns=["tokens"], page_checksum_verification=True)["tokens"].to_numpy()
+
+
+def _checksum(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _short(value: Any) -> str:

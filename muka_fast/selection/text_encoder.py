@@ -15,7 +15,7 @@ from muka_fast.config.recipe import StudentSpec
 from muka_fast.data.batching import TOKEN_BUDGET, token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import pad_batch, tokenize
-from muka_fast.models.checkpoint import match_inputs, read_tokenizer, token_limit
+from muka_fast.models.checkpoint import match_inputs, read_config, read_tokenizer, token_limit
 from muka_fast.models.student import find_tokenizer, find_weights
 from muka_fast.selection.neighbours import unit_rows
 
@@ -51,8 +51,10 @@ class TextEncoder:
         """
         checkpoint = find_weights(spec, "encoder")
         tokenizer = read_tokenizer(find_tokenizer(spec))
+        config = read_config(checkpoint)
         model = AutoModel.from_pretrained(
             checkpoint.folder,
+            config=config,
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,

@@ -12,7 +12,8 @@ import torch
 from muka_fast.config.recipe import Recipe, StudentSpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.models.student import encoder_fingerprint
-from muka_fast.runtime.arrays import UNREADABLE, load_arrays, save_arrays
+from muka_fast.runtime.arrays import load_arrays, save_arrays
+from muka_fast.runtime.parsing import UnreadableError
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.text_encoder import TextEncoder, name_similarity
 
@@ -32,6 +33,17 @@ class TextVectors:
     texts: np.ndarray
     names: np.ndarray
     name_vectors: np.ndarray
+
+    def fits(self, ids: np.ndarray, names: Sequence[str]) -> bool:
+        """Return whether these are vectors of texts with these ids, ascending, and of these class names."""
+        shapes = [values.shape for values in (self.texts, self.name_vectors)]
+        return (
+            np.array_equal(self.ids, ids)
+            and self.names.tolist() == list(names)
+            and all(len(shape) == 2 for shape in shapes)
+            and [shape[0] for shape in shapes] == [len(ids), len(names)]
+            and shapes[0][1] == shapes[1][1] > 0
+        )
 
     def of(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
         """Return vectors (N, D) and name similarities (N, C), fp32, in the order of a corpus of the same texts."""
@@ -71,10 +83,10 @@ def read_or_encode(
     if path is not None and path.exists():
         try:
             found = load_arrays(path, TextVectors)
-        except UNREADABLE:
+        except UnreadableError:
             progress.log(f"the stored text vectors are damaged and are computed again ({path.name})")
         else:
-            if np.array_equal(found.ids, ids) and found.names.tolist() == list(names):
+            if found.fits(ids, names):
                 return found
     encoder = TextEncoder.load(spec, device)
     first = corpus.take(np.sort(np.unique(corpus.ids, return_index=True)[1]))

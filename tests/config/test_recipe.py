@@ -226,3 +226,39 @@ def test_the_json_schema_knows_every_key_and_shorthand():
         keys, *others = found["anyOf"] if shorthands else [found]
         assert keys["properties"].keys() == section.model_fields.keys()
         assert (keys["additionalProperties"], others) == (False, shorthands or [])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a: 2020-13-45", b"!!int x", b"!!bool x", b"!!timestamp x", b"[" * 3000, b"seed: !!int x", b"\xff\xfe\x00",
+        b"? [a]\n: b", b"!!python/object/apply:os.system [id]", b"a: \x00", b"1: 2", b"", b"- a", b"'",
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_recipe_is_refused_in_words(tmp_path, content):
+    (tmp_path / "r.yaml").write_bytes(content)
+    with pytest.raises(RecipeError) as refused:
+        read_recipe(tmp_path / "r.yaml")
+    assert str(tmp_path / "r.yaml") in refused.value.where
+    assert refused.value.hint
+    with pytest.raises(RecipeError):
+        read_recipe(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b"])
+@pytest.mark.parametrize("key", ["teachers", "student", "data", "test", "output", "scores", "student.tokenizer"])
+def test_a_path_that_is_none_is_refused_wherever_it_stands(path, key):
+    if key == "teachers":
+        changed = {"teachers": [path, "org/b"]}
+    elif key == "student.tokenizer":
+        changed = {"student": {"model": "org/s", "tokenizer": path}}
+    else:
+        changed = {key: path}
+    with pytest.raises(RecipeError, match=r"no home folder|NUL"):
+        build(tree(**changed))
+
+
+@pytest.mark.parametrize("value", ["seed=!!int x", "seed=[", "output=!!timestamp x"])
+def test_a_value_on_the_command_line_that_cannot_be_read_is_named(value):
+    with pytest.raises(RecipeError, match="cannot read the value"):
+        build(tree(), [value])

@@ -1,3 +1,4 @@
+import contextlib
 import gzip
 import json
 
@@ -164,3 +165,44 @@ def test_the_names_of_partitions_are_columns(tmp_path):
         ["set alarm", "play"],
         ["set alarm", "stop"],
     ]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl"])
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, '{"text": ' * 100_000, '{"text": "a", "n": ' + "1" * 5000 + "}"],
+    ids=["lists", "objects", "digits"],
+)
+def test_json_that_python_cannot_read_is_refused_in_words(tmp_path, suffix, content):
+    path = tmp_path / f"texts{suffix}"
+    path.write_text(f"[{content}]" if suffix == ".json" else content)
+    with pytest.raises(CorpusError) as refused:
+        list(next(iter(open_tables([str(path)]))).read(["text"]))
+    assert str(path) in refused.value.where
+    assert refused.value.hint
+
+
+def test_json_of_any_depth_is_read_or_refused_in_words(tmp_path):
+    path = tmp_path / "texts.jsonl"
+    for depth in range(800, 1100, 2):
+        path.write_text('{"a": ' * depth + "1" + "}" * depth)
+        with contextlib.suppress(CorpusError):
+            values_of(str(path))
+
+
+def test_every_damage_of_a_parquet_file_is_refused_in_words_or_has_no_effect(tmp_path):
+    path = tmp_path / "texts.parquet"
+    dates = pa.array([0, 10**9], pa.int32()).view(pa.date32())
+    pq.write_table(pa.table({"text": ["one", "two"], "day": dates}), path)
+    content = path.read_bytes()
+    for place in range(4, len(content), 3):
+        for bits in (1, 0x80):
+            path.write_bytes(content[:place] + bytes([content[place] ^ bits]) + content[place + 1 :])
+            with contextlib.suppress(CorpusError):
+                for table in open_tables([str(path)]):
+                    list(table.read(table.columns))
+
+
+def test_a_hub_data_set_needs_a_name():
+    with pytest.raises(CorpusError, match="has no name"):
+        list(open_tables(["hub:"]))

@@ -42,3 +42,15 @@ def test_the_card_shows_both_ways_to_predict():
 def test_the_card_lists_what_a_pipeline_leaves_out(given, expected):
     assert expected in card(**given)
     assert "a pipeline does not" not in card()
+
+
+def test_hostile_names_make_no_markup_and_no_lines():
+    name = "<script>x</script>\n| a | b |\n[x](javascript:y) \x1b[31m \u202e ```"
+    hostile = record(labels=[name, "save", "b"])
+    content = model_card(hostile, f"seed: 31\nname: '{name}'\n")
+    table = content.split("## Classes")[1].split("## Recipe")[0]
+    assert len(table.strip().splitlines()) == 2 + 3
+    assert not set("<>\x1b\u202e") & set(table)
+    assert "[x]" not in table.replace(r"\[x\]", "")
+    assert not set("\x1b\u202e") & set(content)
+    assert content.endswith("```\n````\n") or content.rstrip().endswith("````")

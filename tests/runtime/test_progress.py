@@ -1,4 +1,6 @@
 import io
+import re
+import threading
 
 import pytest
 from rich.console import Console
@@ -48,3 +50,48 @@ def test_task_ends_with_one_line_of_what_was_done(terminal):
     with progress.task("scoring", 1200, "texts") as advance:
         advance(1200)
     assert "scoring: 1,200 texts, " in stream.getvalue().splitlines()[-1]
+
+
+class Waiting(Progress):
+    """Sets an event with each line."""
+
+    def __init__(self, stream):
+        super().__init__(Console(file=stream, width=200), interval=0.01)
+        self.written = threading.Event()
+
+    def log(self, message, **fields):
+        super().log(message, **fields)
+        self.written.set()
+
+
+def test_without_a_terminal_a_line_is_written_at_intervals_with_the_time_left():
+    stream = io.StringIO()
+    progress = Waiting(stream)
+    with progress.task("scoring", 400, "texts") as advance:
+        advance(100)
+        progress.written.clear()
+        assert progress.written.wait(60)
+    lines = stream.getvalue().splitlines()
+    assert re.fullmatch(r"scoring: 100 of 400 texts, \d+ s so far, about \d+ s left", lines[-2])
+    assert lines[-1].startswith("scoring: 400 texts, ")
+
+
+def test_a_stage_reports_too_unless_a_task_runs_inside_it():
+    stream = io.StringIO()
+    progress = Waiting(stream)
+    with progress.stage("selection"):
+        assert progress.written.wait(60)
+        with progress.task("encoding", 10, "texts"):
+            progress.written.clear()
+            assert progress.written.wait(60)
+            inside = stream.getvalue().splitlines()[-1]
+    assert re.fullmatch(r"selection: \d+ s so far", stream.getvalue().splitlines()[0])
+    assert re.fullmatch(r"encoding: 0 of 10 texts, \d+ s so far", inside)
+
+
+def test_a_name_is_no_markup_on_a_terminal():
+    stream, progress = written(True)
+    with progress.task("scoring with banking [/v2] \x1b[2J", 1, "texts") as advance:
+        advance(1)
+    assert "banking [/v2]" in stream.getvalue()
+    assert "\x1b[2J" not in stream.getvalue()

@@ -1,4 +1,7 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -30,12 +33,90 @@ def test_what_is_written_is_read(tmp_path):
 
 
 def test_equal_signals_give_equal_bytes(tmp_path):
+    stores = [ScoreStore(tmp_path / name, MANIFEST) for name in "abc"]
+    for store, seed in zip(stores, (0, 0, 1), strict=True):
+        store.write(0, 0, IDS, TOKENS, signals(seed))
+    first, second, other = (store.path(0, 0).read_bytes() for store in stores)
+    assert first == second != other
+
+
+def test_a_shard_in_anothers_place_counts_as_absent(tmp_path):
+    store, other = ScoreStore(tmp_path / "s", MANIFEST), ScoreStore(tmp_path / "o", MANIFEST | {"passes": 8})
+    for one, teacher, shard in ((store, 0, 0), (store, 1, 0), (store, 0, 1), (other, 0, 0)):
+        one.write(teacher, shard, IDS, TOKENS, signals())
+    own = store.path(0, 0).read_bytes()
+    for stray in (store.path(1, 0), store.path(0, 1), other.path(0, 0)):
+        store.path(0, 0).write_bytes(stray.read_bytes())
+        assert store.read(0, 0, IDS) is None
+    store.path(0, 0).write_bytes(own)
+    assert store.read(0, 0, IDS) is not None
+
+
+def test_a_shard_that_does_not_name_its_place_is_read(tmp_path):
+    """As earlier versions wrote them."""
     store = ScoreStore(tmp_path / "s", MANIFEST)
     store.write(0, 0, IDS, TOKENS, signals())
-    store.write(0, 1, IDS, TOKENS, signals())
-    store.write(0, 2, IDS, TOKENS, signals(1))
-    first, second, other = (store.path(0, i).read_bytes() for i in range(3))
-    assert first == second != other
+    table = pq.read_table(store.path(0, 0)).replace_schema_metadata(None)
+    pq.write_table(table, store.path(0, 0), write_page_checksum=True)
+    assert np.array_equal(store.read(0, 0, IDS).logits, signals().logits)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda column: pc.cast(column, pa.float64()),
+        lambda column: pc.multiply(column, float("nan")),
+        lambda column: pa.chunked_array([pa.array([None, None, None], pa.float32())]),
+        lambda column: pa.chunked_array([pa.array(["a", "b", "c"])]),
+    ],
+    ids=["type", "NaN", "null", "text"],
+)
+def test_a_shard_with_values_of_another_kind_counts_as_absent(tmp_path, change):
+    store = ScoreStore(tmp_path / "s", MANIFEST)
+    store.write(0, 0, IDS, TOKENS, signals())
+    table = pq.read_table(store.path(0, 0))
+    index = table.column_names.index("mean_energy")
+    pq.write_table(table.set_column(index, "mean_energy", change(table["mean_energy"])), store.path(0, 0))
+    assert store.read(0, 0, IDS) is None
+
+
+def test_no_damage_of_a_shard_is_read_as_other_values(tmp_path):
+    """The footer has no checksum: every byte of it is changed in turn."""
+    store = ScoreStore(tmp_path / "s", MANIFEST)
+    store.write(0, 0, IDS, TOKENS, signals())
+    content = store.path(0, 0).read_bytes()
+    for place in range(len(content)):
+        store.path(0, 0).write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+        found = store.read(0, 0, IDS)
+        assert found is None or all(np.array_equal(getattr(found, name), one) for name, one in vars(signals()).items())
+
+
+def test_a_note_is_read_whole_or_not_at_all(tmp_path):
+    store = ScoreStore(tmp_path, MANIFEST)
+    assert store.read_note("audit") is None
+    store.write_note("audit", {"audited": 12, "changed": 3})
+    assert store.read_note("audit") == {"audited": 12, "changed": 3}
+    path = tmp_path / "audit.json"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        for damaged in (content[:place], content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]):
+            path.write_bytes(damaged)
+            assert store.read_note("audit") in (None, {"audited": 12, "changed": 3})
+    for strange in (b"[]", b"7", b"null", b'{"content": {}}', b"[" * 100_000, b"\xff", b"NaN"):
+        path.write_bytes(strange)
+        assert store.read_note("audit") is None
+    path.unlink()
+    path.mkdir()
+    assert store.read_note("audit") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff", b"[" * 100_000, b"1" * 5000, b'{"a": NaN}'])
+def test_a_damaged_manifest_is_refused_in_words(tmp_path, content):
+    ScoreStore(tmp_path, MANIFEST)
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(ScoreStoreError, match="unreadable manifest") as refused:
+        ScoreStore(tmp_path, MANIFEST)
+    assert refused.value.where == str(tmp_path / "manifest.json")
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])

@@ -1,0 +1,41 @@
+"""Guards against what a configuration can ask for: code from elsewhere, or a model that no machine holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from muka_fast.errors import ModelError
+
+MOST_LAYERS = 1000
+MOST_CLASSES = 1_000_000
+_LAYER_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers")
+
+
+def require_plain(config: Any, where: str, *, trust_remote_code: bool) -> None:
+    """Refuse a configuration that loads code from a hub, or describes a model of absurd size.
+
+    Args:
+        config: A ``PretrainedConfig``.
+        where: Name of the model in messages.
+        trust_remote_code: Whether the recipe allows code from elsewhere.
+
+    Raises:
+        ModelError: If it does so.
+    """
+    for kind, name in (("attention", "_attn_implementation"), ("experts", "_experts_implementation")):
+        value = getattr(config, name, None)
+        # A name with a slash is a repository of kernels, whose code transformers would download and run.
+        if isinstance(value, str) and "/" in value and not trust_remote_code:
+            raise ModelError(
+                f"the configuration asks for {kind} code from elsewhere: {value!r}",
+                where=where,
+                hint="remove it from config.json, or set trust_remote_code: true for it if you trust its code",
+            )
+    for name in _LAYER_KEYS:
+        count = getattr(config, name, None)
+        if isinstance(count, int) and not 0 <= count <= MOST_LAYERS:
+            what = f"config.json: {name} is {count}; at most {MOST_LAYERS} layers are built"
+            raise ModelError(what, where=where, hint="correct config.json")
+    if config.num_labels > MOST_CLASSES:
+        what = f"config.json: {config.num_labels} classes; at most {MOST_CLASSES} are built"
+        raise ModelError(what, where=where, hint="correct config.json")

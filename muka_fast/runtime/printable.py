@@ -1,0 +1,37 @@
+"""Text from models and files made safe to show: control characters become visible escapes."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# Joiners are part of the spelling of words and emoji.
+_KEPT = {"\u200c", "\u200d"}
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Replace characters that move the cursor, colour a terminal or reorder text by escapes such as ``\x1b``.
+
+    Args:
+        text: Any text.
+        keep: Characters to leave as they are, such as newlines.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character
+        if character in keep or character in _KEPT or unicodedata.category(character) not in _HIDDEN
+        else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+_MARKDOWN = str.maketrans(
+    {character: f"\\{character}" for character in "\\`*_[]|~$"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
+)
+
+
+def markdown_text(text: str) -> str:
+    """Write text so that Markdown shows it as it is: no tag, link, image, emphasis, table cell or second line."""
+    # GitHub makes links of addresses without any mark-up.
+    return printable(text).translate(_MARKDOWN).replace("://", "&#58;//").replace("www.", "www&#46;")
