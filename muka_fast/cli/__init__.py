@@ -1,6 +1,7 @@
 """The command line: parse, call one function, print. Results go to stdout, everything else to stderr.
 
 * ``app``: the Typer application: errors to lines and exit codes
+* ``ask``: the command that chooses texts to label
 * ``bench``: the command ``bench``
 * ``demo``: the demonstration: synthetic texts, three teachers, one student
 * ``flags``: the options that make or change a recipe
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 # Each registers its commands; --help shows them in this order.
 # isort: off
-from muka_fast.cli import recipes, models, bench, tools  # noqa: F401
+from muka_fast.cli import recipes, models, ask, bench, tools  # noqa: F401
 
 # isort: on
 from muka_fast.cli.app import app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +20,9 @@ StudentOption = Annotated[str | None, typer.Option("--student", "-s", help="The 
 DataOption = Annotated[list[str] | None, typer.Option("--data", "-d", help="Unlabelled texts: file, folder, hub:ID.")]
 OutputOption = Annotated[str | None, typer.Option("--output", "-o", help="Output folder.")]
 TestOption = Annotated[list[str] | None, typer.Option("--test", help="Labelled texts, only to measure the result.")]
+LabelledOption = Annotated[
+    list[str] | None, typer.Option("--labelled", help="A few labelled texts that correct the choice of teachers.")
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any key: a.b=value.")]
 PassesOption = Annotated[int | None, typer.Option("--passes", help="Monte-Carlo dropout passes, K.")]
 ScopeOption = Annotated[str | None, typer.Option("--scope", help="Live dropout sites: full, last-N, tail or head.")]
@@ -57,6 +61,7 @@ class RecipeOptions:
     inject_dropout: InjectOption = None
     method: MethodOption = None
     trust: TrustOption = None
+    labelled: LabelledOption = None
     seed: SeedOption = None
     device: DeviceOption = None
     assignments: SetOption = None
@@ -82,6 +87,7 @@ def recipe_from_flags(
     data: list[str] | None = None,
     output: str | None = None,
     test: list[str] | None = None,
+    labelled: list[str] | None = None,
     assignments: list[str] | None = None,
     **flags: Any,
 ) -> Recipe:
@@ -117,7 +123,10 @@ def recipe_from_flags(
         "inject_dropout": "uncertainty.inject_dropout",
         "method": "selection.method",
         "trust": "selection.trust",
+        "labelled": "selection.labelled",
     }
+    if labelled:
+        flags["labelled"] = json.dumps([absolute(text) for text in labelled])
     given = [f"{places.get(key, key)}={value}" for key, value in flags.items() if value is not None]
     where = "command line" if file is None else str(file)
     base = Path.cwd() if file is None else file.resolve().parent

@@ -79,6 +79,8 @@ def anchor(recipe: Recipe, base: Path) -> Recipe:
     if (encoder := selection.text_encoder) is not None:
         anchored = encoder.model_copy(update={"model": model(encoder.model, "encoder folder")})
         selection = selection.with_text_encoder(anchored)
+    if (labelled := selection.labelled_texts) is not None:
+        selection = selection.model_copy(update={"labelled": data(labelled)})
     return recipe.model_copy(
         update={
             "selection": selection,

@@ -32,7 +32,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 from muka_fast.errors import RecipeError
 
 if TYPE_CHECKING:
-    from muka_fast.config.recipe import ModelSpec
+    from muka_fast.config.recipe import DataSpec, ModelSpec
 
 DEFAULT_METHOD = "pool"
 BUILT_IN = "muka_fast.distillation.methods"
@@ -47,6 +47,7 @@ class MethodConfig(BaseModel):
     Attributes:
         needs_embeddings: Whether selection reads embeddings of the texts.
         trains_student: Whether a student is trained; otherwise the teachers answer together.
+        reads_labels: Whether selection and training read labelled texts and known shares.
         trains_loss: Whether the loss has parameters of its own; they are not shared between processes.
     """
 
@@ -54,6 +55,7 @@ class MethodConfig(BaseModel):
 
     needs_embeddings: ClassVar[bool] = False
     trains_student: ClassVar[bool] = True
+    reads_labels: ClassVar[bool] = False
     trains_loss: ClassVar[bool] = False
 
     method: str
@@ -86,6 +88,16 @@ class MethodConfig(BaseModel):
     def stops_early(self) -> bool:
         """Whether adaptive passes apply: their stopping rule follows the predictive entropy."""
         return False
+
+    @property
+    def labelled_texts(self) -> DataSpec | None:
+        """Labelled texts that selection and training read; None if there are none."""
+        return None
+
+    @property
+    def known_shares(self) -> Mapping[str, float]:
+        """Shares of the pool that are known, by teacher name."""
+        return {}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

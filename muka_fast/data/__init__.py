@@ -3,6 +3,7 @@
 * ``batching``: length-sorted batches under a token budget
 * ``corpus``: texts with stable ids
 * ``delimited``: the dialect of delimited text, and its rows
+* ``few_labels``: a few labelled texts beside the pool
 * ``label_space``: the union of the teachers' labels
 * ``readers``: files, folders and hub data sets as named columns
 * ``sources``: the data files of a folder

@@ -65,8 +65,23 @@ class LengthGroupedSampler(Sampler[int]):
             yield from part[whole:].tolist()
 
 
-def split_validation(count: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return (training, validation) indices; at least one validation text if ``share`` is above zero."""
+def split_validation(
+    count: int, share: float, seed: int, labelled: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (training, validation) indices; at least one validation text if ``share`` is above zero.
+
+    Args:
+        count: Texts.
+        share: Of the texts that are held out.
+        seed: Of the random choice.
+        labelled: Texts with given labels. Every second of them in random order is held out too, unless ``share`` is
+            zero: their labels fit the temperature.
+    """
     order = np.random.default_rng([seed, 1]).permutation(count)
     held = min(count - 1, max(1, round(count * share))) if share > 0 else 0
-    return np.sort(order[held:]), np.sort(order[:held])
+    if labelled is None or not held:
+        return np.sort(order[held:]), np.sort(order[:held])
+    given = order[np.isin(order, labelled)]
+    others = order[~np.isin(order, labelled)]
+    validation = np.concatenate([others[:held], given[1::2]])
+    return np.setdiff1d(order, validation), np.sort(validation)

@@ -4,6 +4,7 @@
 * ``html_report``: ``report.html``
 * ``metrics``: accuracy, macro-F1, metrics by class, metrics of the selection, fidelity
 * ``model_card``: the output's ``README.md``
+* ``record_base``: the base of the record's parts, and the effect of given labels
 * ``rendering``: fill the templates of ``templates/``
 * ``run_record``: the schema of ``run.json``
 * ``selection_stats``: statistics of the selection for ``run.json``

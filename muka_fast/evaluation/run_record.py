@@ -8,29 +8,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from muka_fast.errors import ModelError
+from muka_fast.evaluation.record_base import Count, LabelEffect, Record, Share
 from muka_fast.runtime.integrity import FileRecord
 from muka_fast.runtime.parsing import UnreadableError, read_json
 from muka_fast.uncertainty.stopping import Audit
-
-
-def _clip_rounding(value: Any) -> Any:
-    """Move a share that floating-point rounding put just outside of 0…1 to its end."""
-    return min(max(value, 0.0), 1.0) if isinstance(value, float) and -1e-6 < value < 1 + 1e-6 else value
-
-
-Share = Annotated[float, Field(ge=0, le=1), BeforeValidator(_clip_rounding)]
-Count = Annotated[int, Field(ge=0)]
-
-
-class Record(BaseModel):
-    """A part of the record: immutable, numbers finite, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class TextCounts(Record):
@@ -138,6 +124,8 @@ class SelectionStats(Record):
     """Texts by teacher, (T, T): row by largest 1 − predictive entropy / ln C, column by largest weight."""
     reliability: ReliabilityStats | None
     """Of the choice of teachers; null for methods that estimate none, and without a pretrained student."""
+    labels: LabelEffect | None = None
+    """What given labels and shares changed; null without them."""
     least_certain: list[UncertainText]
     """The 20 texts of smallest margin, ascending."""
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from muka_fast.data.corpus import Corpus
+from muka_fast.data.few_labels import GivenLabels
 from muka_fast.data.label_space import LabelSpace
+from muka_fast.evaluation.record_base import LabelEffect
 from muka_fast.evaluation.run_record import (
     EntropyHistograms,
     GroupConfusion,
@@ -78,13 +82,39 @@ def _reliability(selection: Selection) -> ReliabilityStats | None:
     )
 
 
-def selection_stats(pool: Pool, trust: Selection, corpus: Corpus) -> SelectionStats:
+def _label_effect(
+    pool: Pool, selection: Selection, labels: GivenLabels | None, shares: Mapping[str, float]
+) -> LabelEffect | None:
+    correction = None if selection.model is None else selection.model.correction
+    if correction is None:
+        return None
+    classes = np.zeros(0, dtype=np.int64) if labels is None else labels.classes[labels.rows]
+    return LabelEffect(
+        labelled=len(classes),
+        added=0 if labels is None else labels.added,
+        left_out={} if labels is None else labels.left_out,
+        by_teacher=pool.space.membership[:, classes].sum(1).tolist(),
+        rule_right=correction.rule_right,
+        changed=correction.changed,
+        known_shares=dict(shares),
+    )
+
+
+def selection_stats(
+    pool: Pool,
+    trust: Selection,
+    corpus: Corpus,
+    labels: GivenLabels | None = None,
+    shares: Mapping[str, float] = MappingProxyType({}),
+) -> SelectionStats:
     """Summarise the teacher weights of a pool.
 
     Args:
         pool: The scored texts.
         trust: The selection on them.
         corpus: The same texts, in the same order.
+        labels: The labels that the recipe gives.
+        shares: The shares that the recipe gives, by teacher name.
     """
     teachers, chosen = len(pool.signals), trust.chosen
     ranked = np.sort(trust.soft_weights, axis=1)
@@ -106,6 +136,7 @@ def selection_stats(pool: Pool, trust: Selection, corpus: Corpus) -> SelectionSt
         passes=[(int(number), int(count)) for number, count in zip(passes, texts, strict=True)],
         score_by_selection=contingency_table(scores.argmax(1), chosen, teachers),
         reliability=_reliability(trust),
+        labels=_label_effect(pool, trust, labels, shares),
         least_certain=_least_certain(pool, trust, corpus, margin),
     )
 

@@ -1,6 +1,7 @@
 """A whole run, from a recipe to a finished folder.
 
 * ``amalgamate``: the run in order: the public ``amalgamate`` and ``score``
+* ``ask``: texts of a run's pool whose label would help most
 * ``estimate``: time and memory from a short probe
 * ``evaluate``: a classifier, its teachers and their selection on labelled texts
 * ``load``: a classifier from any folder or hub id: export, ensemble or checkpoint

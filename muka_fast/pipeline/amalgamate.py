@@ -157,7 +157,8 @@ def _amalgamate(
             group.barrier()  # every process has read the best checkpoint before it is deleted
         free_memory()
 
-    stats, test = selection_stats(pool, selection, plan.corpus), None
+    stats = selection_stats(pool, selection, plan.corpus, plan.labels, recipe.selection.known_shares)
+    test = None
     if plan.test is not None:
         with progress.stage("evaluation"):
             test = measure(plan, plan.test, classifier, run.path, group, progress, selection.model, wait=wait)

@@ -11,11 +11,12 @@ import torch
 from muka_fast.config.loading import anchor
 from muka_fast.config.recipe import Recipe, StudentSpec
 from muka_fast.data.corpus import Corpus, read_corpus
+from muka_fast.data.few_labels import GivenLabels, add_labelled, read_labelled
 from muka_fast.data.label_space import LabelSpace, match_labels
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.method import Method, get_method
 from muka_fast.distillation.training_args import check_settings
-from muka_fast.errors import CorpusError, MachineError, OutputError, ScoreStoreError
+from muka_fast.errors import CorpusError, MachineError, OutputError, RecipeError, ScoreStoreError
 from muka_fast.models.checkpoint import read_tokenizer
 from muka_fast.models.integrity import MARKER
 from muka_fast.models.student import read_student_tokenizer, resolve_student
@@ -37,9 +38,10 @@ class Plan:
         recipe: The recipe, with absolute paths and pinned revisions.
         teachers: The teachers, in the recipe's order.
         space: The union of their labels.
-        corpus: The pool of unlabelled texts.
-        test: The labelled texts, if the recipe has some.
+        corpus: The pool of texts: those of ``data``, then those of ``selection.labelled`` that are not among them.
+        test: The labelled texts of ``test``, if the recipe has some.
         device: Device to compute on.
+        labels: The labels of ``selection.labelled``; None without them.
     """
 
     recipe: Recipe
@@ -48,6 +50,7 @@ class Plan:
     corpus: Corpus
     test: Corpus | None
     device: torch.device
+    labels: GivenLabels | None = None
 
     @property
     def method(self) -> Method:
@@ -104,7 +107,11 @@ def resolve_recipe(
             require_sites(teacher.sites, teacher.checkpoint.where)
     check_settings(recipe.training, group)
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
-    corpus = read_corpus(recipe.data, log=progress.log)
+    corpus, labels = read_corpus(recipe.data, log=progress.log), None
+    _check_shares(recipe, space)
+    if recipe.selection.labelled_texts is not None:
+        labelled = read_labelled(recipe.selection.labelled_texts, recipe.data, space.names, log=progress.log)
+        corpus, labels = add_labelled(corpus, labelled)
     if recipe.data.long_texts == "error":
         for teacher in teachers:
             _refuse_long(corpus, read_tokenizer(teacher.checkpoint), teacher.max_length, f"teacher {teacher.name}")
@@ -121,7 +128,18 @@ def resolve_recipe(
         selection = selection.with_text_encoder(encoder.model_copy(update={"revision": revision}))
     specs = [teacher.spec for teacher in teachers]
     pinned = recipe.model_copy(update={"teachers": specs, "student": student, "selection": selection})
-    return Plan(pinned, teachers, space, corpus, test, device)
+    return Plan(pinned, teachers, space, corpus, test, device, labels)
+
+
+def _check_shares(recipe: Recipe, space: LabelSpace) -> None:
+    """Refuse known shares of teachers that the recipe does not have."""
+    unknown = [name for name in recipe.selection.known_shares if name not in space.teachers]
+    if unknown:
+        raise RecipeError(
+            f"no teacher is named {unknown[0]!r}",
+            where="selection.shares",
+            hint=f"name teachers as in this list: {', '.join(space.teachers)}",
+        )
 
 
 def _require_folders(recipe: Recipe) -> None:
@@ -174,3 +192,5 @@ def log_plan(plan: Plan, progress: Progress) -> None:
     progress.log(f"label space: {len(space)} classes, {shared} known to more than one teacher\n{space.table()}")
     left_out = f" ({corpus.empty} empty and {corpus.duplicate} repeated left out)" if corpus.read > len(corpus) else ""
     progress.log(f"texts: {len(corpus)}{left_out}")
+    if plan.labels is not None:
+        progress.log(str(plan.labels))

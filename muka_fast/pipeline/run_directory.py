@@ -164,7 +164,8 @@ class RunDirectory:
         ]
         if (encoder := recipe.selection.text_encoder) is not None:
             sources.append(encoder.model)
-        sources += [*recipe.data.texts, *(recipe.test.texts if recipe.test else [])]
+        for data in (recipe.data, recipe.test, recipe.selection.labelled_texts):
+            sources += data.texts if data else []
         for source in sources:
             path = Path(source)
             if path.exists() and path.resolve().is_relative_to(self.path.resolve()):

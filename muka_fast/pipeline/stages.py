@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -121,16 +121,17 @@ def build_pool(
         progress: Receives messages.
         fitted: The selection model of another pool, whose n-grams are used again.
     """
+    classes = plan.labels.classes if plan.labels is not None and corpus is plan.corpus else None
     if not plan.method.needs_embeddings:
-        return Pool(scores.signals, plan.space, corpus.ids)
+        return Pool(scores.signals, plan.space, corpus.ids, classes=classes)
     encoder = encoder_spec(plan.recipe)
     if encoder is None:
-        return ngram_pool(scores.signals, plan.space, corpus, fitted)
+        return replace(ngram_pool(scores.signals, plan.space, corpus, fitted), classes=classes)
     if group.is_main_process:
         read_or_encode(encoder, corpus, plan.space.names, plan.device, progress, folder)
     group.barrier()
     vectors = read_or_encode(encoder, corpus, plan.space.names, plan.device, progress, folder)
-    return Pool(scores.signals, plan.space, corpus.ids, *vectors.of(corpus))
+    return Pool(scores.signals, plan.space, corpus.ids, *vectors.of(corpus), classes=classes)
 
 
 def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
@@ -140,6 +141,9 @@ def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
         progress.log(str(selection.reliability))
     elif selection.model is not None:
         progress.log("selection: without text vectors, its reliability cannot be estimated")
+    correction = None if selection.model is None else selection.model.correction
+    if correction is not None:
+        progress.log(str(correction))
     return selection
 
 
@@ -174,7 +178,8 @@ def train(
     def subset(indices: np.ndarray) -> DistillationSet:
         return DistillationSet(encodings, targets.targets, targets.sample_weight, indices)
 
-    training, validation = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed)
+    labelled = np.zeros(0, dtype=np.int64) if plan.labels is None else plan.labels.rows
+    training, validation = split_validation(len(plan.corpus), recipe.training.validation_share, recipe.seed, labelled)
     result = train_student(
         student,
         subset(training),

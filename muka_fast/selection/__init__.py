@@ -4,9 +4,11 @@
 * ``conditional_logit``: the learned weights of the evidence (weights.json), and scores by them
 * ``ensemble``: teachers that answer together, without a student
 * ``evidence``: numbers of each (text, teacher) that suppose no choice of teacher
+* ``few_labels``: the rule's scores corrected by a few labels and by known shares
 * ``first_stage``: evidence of a sample and of other texts, diffused
 * ``in_domain``: the rule: evidence, diffusion, first score, prototypes, posterior
 * ``in_domain_rule``: the selection of ``pool`` and ``ensemble`` by this rule
+* ``label_queries``: which texts of a pool to label
 * ``mahalanobis``: distances to a teacher's class means
 * ``muka_rule``: the rule of ``muka``: softmax of the trust scores
 * ``neighbours``: nearest neighbours, and diffusion over their graph

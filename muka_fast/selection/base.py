@@ -18,7 +18,7 @@ from muka_fast.uncertainty.signals import Signals
 
 @dataclass(frozen=True)
 class Pool:
-    """All that selection sees of N texts; no label is among it.
+    """All that selection sees of N texts.
 
     Attributes:
         signals: Every teacher's.
@@ -27,6 +27,8 @@ class Pool:
         embeddings: By a pretrained encoder, or of n-grams, (N, D); None if the method needs none.
         name_similarity: Cosines of texts and class names in that encoder, (N, C); None without one.
         ngrams: Made the embeddings; None where an encoder did.
+        classes: Column of the class of each text that the recipe gives a label for, −1 for all others, (N,); None if it
+            gives none.
     """
 
     signals: tuple[Signals, ...]
@@ -35,6 +37,7 @@ class Pool:
     embeddings: np.ndarray | None = None
     name_similarity: np.ndarray | None = None
     ngrams: NgramSpace | None = None
+    classes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.signals[0])
@@ -93,6 +96,8 @@ def joint_softmax_rule(pool: Pool) -> Selection:
 def targets(pool: Pool, selection: Selection) -> np.ndarray:
     """Mix the teachers' deterministic distributions, padded into the label space, by weight.
 
+    The target of a text whose class is given is this class alone.
+
     Returns:
         The student's target distributions, (N, classes), fp32, rows summing to one.
     """
@@ -100,6 +105,9 @@ def targets(pool: Pool, selection: Selection) -> np.ndarray:
     for teacher, signals in enumerate(pool.signals):
         weighted = selection.teacher_weights[:, teacher, None] * probabilities(signals).double().numpy()
         mixed[:, list(pool.space.union_index[teacher])] += weighted.astype(np.float32)
+    if pool.classes is not None:
+        labelled = np.flatnonzero(pool.classes >= 0)
+        mixed[labelled] = np.eye(len(pool.space), dtype=np.float32)[pool.classes[labelled]]
     return mixed
 
 

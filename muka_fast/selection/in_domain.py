@@ -16,7 +16,7 @@ rule that never chooses this teacher is right for most texts, and the student ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import softmax
@@ -24,6 +24,7 @@ from scipy.special import softmax
 from muka_fast.runtime.numerics import row_chunks
 from muka_fast.selection.conditional_logit import LogitWeights
 from muka_fast.selection.evidence import NameStatistics, TeacherEvidence
+from muka_fast.selection.few_labels import Known, LabelCorrection, RuleOutput
 from muka_fast.selection.first_stage import FirstStage, join_numbers, standardised_names
 from muka_fast.selection.ngrams import NgramSpace
 from muka_fast.selection.prototypes import Prototypes
@@ -54,6 +55,7 @@ class InDomainModel:
         shift: Of each teacher's score, from its share of the sample, (T,).
         signs: Label-free signs of the reliability, :data:`~muka_fast.selection.reliability.SIGNS`.
         ngrams: Made the text vectors; None where an encoder did, or where there are none.
+        correction: By labelled texts and known shares; None without them.
     """
 
     weights: LogitWeights
@@ -66,13 +68,14 @@ class InDomainModel:
     shift: np.ndarray
     signs: np.ndarray
     ngrams: NgramSpace | None = None
+    correction: LabelCorrection | None = None
 
     @classmethod
-    def fit(cls, texts: Texts, weights: LogitWeights) -> tuple[InDomainModel, np.ndarray]:
-        """Fit the rule to a reference sample.
+    def fit(cls, texts: Texts, weights: LogitWeights) -> tuple[InDomainModel, RuleOutput]:
+        """Fit the rule to a reference sample, without labels.
 
         Returns:
-            The model, and the scores of the sample, (M, T): log posterior up to a constant of each text.
+            The model, and what it found of the sample.
         """
         stage = FirstStage.fit(texts, weights.numbers)
         first = weights.first_score(stage.values, stage.diffused)
@@ -94,7 +97,7 @@ class InDomainModel:
             shift,
             signs,
         )
-        return model, score
+        return model, RuleOutput(score, last_numbers(first, second), stage.vectors, stage.predicted)
 
     @property
     def reliability(self) -> Reliability | None:
@@ -107,23 +110,36 @@ class InDomainModel:
         """Return scores of texts outside the sample, (N, T), each by itself."""
         result = np.empty((len(texts), len(self.teachers)))
         for rows in row_chunks(len(texts), CHUNK):
-            part = texts.take(rows)
-            scaled, standard = standardised_names(self.names, part)
-            numbers = [
-                fit.apply(logits, features, None if scaled is None else scaled[:, columns])
-                for fit, logits, features, columns in zip(
-                    self.teachers, part.logits, part.features, part.columns, strict=True
-                )
-            ]
-            values = join_numbers(numbers, self.weights.numbers, part, standard, self.name_weight)
-            places = self.views.apply(part)
-            diffused = self.views.attach(places, values.reshape(len(values), -1), self.diffused)
-            first = self.weights.first_score(values, diffused.reshape(values.shape))
-            second = None
-            if self.prototypes is not None:
-                second = self.prototypes.apply(self.views.join(places, standard), part.predicted)
-            result[rows] = self.weights.second_score(first, second) + self.shift
+            result[rows] = self.correct(self.apply_rule(texts.take(rows)))
         return result
+
+    def apply_rule(self, texts: Texts) -> RuleOutput:
+        """Return what the rule finds of texts outside the sample, each by itself, without the correction."""
+        scaled, standard = standardised_names(self.names, texts)
+        numbers = [
+            fit.apply(logits, features, None if scaled is None else scaled[:, columns])
+            for fit, logits, features, columns in zip(
+                self.teachers, texts.logits, texts.features, texts.columns, strict=True
+            )
+        ]
+        values = join_numbers(numbers, self.weights.numbers, texts, standard, self.name_weight)
+        places = self.views.apply(texts)
+        diffused = self.views.attach(places, values.reshape(len(values), -1), self.diffused)
+        first = self.weights.first_score(values, diffused.reshape(values.shape))
+        vectors, second = self.views.join(places, standard), None
+        if self.prototypes is not None:
+            second = self.prototypes.apply(vectors, texts.predicted)
+        score = self.weights.second_score(first, second) + self.shift
+        return RuleOutput(score, last_numbers(first, second), vectors, texts.predicted)
+
+    def correct(self, found: RuleOutput) -> np.ndarray:
+        """Return the scores that the rule found, (N, T), corrected by labels and known shares."""
+        return found.score if self.correction is None else self.correction.apply(found)
+
+
+def last_numbers(first: np.ndarray, second: np.ndarray | None) -> np.ndarray:
+    """Put the first score, (N, T), and the prototypes' numbers, (N, T, P), side by side."""
+    return first[:, :, None] if second is None else np.concatenate([first[:, :, None], second], axis=2)
 
 
 def share_shift(score: np.ndarray) -> np.ndarray:
@@ -140,7 +156,7 @@ def share_shift(score: np.ndarray) -> np.ndarray:
 
 
 def judge_pool(
-    texts: Texts, ids: np.ndarray, weights: LogitWeights, reference: int = REFERENCE
+    texts: Texts, ids: np.ndarray, weights: LogitWeights, reference: int = REFERENCE, known: Known | None = None
 ) -> tuple[InDomainModel, np.ndarray]:
     """Fit the rule to a pool, and score all of its texts.
 
@@ -148,18 +164,24 @@ def judge_pool(
         texts: N texts.
         ids: Text ids, (N,): hashes, so the first texts in their order are a random sample.
         weights: For the kind of evidence that there is.
-        reference: Texts of the sample that the rule is fitted to, at most.
+        reference: Texts of the sample that the rule is fitted to, at most; texts with labels are added to them.
+        known: What is known of the pool; None if nothing is.
 
     Returns:
         The model, and scores (N, T): log posterior up to a constant of each text.
     """
-    sample = np.sort(np.argsort(ids, kind="stable")[:reference])
+    sample = np.argsort(ids, kind="stable")[:reference]
+    sample = np.sort(sample) if known is None else np.union1d(sample, known.rows)
     model, own = InDomainModel.fit(texts.take(sample), weights)
-    if len(sample) == len(texts):
-        return model, own
-    scores = np.empty((len(texts), len(texts.logits)))
-    scores[sample] = own
+    if known is not None:
+        classes = [one.shape[1] for one in texts.logits]
+        model = replace(model, correction=LabelCorrection.fit(own, known.within(sample), classes))
+    scores, rule = np.empty((2, len(texts), len(texts.logits)))
+    scores[sample], rule[sample] = model.correct(own), own.score
     others = np.setdiff1d(np.arange(len(texts)), sample, assume_unique=True)
     for rows in row_chunks(len(others), CHUNK):
-        scores[others[rows]] = model.apply(texts.take(others[rows]))
+        found = model.apply_rule(texts.take(others[rows]))
+        scores[others[rows]], rule[others[rows]] = model.correct(found), found.score
+    if known is not None and model.correction is not None:
+        model = replace(model, correction=model.correction.count_changes(rule, scores, known))
     return model, scores

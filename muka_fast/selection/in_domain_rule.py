@@ -1,7 +1,11 @@
-"""Selection by the learned in-domain rule: evidence of the whole pool, no label and no per-pool training of weights."""
+"""Selection by the learned in-domain rule: evidence of the whole pool, no per-pool training of weights.
+
+Labels and shares that the recipe gives correct the rule's scores.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +15,7 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.conditional_logit import weights_for
+from muka_fast.selection.few_labels import Known
 from muka_fast.selection.in_domain import REFERENCE, InDomainModel, judge_pool
 from muka_fast.selection.muka_rule import muka_rule
 from muka_fast.selection.ngrams import NgramSpace
@@ -20,6 +25,7 @@ from muka_fast.uncertainty.signals import Signals
 
 FEW_TEXTS = 50
 """Below so many texts, ranks and neighbours say nothing: MUKA's rule weights the teachers instead."""
+TINY = 1e-12
 
 
 def pool_texts(pool: Pool) -> Texts:
@@ -54,13 +60,30 @@ def ngram_pool(
     return Pool(signals, space, corpus.ids, vectors, ngrams=ngrams)
 
 
-def in_domain_rule(pool: Pool, model: InDomainModel | None = None, *, hard: bool = False) -> Selection:
+def known_of(pool: Pool, shares: Mapping[str, float] | None = None) -> Known | None:
+    """Return what is known of a pool from its labels and from shares by teacher name; None if nothing is."""
+    if pool.classes is None and not shares:
+        return None
+    classes = np.full(len(pool), -1) if pool.classes is None else pool.classes
+    rows = np.flatnonzero(classes >= 0)
+    given = np.array([shares.get(name, np.nan) for name in pool.space.teachers]) if shares else None
+    return Known(rows, pool.space.membership[:, classes[rows]].T, given)
+
+
+def in_domain_rule(
+    pool: Pool,
+    model: InDomainModel | None = None,
+    *,
+    hard: bool = False,
+    shares: Mapping[str, float] | None = None,
+) -> Selection:
     """Weight the teachers of each text by the posterior of :mod:`muka_fast.selection.in_domain`.
 
     Args:
         pool: The texts.
         model: The rule fitted to another pool; default: it is fitted to this one.
         hard: Whether the teacher of the largest weight alone makes the target.
+        shares: Known shares of the pool, by teacher name; read where the rule is fitted.
     """
     texts = pool_texts(pool)
     if model is None:
@@ -69,12 +92,16 @@ def in_domain_rule(pool: Pool, model: InDomainModel | None = None, *, hard: bool
             names=texts.names is not None,
             features=texts.features[0] is not None,
         )
-        model, scores = judge_pool(texts, pool.ids, weights)
+        model, scores = judge_pool(texts, pool.ids, weights, known=known_of(pool, shares))
         model = replace(model, ngrams=pool.ngrams)
         if len(pool) < FEW_TEXTS:
             return replace(muka_rule(pool, margin_weighting=False, hard=hard), reliability=TOO_FEW_TEXTS, model=model)
     else:
         scores = model.apply(texts)
     posterior = softmax(scores, axis=1)
+    labels = known_of(pool)
+    if labels is not None:
+        inside = np.maximum(posterior[labels.rows], TINY) * labels.known_by
+        posterior[labels.rows] = inside / inside.sum(1, keepdims=True)
     # Texts weigh alike: the texts of a rare class are easily taken for out-of-domain ones.
     return Selection(posterior, posterior, np.ones(len(posterior)), hard, model.reliability, model)

@@ -29,7 +29,7 @@ def test_help_and_version_import_neither_torch_nor_transformers():
 
 def test_every_command_is_listed_and_described(run):
     listing = run("--help").stdout
-    for command in ("init", "check", "amalgamate", "score", "evaluate", "predict", "export", "demo", "env"):
+    for command in ("init", "check", "amalgamate", "score", "ask", "evaluate", "predict", "export", "demo", "env"):
         assert command in listing
         assert run(command, "--help").exit_code == 0
 

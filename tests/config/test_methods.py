@@ -28,7 +28,7 @@ def test_every_method_has_a_schema_of_its_own():
     assert method_names()[0] == "pool"
     assert set(method_names()) == {"pool", "muka", "vkd", "uhc", "dfa", "cfl", "ensemble"}
     fields = {name: set(find_method(name).model_fields) for name in method_names()}
-    assert fields["pool"] == fields["ensemble"] == {"method", "targets", "encoder"}
+    assert fields["pool"] == fields["ensemble"] == {"method", "targets", "encoder", "labelled", "shares"}
     assert fields["vkd"] == fields["uhc"] == fields["dfa"] == fields["cfl"] == {"method", "distillation_temperature"}
     assert fields["muka"] == {"method", "trust", "targets", "temperature", "margin_weighting"}
 
@@ -55,7 +55,7 @@ def test_unknown_methods_and_keys_name_the_nearest():
     assert refused.value.hint == "did you mean 'temperature'?"
     with pytest.raises(RecipeError) as refused:
         recipe("selection.xyz=0.1")
-    assert refused.value.hint == "keys of method 'pool': method, targets, encoder"
+    assert refused.value.hint == "keys of method 'pool': method, targets, labelled, shares"
     with pytest.raises(RecipeError, match="give the method's name, or a section"):
         recipe(selection=[1])
 
@@ -110,6 +110,25 @@ def test_two_methods_cannot_share_a_name():
         register_method(Nameless)
     with pytest.raises(ValidationError, match="unknown method 'mine'"):
         parse_method("mine")
+
+
+def test_labelled_texts_are_a_data_section_with_paths_from_the_recipes_folder():
+    for section in ("few.csv", ["few.csv"], {"texts": "few.csv", "label_column": "class"}):
+        own = recipe(selection={"labelled": section}).selection.labelled_texts
+        assert own.texts == ["/base/few.csv"]
+    assert own.label_column == "class"
+    assert recipe(selection="muka").selection.labelled_texts is None
+    with pytest.raises(RecipeError, match="unknown key"):
+        recipe("selection.method=muka", "selection.labelled=few.csv")
+
+
+def test_known_shares_are_positive_and_at_most_one_together():
+    assert recipe("selection.shares={a: 0.1}").selection.known_shares == {"a": 0.1}
+    assert recipe("selection.shares={a: 0.7, b: 0.3}").selection.known_shares == {"a": 0.7, "b": 0.3}
+    assert recipe().selection.known_shares == {}
+    for wrong in ("{a: 0}", "{a: 1.1}", "{a: 0.6, b: 0.5}", "{a: many}", "0.5"):
+        with pytest.raises(RecipeError, match="shares"):
+            recipe(f"selection.shares={wrong}")
 
 
 PLUG_IN = """

@@ -51,6 +51,16 @@ def test_validation_is_a_split():
     assert [len(part) for part in split_validation(2, 0.4, 0)] == [1, 1]
 
 
+def test_half_of_the_labelled_texts_is_held_out():
+    labelled = np.arange(10, 30)
+    train, held = split_validation(100, 0.02, 0, labelled)
+    assert sorted([*train, *held]) == list(range(100))
+    assert np.isin(held, labelled).sum() == 10
+    assert len(held) == 12
+    assert len(split_validation(100, 0.0, 0, labelled)[1]) == 0
+    assert np.array_equal(split_validation(100, 0.02, 0, labelled[:0])[1], split_validation(100, 0.02, 0)[1])
+
+
 def parts(student, count=48, start=0):
     corpus = build_corpus(texts(count, start))
     rows = tokenize(student.tokenizer, corpus, student.max_length).encodings

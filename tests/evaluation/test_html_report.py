@@ -165,6 +165,15 @@ def test_a_training_without_a_log_has_no_section():
     assert "Training" not in page.text["h2"]
 
 
+def test_the_effect_of_given_labels_is_shown():
+    effect = {"labelled": 57, "added": 0, "left_out": {}, "by_teacher": [1, 56], "rule_right": 43, "changed": 219}
+    effect["known_shares"] = {}
+    content = report_page(record(selection=record_tree()["selection"] | {"labels": effect}), RECIPE)
+    assert "57 texts have a given label" in content
+    assert "the choice of teacher for 219 other texts" in content
+    assert "given label" not in report_page(record(), RECIPE)
+
+
 def test_without_an_estimate_nothing_is_said_of_reliability():
     content = report_page(record(selection=record_tree()["selection"] | {"reliability": None}), RECIPE)
     assert Page(content).text["h2"][2] == "Score and selection side by side"

@@ -3,12 +3,15 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from muka_fast.data.corpus import Corpus, build_corpus
+from muka_fast.data.few_labels import GivenLabels
 from muka_fast.data.label_space import LabelSpace
+from muka_fast.evaluation.record_base import LabelEffect
 from muka_fast.evaluation.run_record import ReliabilityStats, SelectionStats
 from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage, selection_stats
 from muka_fast.selection.base import Pool, Selection
@@ -159,3 +162,19 @@ def test_group_confusion_by_hand():
     found = group_confusion(SPACE, truth, predicted)
     assert found.groups == ["a", "a + b", "b"]
     assert found.counts == [[1, 0, 0], [0, 0, 1], [1, 1, 2]]
+
+
+def test_the_effect_of_given_labels_is_kept():
+    correction = SimpleNamespace(rule_right=1, changed=7)
+    corrected = replace(selection(WEIGHTS), model=SimpleNamespace(correction=correction))
+    labels = GivenLabels(np.array([0, -1, 1, 4]), 1, {"cars": 3})
+    assert selection_stats(POOL, corrected, CORPUS, labels, {"b": 0.25}).labels == LabelEffect(
+        labelled=3,
+        added=1,
+        left_out={"cars": 3},
+        by_teacher=[2, 2],  # both know the class y
+        rule_right=1,
+        changed=7,
+        known_shares={"b": 0.25},
+    )
+    assert STATS.labels is None

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.selection.base import Pool
+from muka_fast.selection.base import Pool, targets
 from muka_fast.selection.in_domain_rule import FEW_TEXTS, in_domain_rule
 from muka_fast.selection.muka_rule import muka_rule
 from muka_fast.selection.reliability import TOO_FEW_TEXTS
@@ -66,3 +66,24 @@ def test_a_model_of_another_pool_is_applied():
         model,
     )
     assert alone.soft_weights[0] == pytest.approx(found.soft_weights[0], abs=1e-5)
+
+
+def test_given_labels_choose_the_teacher_and_the_target_and_correct_other_texts():
+    some, owner = pool((150, 150))
+    classes = np.full(300, -1)
+    classes[::6] = 3 * owner[::6] + 1
+    labelled = in_domain_rule(replace(some, classes=classes))
+    assert (labelled.chosen[::6] == owner[::6]).all()
+    assert labelled.teacher_weights.sum(1) == pytest.approx(np.ones(300))
+    mixed = targets(replace(some, classes=classes), labelled)
+    assert (mixed[::6] == np.eye(6)[classes[::6]]).all()
+    assert mixed[1].max() < 1
+    assert labelled.model.correction.places.shape[0] == 50
+    assert not np.allclose(labelled.soft_weights[1::6], in_domain_rule(some).soft_weights[1::6])
+
+
+def test_known_shares_are_by_teacher_name():
+    some, _ = pool((150, 150))
+    plain, shifted = in_domain_rule(some), in_domain_rule(some, shares={"t1": 0.9})
+    assert shifted.model.correction.offsets[1] > shifted.model.correction.offsets[0]
+    assert shifted.soft_weights[:, 1].mean() > plain.soft_weights[:, 1].mean()

@@ -1,0 +1,122 @@
+"""Texts of a run's pool whose label would help most, as a file to fill in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muka_fast.config.loading import read_recipe
+from muka_fast.data.corpus import Corpus
+from muka_fast.errors import ModelError, OutputError, RecipeError
+from muka_fast.pipeline.plan import resolve_recipe
+from muka_fast.pipeline.run_directory import RunDirectory
+from muka_fast.pipeline.stages import build_pool, fill_scores, select
+from muka_fast.runtime.device import Device
+from muka_fast.runtime.distributed import SINGLE_PROCESS
+from muka_fast.runtime.files import atomic_write
+from muka_fast.runtime.progress import Progress
+from muka_fast.selection.in_domain_rule import pool_texts
+from muka_fast.selection.label_queries import LabelQueries, choose_texts
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A file of texts to label.
+
+    Attributes:
+        path: The file.
+        texts: Texts in it.
+        labels: Class names to choose from.
+    """
+
+    path: Path
+    texts: int
+    labels: tuple[str, ...]
+
+
+def ask(
+    folder: str | Path,
+    output: str | Path,
+    *,
+    count: int = 50,
+    device: Device | None = None,
+    progress: Progress | None = None,
+) -> Asked:
+    """Write the texts of a run's pool whose label would help most, with an empty label column.
+
+    The file is what the recipe key ``selection.labelled`` reads. Texts with a label in the run's recipe are not asked
+    for again.
+
+    Args:
+        folder: Output folder of a run, finished or interrupted; scores that it lacks are computed.
+        output: The file to write, ``.csv`` or ``.jsonl``.
+        count: Texts to ask for.
+        device: Device to compute on; default: the recipe's.
+        progress: Receives messages; default stderr.
+
+    Raises:
+        MukaError: If the folder holds no run, its method reads no labels, or the file exists.
+    """
+    progress, path = progress or Progress(), Path(output)
+    write = _WRITERS.get(path.suffix.lower())
+    if write is None:
+        raise OutputError(f"unknown file type {path.suffix!r}", where=str(path), hint="use .csv or .jsonl")
+    if path.exists():
+        raise OutputError("the file exists", where=str(path), hint="give another name with -o")
+    run = RunDirectory(folder)
+    if not run.recipe.is_file():
+        raise ModelError("no run in this folder", where=str(folder), hint="give an output folder of amalgamate")
+    recipe = read_recipe(run.recipe, [] if device is None else [f"device={device}"])
+    if not recipe.selection.reads_labels:
+        raise RecipeError(
+            f"{recipe.selection.title} reads no labels", where=str(run.recipe), hint="amalgamate with method 'pool'"
+        )
+    plan = resolve_recipe(recipe, progress)
+    store = plan.scores(run.path)
+    scores = fill_scores(plan, plan.corpus, store, SINGLE_PROCESS, progress)
+    pool = build_pool(plan, plan.corpus, scores, store, SINGLE_PROCESS, progress)
+    selection = select(plan, pool, progress)
+    if selection.model is None:
+        raise TypeError(f"{recipe.selection.title} reads labels and fits no model of the pool")
+    places = selection.model.space.apply(pool_texts(pool))
+    open_ = np.ones(len(pool), dtype=bool) if pool.classes is None else pool.classes < 0
+    open_ &= [_survives_csv(plan.corpus, row) for row in range(len(pool))]
+    queries = choose_texts(selection.soft_weights, places, count, open_, recipe.seed)
+    if not len(queries.rows):
+        raise OutputError("every text has a label", where=str(folder), hint="amalgamate with them")
+    atomic_write(path, write(_rows(plan.corpus, queries, recipe.data.pair_column)).encode())
+    return Asked(path, len(queries.rows), plan.space.names)
+
+
+def _survives_csv(corpus: Corpus, row: int) -> bool:
+    """Whether a text is read back as it is: a carriage return is read as a line feed."""
+    return "\r" not in corpus.texts[row] and (corpus.pairs is None or "\r" not in corpus.pairs[row])
+
+
+def _rows(corpus: Corpus, queries: LabelQueries, pair_column: str | None) -> list[dict[str, Any]]:
+    found = []
+    for row, weight in zip(queries.rows, queries.weight, strict=True):
+        pair = {} if corpus.pairs is None or pair_column is None else {pair_column: corpus.pairs[row]}
+        found.append({"text": corpus.texts[row], **pair, "label": "", "weight": round(float(weight), 4)})
+    return found
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    content = io.StringIO(newline="")
+    writer = csv.DictWriter(content, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return content.getvalue()
+
+
+def _json_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+_WRITERS = {".csv": _csv, ".jsonl": _json_lines}
