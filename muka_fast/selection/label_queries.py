@@ -8,6 +8,7 @@ many belong to it is its weight, with which means over the asked texts estimate 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,11 +50,15 @@ def choose_texts(posterior: np.ndarray, places: np.ndarray, count: int, open_: n
     """
     random = np.random.default_rng(seed)
     candidates = np.flatnonzero(open_)
+    if not len(candidates):
+        return LabelQueries(candidates, np.zeros(0))
     uncertainty = entropy(posterior[candidates]) + LEAST_WEIGHT
     unit = unit_rows(places)
     if len(candidates) > count:
         drawn = random.choice(candidates, min(DRAWN, 10 * len(candidates)), p=uncertainty / uncertainty.sum())
-        centres, _ = kmeans2(unit[drawn].astype(np.float64), count, iter=ITERATIONS, minit="points", seed=random)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of empty clusters: their centres stay
+            centres, _ = kmeans2(unit[drawn].astype(np.float64), count, iter=ITERATIONS, minit="points", seed=random)
         distinct = np.unique(drawn)
         found = np.unique(distinct[squared_distances(unit[distinct], centres).argmin(0)])
         # Two centres may have the same nearest text: the most uncertain other texts fill up.

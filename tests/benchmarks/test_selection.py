@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from muka_fast.selection.conditional_logit import weights_for
 from tests.helpers.planted import planted
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import learn_selection
 import selection
+import selection_labels
 import selection_pools
 
 
@@ -94,3 +96,32 @@ def test_weights_are_learned_without_the_judged_data_set(signals, tmp_path, monk
     results = json.loads((tmp_path / "out.json").read_text())["kinds"]["encoder + features"]
     assert len(results["rows"]) == 3 * len(selection_pools.CELLS)
     assert json.loads(weights.read_text())["weights"]["encoder + features"]["reliability"]["constant"] != 0
+
+
+def test_labels_are_measured_in_a_cell_and_shown(signals, tmp_path, monkeypatch, capsys):
+    weights, out, page = tmp_path / "weights.json", tmp_path / "out.json", tmp_path / "page.md"
+    whole = weights_for(encoder=True, names=True, features=True)
+    own = {"evidence": whole.evidence, "prototypes": whole.prototypes}
+    weights.write_text(json.dumps({"a+c": own, "a": own, "b": own}))
+    arguments = [
+        "--signals",
+        str(signals),
+        "--out",
+        str(out),
+        "--weights",
+        str(weights),
+        "--cells",
+        "12 % of teacher 0",
+    ]
+    monkeypatch.setattr(sys, "argv", ["selection_labels.py", *arguments])
+    selection_labels.main()
+    rows = json.loads(out.read_text())["rows"]
+    assert len(rows) == 3 * (2 + 2 * len(selection_labels.COUNTS))
+    assert {(row["labels"], row["count"]) for row in rows} >= {("none", 0), ("shares", 0), ("random", 50), ("ask", 200)}
+    assert all(row["recall"] >= row["others"] for row in rows)
+    assert all(row["recall"] == row["others"] for row in rows if not row["count"])
+    page.write_text("<!-- selection-labels: few -->\n\n<!-- end -->\n")
+    monkeypatch.setattr(sys, "argv", ["selection_labels.py", "--show", str(out), "--documents", str(page)])
+    selection_labels.main()
+    assert "| 50, by `ask` |" in page.read_text()
+    assert "12 % of teacher 0" in capsys.readouterr().out

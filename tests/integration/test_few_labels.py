@@ -39,8 +39,8 @@ def test_labels_of_asked_texts_change_the_choice_where_the_rule_is_wrong(finishe
     few = tmp_path / "few.csv"
     asked = invoke("ask", finished, "-n", 20, "-o", few, "--json")
     assert asked.exit_code == 0, asked.stderr
-    told = json.loads(asked.stdout)
-    assert (told["texts"], told["labels"]) == (20, before["labels"])
+    printed = json.loads(asked.stdout)
+    assert (printed["texts"], printed["labels"]) == (20, before["labels"])
     rows = label_as(few, label)
     assert {"text", "label", "weight"} == set(rows[0])
     assert sum(float(row["weight"]) for row in rows) == pytest.approx(20, abs=0.01)
