@@ -74,7 +74,8 @@ def measure_labels(pool: KnownPool, weights: LogitWeights, seeds: int) -> Iterat
     """Judge one pool without labels, with labels, and with known shares."""
     started = time.perf_counter()
     model, found = InDomainModel.fit(pool.texts, weights)
-    places, classes = model.space.apply(pool.texts), [one.shape[1] for one in pool.texts.logits]
+    places = model.views.join(model.views.apply(pool.texts), None)
+    classes = [one.shape[1] for one in pool.texts.logits]
     setting, name = pool.name.split(" | ")
     owned = pool.known_by.any(1)
 

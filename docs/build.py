@@ -99,6 +99,8 @@ def _value(field: dict[str, Any], defs: dict[str, Any]) -> str:
         return " or ".join(_value(option, defs) for option in field["anyOf"] if option.get("type") != "null")
     if field.get("type") == "array":
         return f"list of {_value(field['items'], defs)}s"
+    if field.get("type") == "object":
+        return f"{_value(field['additionalProperties'], defs)} by name"
     bounds = [f"{sign} {field[name]:g}" for name, sign in BOUNDS.items() if name in field and field[name] < 2**62]
     words = {"number": "number", "integer": "integer", "boolean": "`true`, `false`", "string": "string"}
     return " ".join([words[field["type"]], *([", ".join(bounds)] if bounds else [])])

@@ -16,7 +16,7 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.errors import ModelError, OutputError, RecipeError
 from muka_fast.pipeline.plan import resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
-from muka_fast.pipeline.stages import build_pool, fill_scores, select
+from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store, select
 from muka_fast.runtime.device import Device
 from muka_fast.runtime.distributed import SINGLE_PROCESS
 from muka_fast.runtime.files import atomic_write
@@ -79,12 +79,14 @@ def ask(
         )
     plan = resolve_recipe(recipe, progress)
     store = plan.scores(run.path)
-    scores = fill_scores(plan, plan.corpus, store, SINGLE_PROCESS, progress)
-    pool = build_pool(plan, plan.corpus, scores, store, SINGLE_PROCESS, progress)
+    with locked_store(store, SINGLE_PROCESS, progress, wait=False):
+        scores = fill_scores(plan, plan.corpus, store, SINGLE_PROCESS, progress)
+        pool = build_pool(plan, plan.corpus, scores, store, SINGLE_PROCESS, progress)
     selection = select(plan, pool, progress)
     if selection.model is None:
         raise TypeError(f"{recipe.selection.title} reads labels and fits no model of the pool")
-    places = selection.model.space.apply(pool_texts(pool))
+    views = selection.model.views
+    places = views.join(views.apply(pool_texts(pool)), None)
     open_ = np.ones(len(pool), dtype=bool) if pool.classes is None else pool.classes < 0
     open_ &= [_survives_csv(plan.corpus, row) for row in range(len(pool))]
     queries = choose_texts(selection.soft_weights, places, count, open_, recipe.seed)

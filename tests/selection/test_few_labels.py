@@ -131,7 +131,7 @@ def test_labelled_texts_join_the_sample_and_others_are_corrected_alike(pool):
     labels = Known(np.arange(0, 400, 10), np.eye(2, dtype=bool)[owner[::10]])
     weights = weights_for(encoder=True, names=True, features=True)
     model, scores = judge_pool(texts, ids, weights, reference=300, known=labels)
-    assert len(model.graph.vectors) == len(np.union1d(np.argsort(ids)[:300], labels.rows))
+    assert len(model.views.views[0].graph.vectors) == len(np.union1d(np.argsort(ids)[:300], labels.rows))
     others = np.setdiff1d(np.argsort(ids)[300:], labels.rows)
     assert np.allclose(model.apply(texts.take(others)), scores[others])
     plain = replace(model, correction=None)

@@ -30,7 +30,9 @@ class InDomainMethod(Method):
         None,
         description="model whose text vectors are compared; default: a pretrained student, else n-grams",
     )
-    labelled: DataSpec | None = Field(None, description="a few labelled texts; they correct the choice of teachers")
+    labelled: DataSpec | None = Field(
+        None, description="a few labelled texts that correct the choice of teachers; keys as in test"
+    )
     shares: dict[str, Annotated[float, Field(gt=0, le=1)]] | None = Field(
         None, description="known shares of the texts, by teacher name; the others' are estimated"
     )
