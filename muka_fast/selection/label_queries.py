@@ -1,8 +1,9 @@
 """Which texts of a pool to label: uncertain ones, spread over all that is uncertain.
 
 Batch active learning by weighted k-means (Zhdanov 2019, arXiv 1901.05954): texts are drawn with a probability
-proportional to the entropy of the teachers' posterior, and clustered by their places in all views of the rule. The drawn text nearest to each centre is asked for. Each text of the pool belongs to the nearest asked text; how
-many belong to it is its weight, with which means over the asked texts estimate means over the pool.
+proportional to the entropy of the teachers' posterior, and clustered by their places in all views of the rule. The
+drawn text nearest to each centre is asked for. Each text of the pool belongs to the nearest asked text; how many belong
+to it is its weight, with which means over the asked texts estimate means over the pool.
 """
 
 from __future__ import annotations

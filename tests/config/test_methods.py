@@ -55,7 +55,7 @@ def test_unknown_methods_and_keys_name_the_nearest():
     assert refused.value.hint == "did you mean 'temperature'?"
     with pytest.raises(RecipeError) as refused:
         recipe("selection.xyz=0.1")
-    assert refused.value.hint == "keys of method 'pool': method, targets, labelled, shares"
+    assert refused.value.hint == "keys of method 'pool': method, targets, encoder, labelled, shares"
     with pytest.raises(RecipeError, match="give the method's name, or a section"):
         recipe(selection=[1])
 
