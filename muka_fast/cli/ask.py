@@ -10,6 +10,7 @@ import typer
 from muka_fast.cli.app import command, print_json
 from muka_fast.cli.flags import JsonOption
 from muka_fast.cli.models import device_name
+from muka_fast.runtime.printable import printable
 
 
 @command
@@ -27,5 +28,5 @@ def ask(
     if as_json:
         print_json("ask", output=str(asked.path), texts=asked.texts, labels=list(asked.labels))
         return
-    print(f"labels: {', '.join(asked.labels)}")
+    print(f"labels: {', '.join(map(printable, asked.labels))}")
     print(asked.path)
