@@ -27,6 +27,7 @@ def model_card(record: RunRecord, recipe: str) -> str:
         fence=_fence(recipe),
         calibration_line=calibration_line(record.test) if record.test else "",
         calibration_steps=_calibration_steps(record.calibration),
+        folded_temperature=record.calibration.folded_temperature,
         class_rows=[_shown(row) for row in zip(record.labels, known_to, strict=True)],
         markdown_table=markdown_table,
         result_rows=[_shown(row) for row in result_rows(record.test)] if record.test else [],

@@ -246,9 +246,11 @@ class CalibrationRecord(Record):
     """How the classifier's logits become probabilities and predictions."""
 
     temperature: Annotated[float, Field(gt=0)]
-    """Divisor of the logits before the softmax."""
+    """Divisor of the logits before the softmax; 1 where the temperature is folded into the weights."""
     abstain_below: Share
     """Probability below which no class is predicted."""
+    folded_temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Temperature that weight and bias of the student's last layer are divided by already."""
 
 
 class RunRecord(Record):

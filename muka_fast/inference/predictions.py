@@ -35,12 +35,14 @@ class Calibration(NamedTuple):
     """How logits become probabilities, and when the classifier abstains; saved with the classifier.
 
     Attributes:
-        temperature: Divisor of the logits before the softmax.
+        temperature: Divisor of the logits before the softmax; 1 where the temperature is folded into the weights.
         abstain_below: Probability below which no class is named.
+        folded_temperature: Temperature that the weights of the last layer are divided by already; for the record.
     """
 
     temperature: float = 1.0
     abstain_below: float = 0.0
+    folded_temperature: float = 1.0
 
     @classmethod
     def read(cls, saved: Any, where: str = "the classifier") -> Calibration:
@@ -51,7 +53,7 @@ class Calibration(NamedTuple):
             where: Name of the classifier in messages.
 
         Raises:
-            ModelError: If it is not a temperature from 0.001 to 1000 and a probability.
+            ModelError: If it is not temperatures from 0.001 to 1000 and a probability.
         """
         given = {} if saved is None else saved
         if isinstance(given, Mapping) and set(given) <= set(cls._fields):
@@ -65,7 +67,7 @@ class Calibration(NamedTuple):
         )
 
 
-_CALIBRATION_RANGES = {"temperature": (1e-3, 1e3), "abstain_below": (0.0, 1.0)}
+_CALIBRATION_RANGES = {"temperature": (1e-3, 1e3), "abstain_below": (0.0, 1.0), "folded_temperature": (1e-3, 1e3)}
 
 
 def _is_within(value: Any, low: float, high: float) -> bool:

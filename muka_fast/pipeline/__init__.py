@@ -2,6 +2,7 @@
 
 * ``amalgamate``: the run in order: the public ``amalgamate`` and ``score``
 * ``ask``: texts of a run's pool whose label would help most
+* ``calibrate``: the trained student's temperature, fitted and folded into its weights
 * ``estimate``: time and memory from a short probe
 * ``evaluate``: a classifier, its teachers and their selection on labelled texts
 * ``load``: a classifier from any folder or hub id: export, ensemble or checkpoint

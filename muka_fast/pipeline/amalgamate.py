@@ -15,13 +15,13 @@ from muka_fast.evaluation.selection_stats import selection_stats
 from muka_fast.evaluation.tables import fidelity_line
 from muka_fast.inference.base import TextClassifier
 from muka_fast.inference.predictions import Calibration
+from muka_fast.pipeline.calibrate import calibrate
 from muka_fast.pipeline.evaluate import measure
 from muka_fast.pipeline.plan import Plan, log_plan, resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.pipeline.stages import (
     build_pool,
     build_record,
-    calibrate,
     fill_scores,
     locked_store,
     log_truncation,
@@ -149,7 +149,7 @@ def _amalgamate(
         free_memory()
         with progress.stage("training"):
             trained = train(plan, pool, selection, run, group, progress)
-            student, fidelity = calibrate(plan, trained)
+            student, fidelity = calibrate(plan, trained, pool, selection, progress)
             classifier = student
             if fidelity is not None:
                 progress.log(fidelity_line(fidelity))

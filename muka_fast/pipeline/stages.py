@@ -1,4 +1,4 @@
-"""The stages of a run: scores, selection, training with calibration, and the record."""
+"""The stages of a run: scores, selection, training and the record."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.dataset import DistillationSet, split_validation
 from muka_fast.distillation.targets import DistillationTargets
 from muka_fast.distillation.trainer import TrainingResult, train_student
-from muka_fast.evaluation.calibration import ENOUGH, fit_temperature
-from muka_fast.evaluation.metrics import fidelity
 from muka_fast.evaluation.run_record import (
     CalibrationRecord,
     Evaluation,
@@ -28,7 +26,7 @@ from muka_fast.evaluation.run_record import (
     TrainingRecord,
 )
 from muka_fast.inference.classifier import Classifier
-from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
+from muka_fast.inference.predictions import Calibration
 from muka_fast.models.student import encoder_fingerprint, load_student
 from muka_fast.pipeline.plan import Plan
 from muka_fast.pipeline.run_directory import RunDirectory
@@ -197,30 +195,6 @@ def train(
     model = student.model.to(plan.device).eval()
     classifier = Classifier(model, student.tokenizer, plan.space.names, student.max_length)
     return TrainedStudent(classifier, result, targets, training, validation)
-
-
-def calibrate(plan: Plan, trained: TrainedStudent) -> tuple[Classifier, Fidelity | None]:
-    """Fit the student's temperature on validation texts, and measure its agreement with the targets.
-
-    With fewer than 50 validation texts the temperature stays 1, and the agreement is of about 50 training texts. Where
-    the targets are softened, or no class distributions, the temperature stays 1 and the agreement is None.
-
-    Returns:
-        The classifier with its calibration, which its configuration holds too, and the agreement.
-    """
-    temperature, agreement = 1.0, None
-    if trained.targets.are_probabilities:
-        held_out = len(trained.validation) >= ENOUGH
-        step = max(1, len(trained.training) // ENOUGH)
-        indices = trained.validation if held_out else trained.training[::step]
-        texts, targets = plan.corpus.take(indices), trained.targets.targets[indices]
-        logits = trained.classifier.logits(texts.texts, texts.pairs)
-        if held_out:
-            temperature = fit_temperature(logits, targets, trained.targets.sample_weight[indices])
-        agreement = fidelity(logits, targets, held_out=held_out)
-    calibration = Calibration(temperature, plan.recipe.student.abstain_below)
-    setattr(trained.classifier.model.config, CALIBRATION_KEY, calibration._asdict())
-    return trained.classifier.with_calibration(calibration), agreement
 
 
 def training_record(result: TrainingResult, agreement: Fidelity | None) -> TrainingRecord:

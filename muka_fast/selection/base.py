@@ -111,6 +111,23 @@ def targets(pool: Pool, selection: Selection) -> np.ndarray:
     return mixed
 
 
+def class_votes(pool: Pool, selection: Selection, indices: np.ndarray) -> np.ndarray:
+    """Weigh each teacher's most likely class by the teacher's soft weight.
+
+    If the weights are probabilities that a teacher is in-domain, and its most likely class is then right, the result is
+    the probability of each class.
+
+    Returns:
+        Distributions over the label space of the texts at ``indices``, (M, classes).
+    """
+    votes = np.zeros((len(indices), len(pool.space)))
+    rows = np.arange(len(indices))
+    predictions = teacher_predictions(pool)[indices]
+    for teacher, predicted in enumerate(predictions.T):
+        votes[rows, predicted] += selection.soft_weights[indices, teacher]
+    return votes
+
+
 def teacher_predictions(pool: Pool) -> np.ndarray:
     """Return each teacher's own most likely class as a union column, (N, T)."""
     columns: Sequence[np.ndarray] = [

@@ -1,24 +1,33 @@
 import numpy as np
 import pytest
 
-from muka_fast.evaluation.calibration import expected_calibration_error, fit_temperature
+from muka_fast.evaluation.calibration import LabelledLogits, expected_calibration_error, fit_temperature
+from muka_fast.runtime.numerics import softmax
 
 
-def test_the_temperature_that_made_the_targets_is_found():
+def test_the_temperature_that_made_the_votes_is_found():
     random = np.random.default_rng(0)
     logits = random.normal(size=(400, 5)) * 3
-    targets = np.exp(logits / 2.0)
-    targets /= targets.sum(1, keepdims=True)
-    assert fit_temperature(logits, targets, np.ones(400)) == pytest.approx(2.0, rel=0.02)
+    votes = softmax(logits / 2.0)
+    assert fit_temperature(logits, votes) == pytest.approx(2.0, rel=0.05)
 
 
-def test_texts_count_by_sample_weight():
-    logits = np.array([[2.0, 0.0], [2.0, 0.0]])
-    softer, sharper = 1 / (1 + np.exp(-2 / 4.0)), 1 / (1 + np.exp(-2 / 0.5))
-    targets = np.array([[softer, 1 - softer], [sharper, 1 - sharper]])
-    assert fit_temperature(logits, targets, np.array([1.0, 0.0])) == pytest.approx(4.0, rel=0.02)
-    assert fit_temperature(logits, targets, np.array([0.0, 1.0])) == pytest.approx(0.5, rel=0.02)
-    assert fit_temperature(logits, targets, np.zeros(2)) == 1
+def test_labels_count_beside_the_votes():
+    """A vote for .75 of logits ±2 needs another temperature than labels of which nine of ten are right."""
+    logits = np.array([[2.0, 0.0]] * 100)
+    votes = np.array([[0.75, 0.25]] * 100)
+    few, many = (LabelledLogits(np.tile(logits[:10], (n, 1)), np.tile([0] * 9 + [1], n)) for n in (1, 100))
+    alone, together, labels = (fit_temperature(logits, votes, one) for one in (None, few, many))
+    assert alone == pytest.approx(2 / np.log(3), rel=0.15)
+    assert labels < together < alone
+    assert fit_temperature(logits[:0], votes[:0], many) == pytest.approx(2 / np.log(9), rel=0.05)
+
+
+def test_without_texts_or_where_no_temperature_fits_better_it_is_one():
+    nothing = np.zeros((0, 2))
+    assert fit_temperature(nothing, nothing) == 1
+    assert fit_temperature(nothing, nothing, LabelledLogits(nothing, np.zeros(0, dtype=int))) == 1
+    assert fit_temperature(np.zeros((60, 2)), np.full((60, 2), 0.5)) == 1
 
 
 def test_calibration_error_by_hand():

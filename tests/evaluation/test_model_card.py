@@ -4,8 +4,10 @@ from muka_fast.evaluation.model_card import model_card
 from tests.helpers.records import record
 
 
-def card(temperature=1.0, abstain_below=0.0, **sections):
-    calibration = {"temperature": temperature, "abstain_below": abstain_below}
+def card(temperature=1.0, abstain_below=0.0, folded_temperature=1.0, **sections):
+    calibration = {
+        "temperature": temperature, "abstain_below": abstain_below, "folded_temperature": folded_temperature
+    }  # fmt: skip
     return model_card(record(calibration=calibration, **sections), "seed: 31\n")
 
 
@@ -54,3 +56,10 @@ def test_hostile_names_make_no_markup_and_no_lines():
     assert "[x]" not in table.replace(r"\[x\]", "")
     assert not set("\x1b\u202e") & set(content)
     assert content.endswith("```\n````\n") or content.rstrip().endswith("````")
+
+
+def test_the_card_names_a_folded_temperature():
+    line = "The last layer is divided by the temperature 0.736, so every program's softmax is calibrated."
+    assert line in card(folded_temperature=0.7359)
+    assert "is divided by" not in card()
+    assert "is divided by" not in card(folded_temperature=0.7359, training=None)

@@ -38,7 +38,8 @@ def test_below_its_threshold_no_class_is_named():
     assert [one.label for one in found] == ["a", None]
     assert [one.probability for one in found] == pytest.approx([0.75, 0.5])
     assert [one.label for one in decode(logits, ("a", "b"), Calibration(2.0, 0.64))] == [None, None]  # √3 : 1 is .634
-    assert Calibration.read(None) == (1.0, 0.0)
+    assert Calibration.read(None) == (1.0, 0.0, 1.0)
+    assert Calibration.read({"temperature": 2.0, "abstain_below": 0.1}) == (2.0, 0.1, 1.0)
 
 
 def test_decode_probabilities_has_no_energy():

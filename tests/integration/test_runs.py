@@ -120,7 +120,8 @@ def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatc
     record = json.loads((project / "out" / "run.json").read_text())
     confidence = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).calibration
     assert confidence._asdict() == record["calibration"]
-    assert confidence.temperature != 1
+    assert confidence.temperature == 1
+    assert confidence.folded_temperature != 1
     fidelity = read_run_record(project / "out" / "run.json").training.fidelity
     assert (fidelity.texts, fidelity.held_out) == (52, True)
     assert fidelity_line(fidelity) in result.stderr
@@ -132,12 +133,16 @@ def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatc
     said = CliRunner().invoke(app, ["predict", "out", "play some jazz", "--abstain-below", "0"]).stdout.split("\t")
     assert said[0] in record["labels"]
     assert said[1] == probability
-    plain = CliRunner().invoke(app, ["predict", "out", "play some jazz", "--temperature", "1"]).stdout.split("\t")
-    assert plain[1] != probability
+    flat = CliRunner().invoke(app, ["predict", "out", "play some jazz", "--temperature", "2"]).stdout.split("\t")
+    assert flat[1] != probability
+    (answer,) = pipeline("text-classification", model="out", device="cpu")("play some jazz")
+    assert answer["score"] == pytest.approx(float(probability), abs=1e-4)
     exported = CliRunner().invoke(app, ["export", "out", "onnx", "--atol", "1e-3"])
     assert exported.exit_code == 0, exported.stderr
     assert CliRunner().invoke(app, ["predict", "onnx", "play some jazz"]).stdout.split("\t")[0] == "–"
     assert OnnxClassifier("onnx").calibration == confidence
+    served = OnnxClassifier("onnx").predict_proba(["play some jazz"])
+    assert served.max() == pytest.approx(float(probability), abs=1e-3)
 
 
 @pytest.mark.slow

@@ -1,0 +1,77 @@
+"""Calibrate a trained student: fit a temperature to texts that it was not trained on, and fold it into the weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from muka_fast.data.corpus import Corpus
+from muka_fast.evaluation.calibration import ENOUGH, LabelledLogits, fit_temperature
+from muka_fast.evaluation.metrics import fidelity
+from muka_fast.evaluation.run_record import Fidelity
+from muka_fast.inference.classifier import Classifier
+from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
+from muka_fast.inference.temperature_folding import fold_temperature
+from muka_fast.pipeline.plan import Plan
+from muka_fast.pipeline.stages import TrainedStudent
+from muka_fast.runtime.progress import Progress
+from muka_fast.selection.base import Pool, Selection, class_votes
+
+FIDELITY_TEXTS = 50
+"""Validation texts from which on the agreement is measured on them; else about as many training texts."""
+
+
+def calibrate(
+    plan: Plan, trained: TrainedStudent, pool: Pool, selection: Selection, progress: Progress
+) -> tuple[Classifier, Fidelity | None]:
+    """Fit the student's temperature and fold it into its last layer; measure its agreement with the targets.
+
+    The temperature is fitted to the labels of validation texts that the recipe gives labels for, and to the teachers' most
+    likely classes on the other validation texts. With fewer than 20 of these and no labels it stays 1. The agreement is
+    of the validation texts or, with fewer than 50, of about 50 training texts. Where the targets are softened, or no class
+    distributions, the temperature is fitted to labels alone, and the agreement is None.
+
+    Args:
+        plan: The run.
+        trained: The student; its model is changed.
+        pool: The texts of the run, scored, with the labels that the recipe gives.
+        selection: The teachers' weights on them.
+        progress: Receives a message if the temperature cannot be folded.
+
+    Returns:
+        The classifier with its calibration, which its configuration holds too, and the agreement.
+    """
+    classifier, validation, agreement = trained.classifier, trained.validation, None
+    classes = np.full(len(pool), -1) if pool.classes is None else pool.classes
+    labelled, others = validation[classes[validation] >= 0], validation[classes[validation] < 0]
+    if trained.targets.are_probabilities:
+        agreement = _agreement(plan, trained)
+    if not trained.targets.are_probabilities or len(others) < ENOUGH:
+        others = others[:0]
+    temperature = fit_temperature(
+        _logits(classifier, plan.corpus.take(others)),
+        class_votes(pool, selection, others),
+        LabelledLogits(_logits(classifier, plan.corpus.take(labelled)), classes[labelled]),
+    )
+    calibration = Calibration(temperature, plan.recipe.student.abstain_below)
+    if temperature == 1 or fold_temperature(classifier, temperature, plan.corpus):
+        calibration = Calibration(1.0, plan.recipe.student.abstain_below, folded_temperature=temperature)
+    else:
+        progress.log(
+            f"the student's last layer is not linear: its temperature {temperature:.3g} is applied by muka-fast alone, "
+            "not by a transformers pipeline or another server"
+        )
+    setattr(classifier.model.config, CALIBRATION_KEY, calibration._asdict())
+    return classifier.with_calibration(calibration), agreement
+
+
+def _agreement(plan: Plan, trained: TrainedStudent) -> Fidelity:
+    """Compare the student with its targets, on validation texts or, where these are few, on training texts."""
+    held_out = len(trained.validation) >= FIDELITY_TEXTS
+    step = max(1, len(trained.training) // FIDELITY_TEXTS)
+    indices = trained.validation if held_out else trained.training[::step]
+    logits = _logits(trained.classifier, plan.corpus.take(indices))
+    return fidelity(logits, trained.targets.targets[indices], held_out=held_out)
+
+
+def _logits(classifier: Classifier, corpus: Corpus) -> np.ndarray:
+    return classifier.logits(corpus.texts, corpus.pairs)
