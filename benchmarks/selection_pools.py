@@ -121,8 +121,8 @@ def make_pool(
     return KnownPool(f"{setting.name} | {kind}", setting.name, setting.data_sets, texts, known_by)
 
 
-def cell(setting: Setting, name: str, seed: int = 0) -> KnownPool:
-    """Make one of ``CELLS`` of a setting."""
+def cell_rows(setting: Setting, name: str, seed: int = 0) -> np.ndarray:
+    """Return the texts of one of ``CELLS`` of a setting."""
     pool, test, unknown = setting.counts
     rows = np.arange(pool)
     if name == "foreign":
@@ -131,7 +131,12 @@ def cell(setting: Setting, name: str, seed: int = 0) -> KnownPool:
         share, teacher = float(name.split(" ")[0]) / 100, int(name.split(" ")[-1])
         own = setting.owned(teacher)[:pool]
         rows = rows[~own | (np.random.default_rng(seed).random(pool) < share)]
-    return make_pool(setting, rows, name)
+    return rows
+
+
+def cell(setting: Setting, name: str, seed: int = 0) -> KnownPool:
+    """Make one of ``CELLS`` of a setting."""
+    return make_pool(setting, cell_rows(setting, name, seed), name)
 
 
 def derived(setting: Setting, count: int) -> Iterator[KnownPool]:
