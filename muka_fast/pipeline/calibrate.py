@@ -25,10 +25,10 @@ def calibrate(
 ) -> tuple[Classifier, Fidelity | None]:
     """Fit the student's temperature and fold it into its last layer; measure its agreement with the targets.
 
-    The temperature is fitted to the labels of validation texts that the recipe gives labels for, and to the teachers' most
-    likely classes on the other validation texts. With fewer than 20 of these and no labels it stays 1. The agreement is
-    of the validation texts or, with fewer than 50, of about 50 training texts. Where the targets are softened, or no class
-    distributions, the temperature is fitted to labels alone, and the agreement is None.
+    The temperature is fitted to the labels of validation texts that the recipe gives labels for, and to the teachers'
+    most likely classes on the other validation texts. With fewer than 20 of these and no labels it stays 1. The
+    agreement is of the validation texts or, with fewer than 50, of about 50 training texts. Where the targets are
+    softened, or no class distributions, the temperature is fitted to labels alone, and the agreement is None.
 
     Args:
         plan: The run.
