@@ -21,27 +21,33 @@ FIDELITY_TEXTS = 50
 
 
 def calibrate(
-    plan: Plan, trained: TrainedStudent, pool: Pool, selection: Selection, progress: Progress
+    plan: Plan,
+    trained: TrainedStudent,
+    pool: Pool,
+    selection: Selection,
+    progress: Progress,
+    classes: np.ndarray | None = None,
 ) -> tuple[Classifier, Fidelity | None]:
     """Fit the student's temperature and fold it into its last layer; measure its agreement with the targets.
 
-    The temperature is fitted to the labels of validation texts that the recipe gives labels for, and to the teachers'
-    most likely classes on the other validation texts. With fewer than 20 of these and no labels it stays 1. The
+    The temperature is fitted to the given labels of validation texts, and to the teachers' most likely classes on the
+    other validation texts. With fewer than 20 of these and no labels it stays 1. The
     agreement is of the validation texts or, with fewer than 50, of about 50 training texts. Where the targets are
     softened, or no class distributions, the temperature is fitted to labels alone, and the agreement is None.
 
     Args:
         plan: The run.
         trained: The student; its model is changed.
-        pool: The texts of the run, scored, with the labels that the recipe gives.
+        pool: The texts of the run, scored.
         selection: The teachers' weights on them.
         progress: Receives a message if the temperature cannot be folded.
+        classes: Column of the class of each text with a given label, −1 for all others, (N,); None for no labels.
 
     Returns:
         The classifier with its calibration, which its configuration holds too, and the agreement.
     """
     classifier, validation, agreement = trained.classifier, trained.validation, None
-    classes = np.full(len(pool), -1) if pool.classes is None else pool.classes
+    classes = np.full(len(pool), -1) if classes is None else classes
     labelled, others = validation[classes[validation] >= 0], validation[classes[validation] < 0]
     if trained.targets.are_probabilities:
         agreement = _agreement(plan, trained)

@@ -60,6 +60,7 @@ def test_decode_probabilities_has_no_energy():
         for value in (0, -1, float("nan"), float("inf"), "1", None, [], True, 1e-300, 1e300, 10**400)
     ]
     + [{"abstain_below": value} for value in (-0.1, 1.1, float("nan"), "0", None, False)]
+    + [{"folded_temperature": value} for value in (0, float("inf"), "1")]
     + [{"t": 1.0}, [1.0, 0.0], "1", 1, {1: 2}, True],
     ids=str,
 )
@@ -71,5 +72,5 @@ def test_a_saved_calibration_that_is_none_is_refused(saved):
 
 
 def test_a_saved_calibration_is_read_as_numbers():
-    assert Calibration.read({"temperature": 2, "abstain_below": 0.5}) == (2.0, 0.5)
-    assert Calibration.read({}) == Calibration.read(None) == (1.0, 0.0)
+    assert Calibration.read({"temperature": 2, "abstain_below": 0.5}) == (2.0, 0.5, 1.0)
+    assert Calibration.read({}) == Calibration.read(None) == (1.0, 0.0, 1.0)
