@@ -149,7 +149,7 @@ def _amalgamate(
         free_memory()
         with progress.stage("training"):
             trained = train(plan, pool, selection, run, group, progress)
-            student, fidelity = calibrate(plan, trained, pool, selection, progress)
+            student, fidelity = calibrate(plan, trained, pool, selection, progress, pool.classes)
             classifier = student
             if fidelity is not None:
                 progress.log(fidelity_line(fidelity))
