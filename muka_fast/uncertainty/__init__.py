@@ -1,11 +1,13 @@
 """Monte-Carlo dropout on one batch.
 
+* ``activations``: which activations are the exact GELU
 * ``dropout_masks``: dropout masks of packed batches on the CPU
 * ``dropout_sites``: the dropout sites of a model: found, set, held live
 * ``encoders``: encoder families as embeddings, layers and head over packed rows
 * ``engine``: the interface of the engines: deterministic pass, dropout passes
 * ``factory``: the engine of a teacher, and the check of its logits
 * ``features``: the input of a teacher's last linear layer, projected
+* ``onednn``: products by oneDNN on the processors where they are faster
 * ``packed_engine``: the engine for known families
 * ``packing``: the texts of a batch without padding
 * ``reference_engine``: the engine for any transformers classifier

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from muka_fast.kernels.layout import DropoutSpec
+from muka_fast.uncertainty.activations import is_exact_gelu
 from muka_fast.uncertainty.packing import PackedBatch
 
 
@@ -29,6 +30,11 @@ class Linear:
     def __call__(self, x: Tensor) -> Tensor:
         """Apply it to (…, in)."""
         return nn.functional.linear(x, self.weight, self.bias)
+
+    def activated(self, x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return activation(self(x))."""
+        product = self(x)
+        return torch.ops.aten.gelu_(product) if is_exact_gelu(activation) else activation(product)
 
     def in_fp32(self, x: Tensor) -> Tensor:
         """Apply it to (…, in) in fp32 whatever the type of the weights: rounded logits would change a softmax."""

@@ -11,6 +11,7 @@ import torch
 
 from muka_fast.data.batching import TOKEN_BUDGET
 from muka_fast.errors import ModelError
+from muka_fast.uncertainty import onednn
 from muka_fast.uncertainty.encoders import FAMILIES, Encoder
 from muka_fast.uncertainty.engine import Engine
 from muka_fast.uncertainty.packed_engine import PackedEngine
@@ -51,6 +52,16 @@ def _operations(encoder: Encoder, device: torch.device, where: str, log: Callabl
         reason = f"the size of its attention heads is not one of {', '.join(map(str, HEAD_SIZES))}"
     log(f"{where}: no GPU kernels ({reason}); masks are drawn on the CPU, which is many times slower")
     return TorchOperations()
+
+
+def _runs_by_onednn(model: Any) -> bool:
+    """Return whether the products of a model's layers run by oneDNN on this machine."""
+    return (
+        model.device.type == "cpu"
+        and model.dtype == torch.float32
+        and onednn.is_available()
+        and onednn.is_faster(onednn.cpu_vendor(), torch.backends.cpu.get_cpu_capability())
+    )
 
 
 def probe_batch(model: Any, lengths: Sequence[int] = _PROBE_LENGTHS) -> PackedBatch:
@@ -104,6 +115,8 @@ def build_engine(
         return reference
     try:
         encoder = FAMILIES[model.config.model_type](model)
+        if _runs_by_onednn(model):
+            encoder = onednn.pack_encoder(encoder)
         operations = operations or _operations(encoder, model.device, where, log)
         engine = PackedEngine(encoder, key, scope=scope, budget=budget, operations=operations)
     except ValueError as error:

@@ -7,6 +7,7 @@ last layer computes only the row that the classifier reads; neither changes a re
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -125,9 +126,12 @@ class PackedEngine(Engine):
             return shared
         if pass_ids is None:
             return self._run_passes(shared, PassContext(batch, None, self._key))
-        at_once = max(1, self._budget // batch.rows)
-        chunks = [pass_ids[start : start + at_once] for start in range(0, len(pass_ids), at_once)]
-        return torch.cat([self._run_passes(shared, PassContext(batch, chunk, self._key)) for chunk in chunks])
+        return torch.cat(
+            [
+                self._run_passes(shared, PassContext(batch, chunk, self._key))
+                for chunk in even_chunks(pass_ids, max(1, self._budget // batch.rows))
+            ]
+        )
 
     def _deterministic_output(self, shared: Any, batch: PackedBatch) -> DeterministicOutput:
         read = classifier_input(self._pooled_rows(shared, batch, None), self._encoder.head)
@@ -142,7 +146,7 @@ class PackedEngine(Engine):
         """Run layers ``start`` … ``stop`` − 1; the last layer of the encoder returns only the rows that are pooled."""
         for layer in self._encoder.layers[start:stop]:
             if self._encoder.cls_pooling and layer is self._encoder.layers[-1]:
-                x = self._attend_from_cls(layer, *self._project_cls(layer, x, ctx), ctx)
+                x = self._last_layer(layer, x, ctx)
             else:
                 x = self._layer(layer, x, ctx)
         return x
@@ -157,12 +161,24 @@ class PackedEngine(Engine):
             qkv = torch.cat([rotated, heads[:, 2:]], dim=1).view(qkv.shape)
         return self._feed_forward(layer, self._operations.attention(qkv, attention, ctx), x, ctx, cls_rows=False)
 
+    def _last_layer(self, layer: Layer, x: Tensor, ctx: PassContext) -> Tensor:
+        """Run the last layer for the [CLS] rows alone."""
+        if not self._operations.folds_keys or layer.attention.rotary is not None:
+            return self._attend_from_cls(layer, *self._project_cls(layer, x, ctx), ctx)
+        query, cls_rows = self._cls_queries(layer, x, ctx)
+        context = self._operations.folded_cls_attention(query, _normed(layer, x), layer.attention, ctx)
+        return self._feed_forward(layer, context, cls_rows, ctx, cls_rows=True)
+
+    def _cls_queries(self, layer: Layer, x: Tensor, ctx: PassContext) -> tuple[Tensor, Tensor]:
+        """Return a layer's query of each [CLS] row, and the [CLS] rows."""
+        cls_rows = x.view(-1, ctx.batch.rows, x.shape[-1])[:, ctx.batch.cls_rows].reshape(-1, x.shape[-1])
+        return layer.attention.qkv.rows(None, layer.attention.width)(_normed(layer, cls_rows)), cls_rows
+
     def _project_cls(self, layer: Layer, x: Tensor, ctx: PassContext) -> tuple[Tensor, Tensor, Tensor]:
         """Return a layer's query of each [CLS] row, the keys and values of all rows, and the [CLS] rows."""
         attention = layer.attention
         rows = ctx.batch.rows
-        cls_rows = x.view(-1, rows, x.shape[-1])[:, ctx.batch.cls_rows].reshape(-1, x.shape[-1])
-        query = attention.qkv.rows(None, attention.width)(_normed(layer, cls_rows))
+        query, cls_rows = self._cls_queries(layer, x, ctx)
         key_value = attention.qkv.rows(attention.width, None)(_normed(layer, x))
         if attention.rotary is not None:
             size = attention.width // attention.heads
@@ -237,6 +253,13 @@ class PackedEngine(Engine):
         return self._operations.signals(
             read, self._encoder.head, PassContext(batch, pass_ids, self._key), deterministic
         )
+
+
+def even_chunks(pass_ids: range, most: int) -> list[range]:
+    """Cut passes into the fewest chunks of at most ``most`` passes, their sizes equal up to one."""
+    count = -(-len(pass_ids) // most)
+    bounds = [len(pass_ids) * index // count for index in range(count + 1)]
+    return [pass_ids[start:stop] for start, stop in pairwise(bounds)]
 
 
 def _normed(layer: Layer, x: Tensor) -> Tensor:

@@ -17,15 +17,22 @@ from muka_fast.uncertainty.packing import LengthSegment
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals, summarise
 
 
+def _keep(x: Tensor, site: DropoutSpec, ctx: PassContext, *, cls_rows: bool) -> Tensor:
+    """Return the mask of hidden states as 0 and 1 of their type and on their device."""
+    return keep_rows(ctx, site, x.shape[-1], cls_rows=cls_rows).to(x.device, x.dtype)
+
+
 def _drop(x: Tensor, site: DropoutSpec, ctx: PassContext, *, cls_rows: bool) -> Tensor:
     """Zero the dropped elements in place, without the rescaling."""
-    return x.mul_(keep_rows(ctx, site, x.shape[-1], cls_rows=cls_rows).to(x.device))
+    return x.mul_(_keep(x, site, ctx, cls_rows=cls_rows))
 
 
 class TorchOperations:
     """Every operation between the matrix products; masks are drawn by NumPy."""
 
     name = "torch"
+    folds_keys = True
+    """Whether :meth:`folded_cls_attention` replaces :meth:`cls_attention` where it can."""
 
     def expand(self, x: Tensor, norm: Norm, site: DropoutSpec, ctx: PassContext) -> Tensor:
         """Normalise the embeddings (R, width) once; return one copy per pass with dropout, (passes · R, width)."""
@@ -44,16 +51,18 @@ class TorchOperations:
         *,
         cls_rows: bool,
     ) -> Tensor:
-        """Return norm(residual + dropout(x)); overwrites ``x``. A residual without passes is shared by all passes."""
-        scale = 1.0
+        """Return norm(residual + dropout(x)). A residual without passes is shared by all passes."""
+        by_pass = x.view(-1, *residual.shape)
         if site is not None and ctx.is_live(site):
-            x, scale = _drop(x, site, ctx, cls_rows=cls_rows), site.scale
-        total = torch.add(residual, x.view(-1, *residual.shape), alpha=scale).view(x.shape)
-        return total if norm is None else norm(total)
+            keep = _keep(x, site, ctx, cls_rows=cls_rows).view(by_pass.shape)
+            total = torch.addcmul(residual, by_pass, keep, value=site.scale)
+        else:
+            total = residual + by_pass
+        return total.view(x.shape) if norm is None else norm(total.view(x.shape))
 
     def up(self, x: Tensor, linear: Linear, activation: Callable[[Tensor], Tensor]) -> Tensor:
         """Return activation(linear(x))."""
-        return activation(linear(x))
+        return linear.activated(x, activation)
 
     def drop(self, x: Tensor, site: DropoutSpec, ctx: PassContext, *, cls_rows: bool) -> Tensor:
         """Return dropout(x); overwrites ``x``."""
@@ -100,6 +109,41 @@ class TorchOperations:
                 context = (probabilities.squeeze(3).permute(1, 2, 0, 3) @ value[0]).permute(2, 0, 1, 3)
             out[:, segment.texts] = context * attention.site.scale if live else context
         return out.view(-1, width)
+
+    def folded_cls_attention(self, query: Tensor, x: Tensor, attention: Attention, ctx: PassContext) -> Tensor:
+        """Apply attention from each text's [CLS] row only, without keys and values: (passes · B, width).
+
+        q · (W_k x + b_k) is (W_kᵀ q) · x plus a constant, which the softmax cancels, and Σ p (W_v x + b_v) is
+        W_v (Σ p x) + b_v Σ p. So two small products per text replace those of all rows.
+
+        Args:
+            query: Queries, (passes · B, width).
+            x: Inputs of the query, key and value product, (passes · R, width).
+            attention: Attention without rotary positions.
+            ctx: Batch and passes.
+        """
+        heads, width, texts, rows = attention.heads, attention.width, len(ctx.batch), ctx.batch.rows
+        live = ctx.is_live(attention.site)
+        keeps = keep_attention(ctx, attention.site, heads, cls_rows=True) if live else []
+        _, key_weight, value_weight = attention.qkv.weight.view(3, heads, width // heads, -1)
+        queries = (query.view(-1, heads, width // heads) * attention.scale).transpose(0, 1) @ key_weight
+        queries = queries.transpose(0, 1).view(ctx.passes, texts, heads, -1)
+        by_pass = x.view(ctx.passes, rows, -1)
+        mean, total = torch.empty_like(queries), query.new_empty(ctx.passes, texts, heads, 1)
+        for index, segment in enumerate(ctx.batch.segments):
+            states = by_pass[:, segment.rows].view(ctx.passes, segment.count, segment.length, -1)
+            query_rows = queries[:, segment.texts].unsqueeze(3)
+            probabilities = _probabilities(query_rows, states.unsqueeze(2), attention, segment)
+            if live:
+                probabilities = probabilities * _floats(keeps[index], probabilities)
+            probabilities = probabilities.squeeze(3)
+            mean[:, segment.texts] = probabilities @ states
+            total[:, segment.texts] = probabilities.sum(-1, keepdim=True)
+        context = mean.view(-1, heads, mean.shape[-1]).transpose(0, 1) @ value_weight.transpose(1, 2)
+        context = context.transpose(0, 1)
+        if attention.qkv.bias is not None:
+            context = context + total.view(-1, heads, 1) * attention.qkv.bias.view(3, heads, -1)[2]
+        return (context * (attention.site.scale if live else 1.0)).reshape(-1, width)
 
     def head(self, x: Tensor, head: Head, ctx: PassContext) -> Tensor:
         """Return the logits of every pass, (passes, B, classes), fp32, from pooled rows (passes · B or B, width)."""

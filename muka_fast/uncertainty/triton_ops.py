@@ -16,6 +16,7 @@ from muka_fast.kernels.cls_attention import cls_attention as cls_attention_kerne
 from muka_fast.kernels.embedding_norm import embedding_norm
 from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.kernels.residual_norm import residual_norm
+from muka_fast.uncertainty.activations import is_exact_gelu
 from muka_fast.uncertainty.dropout_masks import PassContext
 from muka_fast.uncertainty.encoders import Attention, Encoder, Head, Linear, Norm
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals
@@ -34,6 +35,7 @@ class TritonOperations(TorchOperations):
     """Every operation between the matrix products as one kernel; each kernel computes its own masks."""
 
     name = "triton"
+    folds_keys = False
 
     def expand(self, x: Tensor, norm: Norm, site: DropoutSpec, ctx: PassContext) -> Tensor:
         """See :class:`TorchOperations`."""
@@ -138,8 +140,9 @@ def _bias(attention: Attention, ctx: PassContext) -> Tensor | None:
 
 def _activation(function: Callable[[Tensor], Tensor]) -> str | None:
     """Return the name of an activation in the kernels, or None if they do not support it."""
-    known = {torch.tanh: "tanh", torch.relu: "relu", nn.functional.gelu: "gelu"}
+    known = {torch.tanh: "tanh", torch.relu: "relu"}
     if function in known:
         return known[function]
-    # transformers' activation modules: its GELU is the exact one.
-    return {"GELUActivation": "gelu", "ReLU": "relu", "Tanh": "tanh"}.get(type(function).__name__)
+    if isinstance(function, nn.Tanh | nn.ReLU):
+        return "tanh" if isinstance(function, nn.Tanh) else "relu"
+    return "gelu" if is_exact_gelu(function) else None

@@ -9,7 +9,7 @@ from muka_fast.errors import ModelError
 from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.uncertainty.encoders import FAMILIES, Attention, Encoder, Head, Layer, Linear, Norm
 from muka_fast.uncertainty.factory import build_engine
-from muka_fast.uncertainty.packed_engine import PackedEngine
+from muka_fast.uncertainty.packed_engine import PackedEngine, even_chunks
 from muka_fast.uncertainty.reference_engine import ReferenceEngine
 from tests.helpers.engines import IDS, batch, logits_of_the_model, make
 
@@ -133,3 +133,12 @@ def test_pre_norm_and_gated_are_independent_attributes_of_a_layer(pre_norm, gate
     logits = torch.stack([expected(each) for each in ids])
     torch.testing.assert_close(engine.deterministic_pass(packed).logits, logits, rtol=1e-4, atol=1e-4)
     assert engine.stochastic_passes(packed, range(4)).std(0).min() > 1e-3
+
+
+@pytest.mark.parametrize(("passes", "most"), [(16, 3), (16, 16), (5, 4), (1, 7), (7, 1)])
+def test_chunks_of_passes_are_even_and_as_few_as_fit(passes, most):
+    chunks = even_chunks(range(10, 10 + passes), most)
+    assert [pass_id for chunk in chunks for pass_id in chunk] == list(range(10, 10 + passes))
+    assert len(chunks) == -(-passes // most)
+    assert max(map(len, chunks)) <= most
+    assert max(map(len, chunks)) - min(map(len, chunks)) <= 1

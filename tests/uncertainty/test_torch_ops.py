@@ -95,3 +95,17 @@ def test_head_drops_before_and_after_the_dense_layer():
     hidden = hidden * keep_rows(ctx, OUT, 8, cls_rows=True) * OUT.scale
     expected = nn.functional.linear(hidden, head.classifier.weight, head.classifier.bias).view(3, 2, 4)
     torch.testing.assert_close(OPERATIONS.head(x, head, ctx), expected)
+
+
+def test_folded_cls_attention_equals_attention_on_keys_and_values():
+    bias = random(2, 5, 5)
+    for qkv_bias, ctx in ((random(24), context()), (None, context((5, 4, 4))), (random(24), context(passes=None))):
+        x = random(ctx.passes * ctx.batch.rows, 8)
+        attend = Attention(
+            Linear(random(24, 8), qkv_bias), Linear(random(8, 8), None), 2, SITE, None,
+            bias=lambda length: bias[:, :length, :length],
+        )  # fmt: skip
+        cls_rows = x.view(ctx.passes, -1, 8)[:, ctx.batch.cls_rows].flatten(0, 1)
+        query = attend.qkv.rows(None, 8)(cls_rows)
+        expected = OPERATIONS.cls_attention(query, attend.qkv.rows(8, None)(x), attend, ctx)
+        torch.testing.assert_close(OPERATIONS.folded_cls_attention(query, x, attend, ctx), expected)
