@@ -1,0 +1,176 @@
+"""The packed engine of this checkout beside that of another commit, interleaved in one process on a CPU.
+
+Variants: the engine of ``--commit``; the engine of this checkout as ``build_engine`` makes it; and the latter with its
+products by PyTorch's default and by oneDNN whatever the processor. Each round runs every variant once, in another
+order. Reported are medians of wall-clock and CPU seconds per text, medians over the rounds of the ratio to the first
+variant, and the largest difference of mean probabilities from it. Tokens are random; lengths are those of questions
+(7 to 16 tokens), of news (20 to 90), or 128.
+
+    python benchmarks/engine_versions.py --commit v1 --shape minilm --json benchmarks/results/engine-cpu.json
+    python benchmarks/engine_versions.py --commit v1 --model runs/teacher --lengths news
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import json
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from muka_fast.bench.suites.scoring import SHAPES, random_bert
+from muka_fast.runtime.environment import versions
+from muka_fast.uncertainty import onednn
+from muka_fast.uncertainty.encoders import FAMILIES
+from muka_fast.uncertainty.factory import build_engine
+from muka_fast.uncertainty.packed_engine import PackedEngine
+from muka_fast.uncertainty.packing import pack
+
+CPU = torch.device("cpu")
+LENGTHS = {"questions": (7, 16), "news": (20, 90), "128": (128, 128)}
+"""Least and largest number of tokens."""
+BEFORE = "before"
+Score = Callable[[], np.ndarray]
+
+
+def main() -> None:
+    """Measure one model and write or complete the results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--commit", required=True, help="commit whose engine is the first variant")
+    model = parser.add_mutually_exclusive_group(required=True)
+    model.add_argument("--shape", choices=SHAPES, help="a BERT of this shape with random weights")
+    model.add_argument("--model", type=Path, help="folder of an encoder or a classifier")
+    parser.add_argument("--lengths", choices=LENGTHS, nargs="+", default=list(LENGTHS))
+    parser.add_argument("--rows", type=int, default=512, help="tokens of a batch")
+    parser.add_argument("--passes", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="results; cases of other models in this file are kept")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    name = args.shape or args.model.name
+    weights = random_bert(args.shape, CPU) if args.shape else _classifier(args.model)
+    with other_package(args.commit) as other_factory:
+        results = json.loads(args.json.read_text()) if args.json and args.json.exists() else {"cases": {}}
+        for lengths in args.lengths:
+            variants = build_variants(weights, other_factory, lengths, args.rows, args.passes)
+            case = compare(variants, args.rounds)
+            results["cases"][f"{name}, {lengths}"] = case | {
+                "rows": args.rows,
+                "passes": args.passes,
+                "rounds": args.rounds,
+            }
+            print(f"{name}, {lengths}:", *(f"{key} {value}" for key, value in case.items()), sep="\n  ")
+    results |= {"commit": args.commit, "machine": machine(args.threads), "versions": versions()}
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def _classifier(folder: Path) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=4).float().eval()
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """Return what the speeds depend on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    found = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    return {
+        "processor": {key: found.get(key) for key in ("model name", "cpu family", "model")},
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": threads,
+        "runs by oneDNN": onednn.is_faster(onednn.cpu_vendor(), torch.backends.cpu.get_cpu_capability()),
+    }
+
+
+@contextmanager
+def other_package(commit: str) -> Iterator[Any]:
+    """Import the package of another commit beside this one; yields its modules by name."""
+    root = Path(__file__).parent.parent
+    archive = subprocess.run(["git", "archive", commit, "muka_fast"], cwd=root, check=True, capture_output=True).stdout
+    ours = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "muka_fast"}
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(folder, filter="data")
+        for name in ours:
+            del sys.modules[name]
+        sys.path.insert(0, folder)
+        try:
+            theirs = {name: importlib.import_module(f"muka_fast.uncertainty.{name}") for name in ("factory", "packing")}
+        finally:
+            sys.path.remove(folder)
+            for name in [name for name in sys.modules if name.split(".")[0] == "muka_fast"]:
+                del sys.modules[name]
+            sys.modules.update(ours)
+        assert theirs["factory"].build_engine is not build_engine
+        yield theirs
+
+
+def build_variants(model: Any, other: Any, lengths: str, rows: int, passes: int) -> dict[str, Score]:
+    """Return what scores one batch with each variant."""
+    random = np.random.default_rng(0)
+    least, largest = LENGTHS[lengths]
+    sizes: list[int] = []
+    while sum(sizes) < rows:
+        sizes.append(int(random.integers(least, largest + 1)))
+    texts = [{"input_ids": random.integers(1000, model.config.vocab_size, size=size)} for size in sorted(sizes)]
+    ids = np.arange(len(texts), dtype=np.uint64)
+    encoder = FAMILIES[model.config.model_type](model)
+
+    def score(engine: Any, batch: Any) -> Score:
+        return lambda: engine.score(batch, passes).mean_probabilities
+
+    batch = pack(texts, ids, CPU)
+    variants = {
+        BEFORE: score(other["factory"].build_engine(model, 1, where="before"), other["packing"].pack(texts, ids, CPU)),
+        "now": score(build_engine(model, 1, where="now"), batch),
+        "now, F.linear": score(PackedEngine(encoder, 1), batch),
+    }
+    if onednn.is_available():
+        variants["now, oneDNN"] = score(PackedEngine(onednn.pack_encoder(encoder), 1), batch)
+    return variants
+
+
+def compare(variants: dict[str, Score], rounds: int) -> dict[str, Any]:
+    """Time the variants in turns."""
+    first = {name: run() for name, run in variants.items()}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
+    for turn in range(rounds):
+        order = list(variants)
+        for name in order[turn % len(order) :] + order[: turn % len(order)]:
+            wall, cpu = time.perf_counter(), time.process_time()
+            variants[name]()
+            seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    texts = len(first[BEFORE])
+    result: dict[str, Any] = {"texts": texts}
+    for name, turns in seconds.items():
+        result[name] = {
+            kind: {
+                "ms_per_text": round(1e3 * statistics.median(turn[index] for turn in turns) / texts, 3),
+                "speedup": round(
+                    statistics.median(
+                        base[index] / turn[index] for base, turn in zip(seconds[BEFORE], turns, strict=True)
+                    ),
+                    3,
+                ),
+            }
+            for index, kind in enumerate(("wall", "cpu"))
+        } | {"largest_difference": float(np.abs(first[name] - first[BEFORE]).max())}
+    return result
+
+
+if __name__ == "__main__":
+    main()
