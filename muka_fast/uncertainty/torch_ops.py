@@ -132,8 +132,9 @@ class TorchOperations:
         mean, total = torch.empty_like(queries), query.new_empty(ctx.passes, texts, heads, 1)
         for index, segment in enumerate(ctx.batch.segments):
             states = by_pass[:, segment.rows].view(ctx.passes, segment.count, segment.length, -1)
-            query_rows = queries[:, segment.texts].unsqueeze(3)
-            probabilities = _probabilities(query_rows, states.unsqueeze(2), attention, segment)
+            # All heads share the states: one product a text, its rows the heads.
+            scores = queries[:, segment.texts] @ states.transpose(2, 3)
+            probabilities = _softmax(scores.unsqueeze(3), attention, segment)
             if live:
                 probabilities = probabilities * _floats(keeps[index], probabilities)
             probabilities = probabilities.squeeze(3)
@@ -178,7 +179,11 @@ def _floats(keep: Tensor, like: Tensor) -> Tensor:
 
 def _probabilities(query: Tensor, key: Tensor, attention: Attention, segment: LengthSegment) -> Tensor:
     """Return the attention probabilities of a segment, (passes, texts, heads, queries, keys), of scaled queries."""
-    scores = query @ key.transpose(-1, -2)
+    return _softmax(query @ key.transpose(-1, -2), attention, segment)
+
+
+def _softmax(scores: Tensor, attention: Attention, segment: LengthSegment) -> Tensor:
+    """Return the probabilities of scores, both (passes, texts, heads, queries, keys); overwrites the scores."""
     queries, keys = scores.shape[-2:]
     if attention.bias is not None:
         scores += attention.bias(segment.length)[:, :queries]
