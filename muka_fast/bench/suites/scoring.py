@@ -6,6 +6,8 @@
   SDPA, inference mode.
 * ``torch-uncertainty``, ``baal``: the wrappers of these libraries, adapted to Hugging Face models and batched like
   ``batched PyTorch``. They leave attention dropout off, which saves them work.
+* ``packed by hand``, on CPUs: rows without padding, attention on groups of equal length, the last layer for the first
+  row alone; also with the layers' products by oneDNN.
 * ``deterministic``: one pass of the Hugging Face model.
 
 Every case starts from token ids and makes its own batches. On a GPU all cases run in fp32 and with bf16 weights, each
@@ -28,6 +30,7 @@ import torch
 
 from muka_fast.bench import baselines
 from muka_fast.bench.baselines import REFERENCE_BATCH, Workload
+from muka_fast.bench.packed_by_hand import packed_by_hand
 from muka_fast.bench.timer import BASELINE_ERRORS, OPTIONAL_ERRORS, Case, Run, Suite, Work
 from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.factory import known_family
@@ -172,6 +175,12 @@ def build_suite(
             ),
             # Eight texts: the CPU computes the masks of these operations.
             engine("full, PyTorch operations", on=workload.subset(8), operations=TorchOperations()),
+        ]
+    if workload.device.type == "cpu":
+        by_hand = partial(packed_by_hand, model, workload)
+        cases += [
+            case("packed by hand", by_hand, allowed_errors=BASELINE_ERRORS),
+            case("packed by hand, oneDNN", partial(by_hand, by_onednn=True), allowed_errors=BASELINE_ERRORS),
         ]
     settings = suite_settings(model, workload) | {"precision": precision}
     return Suite("text", cases, ("MUKI reference", "batched PyTorch"), settings)
