@@ -27,8 +27,8 @@ A recipe is a YAML file. Relative paths start from the file's folder. `muka-fast
 key; `muka-fast init --schema` prints the JSON schema for editors. `--set section.key=value` overrides a key on the
 command line. An unknown key or a wrong value is refused.
 
-Three shorthands exist. A bare string for a teacher or for `student` is its `model`. A bare string or list for `data` or
-`test` is its `texts`. A bare string for `selection` is its `method`.
+Four shorthands exist. A bare string for a teacher or for `student` is its `model`. A bare string or list for `data` or
+`test` is its `texts`, for the `predictions` of a teacher its `files`. A bare string for `selection` is its `method`.
 """
 API_INTRO = """\
 # Python API
@@ -52,6 +52,9 @@ def recipe_page() -> str:
             same = shown.setdefault(section["title"], key)
             keys = _keys(section, defs) if same == key else f"The keys are those of [`{same}`](#{same}).\n"
             parts += [f"## {title}\n", _first_paragraph(section) + "\n", keys]
+            for inner, one in section["properties"].items() if len(sections) == 1 else ():
+                for nested in _sections(one, defs) if same == key else ():
+                    parts += [f"### `{inner}` of `{key}`\n", _first_paragraph(nested) + "\n", _keys(nested, defs)]
     return "\n".join(parts)
 
 

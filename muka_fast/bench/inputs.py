@@ -22,7 +22,7 @@ from muka_fast.data.label_space import SameName
 from muka_fast.data.tokenization import tokenize
 from muka_fast.errors import RecipeError
 from muka_fast.evaluation.run_record import read_run_record
-from muka_fast.models.teacher import Teacher, describe_teachers, load_teacher
+from muka_fast.models.teacher import Teacher, describe_models, load_teacher
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.device import Device, choose_device
 
@@ -108,7 +108,7 @@ class BenchmarkInputs:
     @cached_property
     def described(self) -> tuple[Teacher, ...]:
         """The teachers, found and checked."""
-        return tuple(describe_teachers(list(self.teachers), self.inject_dropout))
+        return tuple(describe_models(list(self.teachers), self.inject_dropout))
 
     @cached_property
     def model(self) -> Any:

@@ -28,7 +28,7 @@ from muka_fast.bench.peaks import synchronise
 from muka_fast.config.recipe import StudentSpec, TeacherSpec
 from muka_fast.data.label_space import LabelSpace, SameName
 from muka_fast.models.student import load_student
-from muka_fast.models.teacher import describe_teachers, load_teacher
+from muka_fast.models.teacher import describe_models, load_teacher
 from muka_fast.uncertainty.signals import entropy
 
 TEMPERATURE, EPSILON = 0.2, 1e-6
@@ -75,7 +75,7 @@ class ReferenceTeacher:
 
 def load_teachers(spec: Spec, device: torch.device) -> tuple[list[ReferenceTeacher], LabelSpace]:
     """Load the teachers with eager attention, and the union of their labels."""
-    described = describe_teachers([TeacherSpec(**one) for one in spec.teachers], spec.inject_dropout)
+    described = describe_models([TeacherSpec(**one) for one in spec.teachers], spec.inject_dropout)
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in described}, spec.same_name)
     teachers = []
     for teacher, columns in zip(described, space.union_index, strict=True):

@@ -17,7 +17,8 @@ from muka_fast.cli.options import with_option_groups
 from muka_fast.errors import OutputError
 
 if TYPE_CHECKING:
-    from muka_fast.pipeline.estimate import CostEstimate
+    from muka_fast.models.teacher import AnyTeacher
+    from muka_fast.pipeline.estimate import CostEstimate, TeacherEstimate
     from muka_fast.pipeline.plan import Plan
 
 
@@ -65,24 +66,30 @@ def check(options: RecipeOptions, overwrite: OverwriteOption = False, as_json: J
         _print_estimate(plan, estimate)
 
 
+def _estimate_row(teacher: AnyTeacher, estimate: TeacherEstimate, seconds: str) -> list[str]:
+    from muka_fast.models.teacher import Teacher
+
+    labels = str(len(teacher.labels))
+    if not isinstance(teacher, Teacher):
+        return [teacher.name, labels, "predictions", *"–––––", seconds]
+    return [
+        teacher.name,
+        labels,
+        teacher.architecture.removesuffix("ForSequenceClassification"),
+        f"{teacher.parameters / 1e6:.1f} M",
+        str(teacher.max_length),
+        f"{estimate.truncated:.1%}",
+        f"{estimate.live}/{teacher.all_sites} ({estimate.scope})",
+        estimate.backend,
+        seconds,
+    ]
+
+
 def _print_estimate(plan: Plan, estimate: CostEstimate) -> None:
     from muka_fast.evaluation.tables import duration
 
     print(f"label space: {len(plan.space)} classes\n{plan.space.table()}\n")
-    rows = [
-        [
-            t.name,
-            str(len(t.labels)),
-            t.architecture.removesuffix("ForSequenceClassification"),
-            f"{t.parameters / 1e6:.1f} M",
-            str(t.max_length),
-            f"{e.truncated:.1%}",
-            f"{e.live}/{t.all_sites} ({e.scope})",
-            e.backend,
-            duration(e.seconds),
-        ]
-        for t, e in zip(plan.teachers, estimate.teachers, strict=True)
-    ]
+    rows = [_estimate_row(t, e, duration(e.seconds)) for t, e in zip(plan.teachers, estimate.teachers, strict=True)]
     header = ["teacher", "labels", "model", "weights", "max tokens", "texts cut", "live sites", "backend", "scoring"]
     print_table("teachers", header, rows)
     corpus, settings = plan.corpus, plan.recipe.resolved_uncertainty

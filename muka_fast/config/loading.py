@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from muka_fast.config.methods import keep_shared_keys, method_of_section, unknown_key_hint
-from muka_fast.config.recipe import DataSpec, Recipe
+from muka_fast.config.recipe import DataSpec, Recipe, TeacherSpec
 from muka_fast.errors import RecipeError
 from muka_fast.runtime.parsing import UnreadableError, parse_yaml, read_text
 
@@ -57,17 +57,22 @@ def anchor(recipe: Recipe, base: Path) -> Recipe:
     def model(value: str | None, what: str) -> str | None:
         return None if value is None else _anchored(value, base, must_exist=True, what=what)
 
-    def data(spec: DataSpec) -> DataSpec:
-        return spec.model_copy(
-            update={
-                "texts": [
-                    text if text.startswith("hub:") else _anchored(text, base, must_exist=False, what="file")
-                    for text in spec.texts
-                ]
-            }
-        )
+    def files(sources: Sequence[str]) -> list[str]:
+        return [
+            source if source.startswith("hub:") else _anchored(source, base, must_exist=False, what="file")
+            for source in sources
+        ]
 
-    teachers = [t.model_copy(update={"model": model(t.model, "teacher folder")}) for t in recipe.teachers]
+    def data(spec: DataSpec) -> DataSpec:
+        return spec.model_copy(update={"texts": files(spec.texts)})
+
+    def teacher(spec: TeacherSpec) -> TeacherSpec:
+        if spec.predictions is None:
+            return spec.model_copy(update={"model": model(spec.model, "teacher folder")})
+        anchored = spec.predictions.model_copy(update={"files": files(spec.predictions.files)})
+        return spec.model_copy(update={"predictions": anchored})
+
+    teachers = [teacher(spec) for spec in recipe.teachers]
     student = recipe.student.model_copy(
         update={
             "model": model(recipe.student.model, "student folder"),

@@ -48,6 +48,7 @@ class MethodConfig(BaseModel):
         needs_embeddings: Whether selection reads embeddings of the texts.
         trains_student: Whether a student is trained; otherwise the teachers answer together.
         reads_labels: Whether selection and training read labelled texts and known shares.
+        chooses_teachers: Whether a teacher may have no weight for a text.
         trains_loss: Whether the loss has parameters of its own; they are not shared between processes.
     """
 
@@ -56,6 +57,7 @@ class MethodConfig(BaseModel):
     needs_embeddings: ClassVar[bool] = False
     trains_student: ClassVar[bool] = True
     reads_labels: ClassVar[bool] = False
+    chooses_teachers: ClassVar[bool] = True
     trains_loss: ClassVar[bool] = False
 
     method: str
@@ -83,6 +85,16 @@ class MethodConfig(BaseModel):
     def reads_passes(self) -> bool:
         """Whether dropout passes change the result."""
         return self.least_passes > 0
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether every teacher must have features."""
+        return False
+
+    @property
+    def compares_logits(self) -> bool:
+        """Whether the level of a teacher's logits counts; probabilities have none."""
+        return False
 
     @property
     def stops_early(self) -> bool:

@@ -79,12 +79,75 @@ class ModelSpec(_Section):
         return {"model": str(value)} if isinstance(value, str | os.PathLike) else value
 
 
-class TeacherSpec(ModelSpec):
-    """One teacher: a fine-tuned sequence classifier with its own label set."""
+class PredictionsSpec(_Section):
+    """A table of a teacher's predictions. A bare string or list in a recipe means its ``files``."""
 
-    name: str | None = Field(None, description="shown in tables; default: the folder's or repository's name")
+    SHORTHANDS: ClassVar[tuple[str, ...]] = ("string", "array")
+
+    files: StringList = Field(min_length=1, description="CSV, TSV, JSONL, JSON or Parquet files, or their folder")
+    text_column: str | None = Field(None, description="text that a row is about; default: guessed")
+    pair_column: str | None = Field(None, description="second text of a pair; default: that of data")
+    id_column: str | None = Field(None, description="join rows by this column and data.id_column, not by the text")
+    probabilities: list[str] | None = Field(
+        None, description="one column per class; default: every column of numbers, unless there is a label column"
+    )
+    logits: bool = Field(False, description="the columns hold logits, not probabilities")
+    label_column: str | None = Field(None, description="predicted class, in place of probabilities; default: guessed")
+    score_column: str | None = Field(None, description="probability of the predicted class; default: guessed")
+    smoothing: float = Field(
+        0.1, gt=0, lt=1, description="probability shared by the other classes where a predicted class has no score"
+    )
+    missing: float = Field(
+        0.0, ge=0, le=1, description="share of the texts that may lack a prediction; the teacher abstains there"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_files(cls, value: Any) -> Any:
+        return {"files": value} if isinstance(value, str | os.PathLike | list) else value
+
+    @model_validator(mode="after")
+    def _one_form(self) -> PredictionsSpec:
+        label = self.label_column is not None or self.score_column is not None
+        if label and (self.probabilities is not None or self.logits):
+            raise ValueError("give either label_column (and score_column), or probabilities (and logits)")
+        return self
+
+
+class TeacherSpec(_Section):
+    """One teacher: a fine-tuned classifier, or a table of predictions. A bare string means its ``model``."""
+
+    SHORTHANDS: ClassVar[tuple[str, ...]] = ("string",)
+
+    model: str | None = Field(None, description="folder or hub id of a fine-tuned sequence classifier")
+    predictions: PredictionsSpec | None = Field(None, description="in place of a model: its predictions, in files")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model; the resolved recipe pins it")
+    max_length: int | None = Field(None, ge=8, description="tokens; never above what model and tokenizer can take")
+    trust_remote_code: bool = Field(False, description="run code that comes with the model")
+    name: str | None = Field(None, description="shown in tables; default: the folder's, repository's or file's name")
     labels: list[str] | None = Field(None, description="explicit label names in column order")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="type of the weights in memory")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"model": str(value)} if isinstance(value, str | os.PathLike) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TeacherSpec:
+        if (self.model is None) == (self.predictions is None):
+            raise ValueError("give either 'model' or 'predictions'")
+        if self.predictions is not None:
+            of_models = ("revision", "max_length", "trust_remote_code", "dtype")
+            idle = [key for key in of_models if getattr(self, key) != type(self).model_fields[key].default]
+            if idle:
+                raise ValueError(f"{idle[0]!r} has no effect on predictions: leave it out")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The model, or the files of the predictions."""
+        return self.model or ", ".join(self.predictions.files if self.predictions else ())
 
 
 class DataSpec(_Section):
@@ -96,6 +159,7 @@ class DataSpec(_Section):
     text_column: str | None = Field(None, description="default: guessed, with a message")
     pair_column: str | None = Field(None, description="second text of a pair; test: default that of data")
     label_column: str | None = Field(None, description="read only where labels are asked for (test data)")
+    id_column: str | None = Field(None, description="what tables of predictions with an id_column are joined by")
     config: str | None = Field(None, description="configuration of a hub data set")
     split: str = Field("train", description="split of a hub data set; of the recipe's test: test")
     long_texts: Literal["truncate", "error"] = Field(
@@ -213,7 +277,7 @@ class TrainingSpec(_Section):
 class Recipe(_Section):
     """Everything a run depends on."""
 
-    teachers: list[TeacherSpec] = Field(min_length=2, description="two or more fine-tuned classifiers")
+    teachers: list[TeacherSpec] = Field(min_length=2, description="two or more classifiers, or tables of predictions")
     data: DataSpec = Field(description="unlabelled texts")
     student: StudentSpec = Field(description="the model to train")
     output: str = Field(description="folder to write")
@@ -235,9 +299,9 @@ class Recipe(_Section):
     def _distinct(cls, teachers: list[TeacherSpec]) -> list[TeacherSpec]:
         seen = set()
         for teacher in teachers:
-            key = (teacher.model, teacher.revision)
-            if key in seen:
-                raise ValueError(f"the same teacher is listed twice: {teacher.model}")
+            key = (teacher.source, teacher.revision)
+            if teacher.model is not None and key in seen:
+                raise ValueError(f"the same teacher is listed twice: {teacher.source}")
             seen.add(key)
         return teachers
 

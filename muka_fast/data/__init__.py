@@ -5,6 +5,7 @@
 * ``delimited``: the dialect of delimited text, and its rows
 * ``few_labels``: a few labelled texts beside the pool
 * ``label_space``: the union of the teachers' labels
+* ``predictions``: tables of a teacher's predictions
 * ``readers``: files, folders and hub data sets as named columns
 * ``sources``: the data files of a folder
 * ``synthetic``: utterances in 32 classes from a grammar, without a download

@@ -32,6 +32,7 @@ class Corpus:
         empty: Rows left out because their text is empty.
         duplicate: Rows left out because their text was read before.
         source: Where the texts were read; None if they were given.
+        keys: Hash of each text's cell in the id column, uint64, (N,); None without such a column.
     """
 
     texts: tuple[str, ...]
@@ -42,6 +43,7 @@ class Corpus:
     empty: int = 0
     duplicate: int = 0
     source: DataSpec | None = None
+    keys: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -53,8 +55,9 @@ class Corpus:
             return None if values is None else tuple(values[i] for i in indices)
 
         texts = tuple(self.texts[i] for i in indices)
-        ids = self.ids[np.asarray(indices, dtype=np.int64)]
-        return Corpus(texts, select(self.pairs), ids, select(self.labels), source=self.source)
+        rows = np.asarray(indices, dtype=np.int64)
+        keys = None if self.keys is None else self.keys[rows]
+        return Corpus(texts, select(self.pairs), self.ids[rows], select(self.labels), source=self.source, keys=keys)
 
     def location(self, index: int) -> str:
         """Return file and line of a text, found by reading its source again, or the text itself if it was given."""
@@ -83,6 +86,7 @@ def build_corpus(
     texts: Sequence[str],
     pairs: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
+    keys: Sequence[int] | None = None,
     *,
     distinct: bool = True,
 ) -> Corpus:
@@ -104,6 +108,7 @@ def build_corpus(
         None if pairs is None else tuple(pairs),
         np.zeros(len(texts), dtype=np.uint64),
         None if labels is None else tuple(labels),
+        keys=None if keys is None else np.array(keys, dtype=np.uint64),
     )
     kept = everything.take(keep)
     return Corpus(
@@ -114,10 +119,12 @@ def build_corpus(
         read=len(texts),
         empty=empty,
         duplicate=len(texts) - empty - len(keep),
+        keys=kept.keys,
     )
 
 
-def _guess(names: Sequence[str], known: Sequence[str]) -> str | None:
+def guess_column(names: Sequence[str], known: Sequence[str]) -> str | None:
+    """Return the first of some known names that a column has, whatever its case; None if there is none."""
     by_fold = {name.strip().casefold(): name for name in names}
     return next((by_fold[candidate] for candidate in known if candidate in by_fold), None)
 
@@ -133,10 +140,10 @@ def _choose_columns(
 
     text = spec.text_column
     if text is None:
-        taken = (spec.pair_column, spec.label_column)
+        taken = (spec.pair_column, spec.label_column, spec.id_column)
         strings = [name for name in table.strings if name.casefold() not in LABEL_NAMES and name not in taken]
         free = [name for name in table.columns if name not in taken]
-        text = _guess(free, TEXT_NAMES) or (strings[0] if len(strings) == 1 else None)
+        text = guess_column(free, TEXT_NAMES) or (strings[0] if len(strings) == 1 else None)
         if text is None:
             raise missing("no text column", "text_column")
         if text != "text":
@@ -145,11 +152,13 @@ def _choose_columns(
         raise missing(f"no column {text!r}", "text_column")
     if spec.pair_column is not None and spec.pair_column not in table.columns:
         raise missing(f"no column {spec.pair_column!r}", "pair_column")
+    if spec.id_column is not None and spec.id_column not in table.columns:
+        raise missing(f"no column {spec.id_column!r}", "id_column")
     if not with_labels:
         return text, spec.pair_column, None
     label = spec.label_column
     if label is None:
-        label = _guess([name for name in table.columns if name not in (text, spec.pair_column)], LABEL_NAMES)
+        label = guess_column([name for name in table.columns if name not in (text, spec.pair_column)], LABEL_NAMES)
         if label is None:
             raise missing("no label column", "label_column")
         if label != "label":
@@ -159,11 +168,22 @@ def _choose_columns(
     return text, spec.pair_column, label
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Return whether a value is null or NaN."""
     return value is None or (isinstance(value, float) and value != value)
 
 
-def _text_value(value: Any, column: str, where: str) -> str:
+def text_value(value: Any, column: str, where: str) -> str:
+    """Return a cell's text.
+
+    Args:
+        value: The cell.
+        column: Its column, for the message.
+        where: File and row.
+
+    Raises:
+        CorpusError: If it is missing, no text, or not valid Unicode.
+    """
     if isinstance(value, bytes):  # Parquet files of engines that do not mark strings as such
         try:
             value = value.decode()
@@ -177,14 +197,14 @@ def _text_value(value: Any, column: str, where: str) -> str:
                 f"column {column!r} holds half of a surrogate pair", where=where, hint="write the text as valid Unicode"
             )
         return value
-    kind = "is missing (null or NaN)" if _is_missing(value) else f"holds {reprlib.repr(value)}, not text"
+    kind = "is missing (null or NaN)" if is_missing(value) else f"holds {reprlib.repr(value)}, not text"
     raise CorpusError(f"column {column!r} {kind}", where=where, hint="drop the row or write text into it")
 
 
 def _label_value(value: Any, column: str, where: str) -> str:
     if isinstance(value, str | bytes):
-        return _text_value(value, column, where)
-    if _is_missing(value):
+        return text_value(value, column, where)
+    if is_missing(value):
         raise CorpusError(f"column {column!r} is missing (null or NaN)", where=where, hint="drop the row")
     try:
         return str(value)
@@ -194,13 +214,29 @@ def _label_value(value: Any, column: str, where: str) -> str:
         ) from None
 
 
+def row_key(value: Any, column: str, where: str) -> int:
+    """Return the hash of a cell of an id column; the whole number 17 is the same id in all formats.
+
+    Args:
+        value: The cell.
+        column: Its column, for the message.
+        where: File and row.
+
+    Raises:
+        CorpusError: If it is missing.
+    """
+    whole = isinstance(value, float) and value.is_integer()
+    return text_id(_label_value(int(value) if whole else value, column, where))
+
+
 class _Row(NamedTuple):
-    """One row: its location, its text, and the second text and the label if they are read."""
+    """One row: its location, its text, and the second text, the label and the id if they are read."""
 
     where: str
     text: str
     pair: str | None
     label: str | None
+    key: int | None
 
 
 def _rows(spec: DataSpec, *, with_labels: bool, log: Callable[[str], None]) -> Iterator[_Row]:
@@ -209,11 +245,14 @@ def _rows(spec: DataSpec, *, with_labels: bool, log: Callable[[str], None]) -> I
         if table.note:
             log(f"{table.source}: {table.note}")
         text, pair, label = _choose_columns(spec, table, with_labels, log)
-        wanted = [column for column in (text, pair, label) if column is not None]
+        wanted = list(dict.fromkeys(one for one in (text, pair, label, spec.id_column) if one is not None))
         for where, values in table.read(wanted):
-            first = _text_value(values[0], text, where)
-            second = None if pair is None else _text_value(values[1], pair, where)
-            yield _Row(where, first, second, None if label is None else _label_value(values[-1], label, where))
+            cells = dict(zip(wanted, values, strict=True))
+            first = text_value(cells[text], text, where)
+            second = None if pair is None else text_value(cells[pair], pair, where)
+            name = None if label is None else _label_value(cells[label], label, where)
+            key = None if spec.id_column is None else row_key(cells[spec.id_column], spec.id_column, where)
+            yield _Row(where, first, second, name, key)
 
 
 def read_corpus(
@@ -238,16 +277,20 @@ def read_corpus(
     texts: list[str] = []
     pairs: list[str] = []
     labels: list[str] = []
+    keys: list[int] = []
     for row in _rows(spec, with_labels=with_labels, log=log):
         texts.append(row.text)
         if row.pair is not None:
             pairs.append(row.pair)
         if row.label is not None:
             labels.append(row.label)
+        if row.key is not None:
+            keys.append(row.key)
     corpus = build_corpus(
         texts,
         pairs if spec.pair_column is not None else None,
         labels if with_labels else None,
+        keys if spec.id_column is not None else None,
         distinct=distinct,
     )
     if not len(corpus):

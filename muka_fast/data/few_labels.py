@@ -97,6 +97,11 @@ def read_labelled(
     return LabelledTexts(read.take(kept), classes[kept], left_out)
 
 
+def _keys(corpus: Corpus) -> np.ndarray:
+    """Return the texts' keys; 0, the key of no text, where they have none."""
+    return np.zeros(len(corpus), dtype=np.uint64) if corpus.keys is None else corpus.keys
+
+
 def add_labelled(corpus: Corpus, labelled: LabelledTexts) -> tuple[Corpus, GivenLabels]:
     """Join the unlabelled texts, N distinct ones, with labelled ones; those that are not among them come last."""
     new = np.flatnonzero(~np.isin(labelled.corpus.ids, corpus.ids))
@@ -107,6 +112,7 @@ def add_labelled(corpus: Corpus, labelled: LabelledTexts) -> tuple[Corpus, Given
         pairs=None if corpus.pairs is None else corpus.pairs + (more.pairs or ()),
         ids=np.concatenate([corpus.ids, more.ids]),
         read=corpus.read + len(new),
+        keys=None if corpus.keys is None else np.concatenate([corpus.keys, _keys(more)]),
     )
     order = np.argsort(joined.ids)
     classes = np.full(len(joined), -1, dtype=np.int64)

@@ -6,7 +6,7 @@ The modules of methods are imported to check a recipe, so they and this one impo
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -55,6 +55,8 @@ class AllTeachersMethod(Method):
     Its selection is only reported: the share of each teacher's classes in the softmax over all logits side by side.
     """
 
+    chooses_teachers: ClassVar[bool] = False
+
     distillation_temperature: float = Field(5.0, gt=0, description="of teachers and student")
 
     def select(self, pool: Pool, model: InDomainModel | None = None) -> Selection:
@@ -62,6 +64,35 @@ class AllTeachersMethod(Method):
         from muka_fast.selection.base import joint_softmax_rule
 
         return joint_softmax_rule(pool)
+
+
+def require_predictions_suffice(method: MethodConfig, teacher: str, *, logits: bool, missing: float) -> None:
+    """Refuse a table of predictions as a teacher of a method that needs more of its teachers.
+
+    Args:
+        method: The recipe's method.
+        teacher: Name of the teacher.
+        logits: Whether the table holds logits; else it holds probabilities.
+        missing: Share of the texts that may lack a prediction.
+
+    Raises:
+        RecipeError: If the method asks teachers for further texts, dropout passes, features, logits, or a prediction
+            for every text.
+    """
+    needs = [
+        (not method.trains_student, "needs models, to ask them for new texts"),
+        (method.least_passes > 0, "needs dropout passes"),
+        (method.needs_features, "needs the teachers' features"),
+        (method.compares_logits and not logits, "compares the teachers' logits, and these are probabilities"),
+        (not method.chooses_teachers and missing > 0, "needs a prediction for every text"),
+    ]
+    reason = next((words for lacking, words in needs if lacking), None)
+    if reason is not None:
+        raise RecipeError(
+            f"{method.title} {reason}; teacher {teacher} is a table of predictions",
+            where="selection.method",
+            hint="use --method pool, or --method muka --trust single-pass-entropy",
+        )
 
 
 def get_method(recipe: Recipe) -> Method:

@@ -36,25 +36,39 @@ def classification_metrics(truth: np.ndarray, predicted: np.ndarray, names: Sequ
     )
 
 
-def selection_metrics(pool: Pool, trust: Selection, truth: np.ndarray) -> SelectionMetrics:
+def _own_accuracy(right: np.ndarray, rows: np.ndarray, *, measured: bool) -> float | None:
+    if rows.any():
+        return float(right[rows].mean())
+    return 0.0 if measured else None
+
+
+def selection_metrics(
+    pool: Pool, trust: Selection, truth: np.ndarray, answered: np.ndarray | None = None
+) -> SelectionMetrics:
     """Compare teachers, oracle and selection with labels.
 
     Args:
         pool: The labelled texts, scored.
         trust: The selection on them.
         truth: Class indices, (N,), N ≥ 1.
+        answered: Which teacher has a prediction for which text, (N, T) bool; default: every teacher for all.
     """
     space: LabelSpace = pool.space
-    right = teacher_predictions(pool) == truth[:, None]
+    there = np.ones((len(pool), len(space.teachers)), dtype=bool) if answered is None else answered
+    right = (teacher_predictions(pool) == truth[:, None]) & there
     known = space.membership[:, truth].T  # (N, T): whether the teacher has the text's class
     exclusive = ~known.all(1)
     routed = known[np.arange(len(truth)), trust.chosen]
     return SelectionMetrics(
-        teachers={name: float(right[:, i].mean()) for i, name in enumerate(space.teachers)},
-        own_classes={
-            name: float(right[known[:, i], i].mean()) if known[:, i].any() else 0.0
+        teachers={
+            name: float(right[there[:, i], i].mean()) if there[:, i].any() else None
             for i, name in enumerate(space.teachers)
         },
+        own_classes={
+            name: _own_accuracy(right[:, i], known[:, i] & there[:, i], measured=bool(there[:, i].any()))
+            for i, name in enumerate(space.teachers)
+        },
+        answered={name: int(there[:, i].sum()) for i, name in enumerate(space.teachers) if not there[:, i].all()},
         oracle=float((right & known).any(1).mean()),
         selection=float((targets(pool, trust).argmax(1) == truth).mean()),
         routing_accuracy=float(routed[exclusive].mean()) if exclusive.any() else None,

@@ -51,11 +51,17 @@ def _fence(text: str) -> str:
     return "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
 
 
+def _source(teacher: TeacherRecord) -> str:
+    if teacher.kind == "predictions":
+        return f"predictions: {markdown_text(teacher.model)}"
+    return markdown_text(teacher.model) + (f" @ {markdown_text(teacher.revision[:12])}" if teacher.revision else "")
+
+
 def _teacher_row(teacher: TeacherRecord) -> list[str]:
     return [
         markdown_text(teacher.name),
-        markdown_text(teacher.model) + (f" @ {markdown_text(teacher.revision[:12])}" if teacher.revision else ""),
+        _source(teacher),
         str(teacher.num_labels),
         percent(teacher.chosen_share),
-        percent(teacher.truncated_share),
+        percent(teacher.truncated_share if teacher.kind == "model" else None),
     ]

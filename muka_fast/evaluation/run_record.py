@@ -37,18 +37,20 @@ class TeacherRecord(Record):
 
     name: str
     """Name in the recipe."""
+    kind: Literal["model", "predictions"] = "model"
+    """A model, or a table of predictions."""
     model: str
-    """Folder or hub id."""
+    """Folder or hub id of a model; files of predictions."""
     revision: str | None
     """Hub revision; null for a folder."""
     fingerprint: str
-    """Hash of weights and configuration."""
-    tokenizer_fingerprint: str
-    """Hash of the tokenizer's files."""
+    """Hash of weights and configuration, or of the predictions."""
+    tokenizer_fingerprint: str | None
+    """Hash of the tokenizer's files; null for predictions."""
     num_labels: int
     """Number of its classes."""
-    max_length: int
-    """Longest text it reads, in tokens."""
+    max_length: int | None
+    """Longest text it reads, in tokens; null for predictions."""
     truncated_share: Share
     """Share of the texts that were cut at ``max_length``."""
     mean_passes: float
@@ -202,10 +204,14 @@ class ClassificationMetrics(Record):
 class SelectionMetrics(Record):
     """Metrics of the teachers and their selection, before any student."""
 
-    teachers: dict[str, Share]
-    """Accuracy of each teacher alone on all texts; a text of a class that it lacks counts as wrong."""
-    own_classes: dict[str, Share]
-    """Accuracy of each teacher on the texts of its own classes."""
+    teachers: dict[str, Share | None]
+    """Accuracy of each teacher alone on all texts; a text of a class that it lacks counts as wrong.
+
+    A table of predictions is measured on the texts that it has a prediction for; null without any."""
+    own_classes: dict[str, Share | None]
+    """Accuracy of each teacher on those of these texts that are of its own classes."""
+    answered: dict[str, Count] = Field(default_factory=dict)
+    """Texts with a prediction, for each table of predictions that lacks some."""
     oracle: Share
     """Accuracy if a teacher that knows the class were always chosen."""
     selection: Share

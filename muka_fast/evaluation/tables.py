@@ -54,6 +54,10 @@ def result_rows(test: Evaluation) -> list[tuple[str, str, str]]:
     if selection is not None:
         for name, accuracy in selection.teachers.items():
             note = f"own classes: {percent(selection.own_classes[name])}"
+            if name in selection.answered:
+                note += f"; of {selection.answered[name]} texts with a prediction"
+            if accuracy is None:
+                note = "not measured: it has no prediction for these texts"
             rows.append((f"teacher {name} alone", percent(accuracy), note))
         rows.append(("oracle (right teacher chosen)", percent(selection.oracle), ""))
         routing = selection.routing_accuracy

@@ -2,6 +2,8 @@
 
 * ``checkpoint``: folders found or downloaded, checked and fingerprinted
 * ``integrity``: output folders checked against their record
+* ``plain_config``: guards against code from elsewhere and absurd sizes in a configuration
+* ``predictions_teacher``: teachers that are tables of predictions
 * ``student``: the student before training, with a new head
 * ``teacher``: teachers described without their weights, and loaded
 """

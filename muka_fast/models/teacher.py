@@ -1,8 +1,8 @@
-"""Teachers: descriptions of a recipe's fine-tuned classifiers without weights, and loading one for scoring."""
+"""Teachers: descriptions of a recipe's models and tables of predictions, and loading a model for scoring."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 
 from muka_fast.config.recipe import TeacherSpec
 from muka_fast.data.label_space import check_names, normalize_label
+from muka_fast.data.text_files import without_compression
 from muka_fast.errors import ModelError
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
@@ -25,6 +26,7 @@ from muka_fast.models.checkpoint import (
     read_tokenizer,
     token_limit,
 )
+from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions
 from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_sites
 from muka_fast.uncertainty.factory import known_family
 
@@ -60,6 +62,25 @@ class Teacher:
     all_sites: int
     inject: float | None
     known_family: bool
+
+    @property
+    def summary(self) -> str:
+        """What it is, for messages."""
+        weights = f"{self.parameters / 1e6:.1f} M weights"
+        return f"{self.architecture}, {weights}, {self.max_length} tokens, {self.sites} dropout sites"
+
+
+AnyTeacher = Teacher | PredictionsTeacher
+
+
+def models_of(teachers: Sequence[AnyTeacher]) -> tuple[Teacher, ...]:
+    """Return the teachers that are models."""
+    return tuple(teacher for teacher in teachers if isinstance(teacher, Teacher))
+
+
+def predictions_of(teachers: Sequence[AnyTeacher]) -> tuple[PredictionsTeacher, ...]:
+    """Return the teachers that are tables of predictions."""
+    return tuple(teacher for teacher in teachers if isinstance(teacher, PredictionsTeacher))
 
 
 def _config(checkpoint: Checkpoint, inject: float | None) -> Any:
@@ -102,10 +123,16 @@ def _labels(spec: TeacherSpec, config: Any, where: str) -> tuple[str, ...]:
     return names
 
 
+def _default_name(spec: TeacherSpec) -> str:
+    if spec.predictions is None:
+        return Path(spec.source).name
+    return without_compression(Path(spec.predictions.files[0]).name).stem
+
+
 def _names(specs: Sequence[TeacherSpec]) -> list[str]:
     names: list[str] = []
     for spec in specs:
-        name = spec.name or Path(spec.model).name
+        name = spec.name or _default_name(spec)
         taken = {normalize_label(other) for other in names}
         if normalize_label(name) in taken:
             if spec.name is not None:
@@ -115,58 +142,92 @@ def _names(specs: Sequence[TeacherSpec]) -> list[str]:
     return names
 
 
-def describe_teachers(specs: Sequence[TeacherSpec], inject: float | None = None) -> list[Teacher]:
-    """Find, check and fingerprint the teachers without loading their weights.
+def describe_teachers(
+    specs: Sequence[TeacherSpec],
+    inject: float | None = None,
+    pair_column: str | None = None,
+    log: Callable[[str], None] = lambda _: None,
+) -> list[AnyTeacher]:
+    """Find, check and fingerprint the teachers: read tables of predictions, but no weights of models.
 
     Args:
         specs: The recipe's teachers.
         inject: Probability to set at every dropout site, or None to keep the model's own.
+        pair_column: Column of the second texts in tables of predictions, where their sections name none.
+        log: Receives a line for each guessed column of a table of predictions.
 
     Raises:
         ModelError: If a teacher is not usable: a missing or damaged folder, pickle weights, a regression,
             single-label or multi-label head, another model's tokenizer, or the weights of another teacher.
+        CorpusError: If a table of predictions cannot be read.
         LabelError: If labels have no names, or two have the same name.
     """
-    teachers: list[Teacher] = []
+    teachers: list[AnyTeacher] = []
     for spec, name in zip(specs, _names(specs), strict=True):
-        checkpoint = find_checkpoint(
-            spec.model, revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="teacher"
-        )
-        where = checkpoint.where
-        config = _config(checkpoint, inject)
-        check_head(config, where)
-        labels = _labels(spec, config, where)
-        check_weights(checkpoint)
-        tokenizer = read_tokenizer(checkpoint)
-        check_vocabulary(tokenizer, config, where)
-        model = build_skeleton(config, checkpoint)
-        weights = checkpoint.fingerprint(WEIGHT_FILES)
-        twin = next((other for other in teachers if other.weights == weights), None)
+        if spec.predictions is not None:
+            found: AnyTeacher = describe_predictions(spec, spec.predictions, name, pair_column, log)
+        else:
+            found = _describe_model(spec, name, inject)
+        twin = next((other for other in teachers if _content(other) == _content(found)), None)
         if twin is not None:
+            same = "weights" if isinstance(found, Teacher) else "predictions"
             raise ModelError(
-                f"the same teacher twice: {twin.name} and {name} have equal weights",
-                where=where,
+                f"the same teacher twice: {twin.name} and {name} have equal {same}",
+                where=f"teacher {spec.source}",
                 hint="remove one of them",
             )
-        teachers.append(
-            Teacher(
-                name=name,
-                spec=spec.model_copy(update={"revision": checkpoint.revision, "name": name}),
-                checkpoint=checkpoint,
-                labels=labels,
-                max_length=token_limit(model, tokenizer, spec.max_length),
-                weights=weights,
-                fingerprint=checkpoint.fingerprint((*WEIGHT_FILES, "config.json")),
-                tokenizer_fingerprint=checkpoint.fingerprint(TOKENIZER_FILES),
-                architecture=type(model).__name__,
-                parameters=model.num_parameters(),
-                sites=len(live_sites(model)),
-                all_sites=len(find_sites(model)),
-                inject=inject,
-                known_family=known_family(model),
-            )
-        )
+        teachers.append(found)
     return teachers
+
+
+def describe_models(specs: Sequence[TeacherSpec], inject: float | None = None) -> list[Teacher]:
+    """Describe teachers that are all models; see :func:`describe_teachers`.
+
+    Raises:
+        ModelError: If one of them is a table of predictions, or as :func:`describe_teachers`.
+    """
+    table = next((spec for spec in specs if spec.predictions is not None), None)
+    if table is not None:
+        raise ModelError(
+            "a table of predictions, where a model is needed",
+            where=f"teacher {table.source}",
+            hint="give the folder of a model",
+        )
+    return list(models_of(describe_teachers(specs, inject)))
+
+
+def _content(teacher: AnyTeacher) -> str:
+    return teacher.weights if isinstance(teacher, Teacher) else teacher.fingerprint
+
+
+def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> Teacher:
+    checkpoint = find_checkpoint(
+        spec.source, revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="teacher"
+    )
+    where = checkpoint.where
+    config = _config(checkpoint, inject)
+    check_head(config, where)
+    labels = _labels(spec, config, where)
+    check_weights(checkpoint)
+    tokenizer = read_tokenizer(checkpoint)
+    check_vocabulary(tokenizer, config, where)
+    model = build_skeleton(config, checkpoint)
+    return Teacher(
+        name=name,
+        spec=spec.model_copy(update={"revision": checkpoint.revision, "name": name}),
+        checkpoint=checkpoint,
+        labels=labels,
+        max_length=token_limit(model, tokenizer, spec.max_length),
+        weights=checkpoint.fingerprint(WEIGHT_FILES),
+        fingerprint=checkpoint.fingerprint((*WEIGHT_FILES, "config.json")),
+        tokenizer_fingerprint=checkpoint.fingerprint(TOKENIZER_FILES),
+        architecture=type(model).__name__,
+        parameters=model.num_parameters(),
+        sites=len(live_sites(model)),
+        all_sites=len(find_sites(model)),
+        inject=inject,
+        known_family=known_family(model),
+    )
 
 
 def load_teacher(teacher: Teacher, device: torch.device) -> tuple[Any, Any]:

@@ -15,6 +15,7 @@ from muka_fast.evaluation.selection_stats import selection_stats
 from muka_fast.evaluation.tables import fidelity_line
 from muka_fast.inference.base import TextClassifier
 from muka_fast.inference.predictions import Calibration
+from muka_fast.models.teacher import models_of
 from muka_fast.pipeline.calibrate import calibrate
 from muka_fast.pipeline.evaluate import measure
 from muka_fast.pipeline.plan import Plan, log_plan, resolve_recipe
@@ -144,7 +145,9 @@ def _amalgamate(
             raise TypeError(f"{recipe.selection.title} trains no student and fits no model of the pool")
         calibration = Calibration(abstain_below=recipe.student.abstain_below)
         rule = plan.method.select
-        classifier = Ensemble(recipe, plan.teachers, plan.space, rule, selection.model, plan.device, calibration)
+        classifier = Ensemble(
+            recipe, models_of(plan.teachers), plan.space, rule, selection.model, plan.device, calibration
+        )
     else:
         free_memory()
         with progress.stage("training"):

@@ -14,7 +14,9 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import pad_batch, tokenize
 from muka_fast.distillation.microbatching import backward_microbatched
 from muka_fast.distillation.training_args import num_training_steps
+from muka_fast.models.predictions_teacher import PredictionsTeacher
 from muka_fast.models.student import load_student
+from muka_fast.models.teacher import models_of
 from muka_fast.pipeline.plan import Plan, resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.progress import Progress
@@ -37,7 +39,7 @@ class TeacherEstimate:
         weight_bytes: Memory of its weights.
         scope: Scope of the live dropout sites.
         live: Number of live dropout sites.
-        backend: Operations that run the passes: PyTorch's or Triton's.
+        backend: Operations that run the passes: PyTorch's or Triton's; ``file`` for a table of predictions.
     """
 
     name: str
@@ -86,7 +88,7 @@ def _timed(run: Callable[[], object], device: torch.device) -> float:
 def _mean_passes(plan: Plan, pool: TeacherPool) -> float:
     """Return the mean number of passes per text, estimated on the probe's texts."""
     settings = plan.recipe.resolved_uncertainty
-    if not settings.runs_adaptively:
+    if not settings.runs_adaptively or not len(pool):
         return settings.passes
     sample = _sample(plan.corpus, PROBE_TEXTS)
     (shard,) = score_adaptively(pool, [sample], stopping_rule(settings), plan.recipe.seed, lambda _: None)
@@ -150,12 +152,16 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
     plan = resolve_recipe(recipe, progress)
     RunDirectory(plan.recipe.output).validate(plan.recipe, overwrite=overwrite)
     plan.is_outdated(overwrite=overwrite)
-    pool = TeacherPool(plan.teachers, plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.log)
+    pool = TeacherPool(models_of(plan.teachers), plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.log)
     progress.log("probing the teachers")
     passes = _mean_passes(plan, pool)
-    teachers = []
-    for index in range(len(pool)):
-        with pool.teacher(index) as runner:
+    teachers: list[TeacherEstimate] = []
+    probed = iter(range(len(pool)))
+    for teacher in plan.teachers:
+        if isinstance(teacher, PredictionsTeacher):
+            teachers.append(TeacherEstimate(teacher.name, 0.0, 0.0, 0, "", 0, "file"))
+            continue
+        with pool.teacher(next(probed)) as runner:
             teachers.append(_probe_teacher(runner, plan, passes))
     training, training_memory = 0.0, 0
     if recipe.selection.trains_student:

@@ -15,7 +15,7 @@ import torch
 from muka_fast.config.recipe import DataSpec
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import match_labels
-from muka_fast.errors import ModelError, RecipeError
+from muka_fast.errors import CorpusError, ModelError, RecipeError
 from muka_fast.evaluation.calibration import expected_calibration_error
 from muka_fast.evaluation.metrics import classification_metrics, selection_metrics
 from muka_fast.evaluation.run_record import Evaluation, OtherVersionError
@@ -24,11 +24,12 @@ from muka_fast.inference.base import TextClassifier
 from muka_fast.pipeline.load import load_classifier
 from muka_fast.pipeline.plan import Plan
 from muka_fast.pipeline.run_artifacts import RunArtifacts, is_ensemble, pair_column_of
-from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store
+from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store, select_teachers
 from muka_fast.runtime.device import Device, choose_device
 from muka_fast.runtime.distributed import DistributedContext, init_distributed
 from muka_fast.runtime.files import is_writable
 from muka_fast.runtime.progress import Progress
+from muka_fast.selection.abstention import abstentions
 from muka_fast.selection.base import targets
 from muka_fast.selection.in_domain import InDomainModel
 
@@ -78,7 +79,7 @@ def _read_run(model: str, progress: Progress) -> RunArtifacts | None:
     except OtherVersionError as error:
         hint = "amalgamate again, or evaluate the student alone with --no-teachers"
         raise ModelError(error.what, where=error.where, hint=hint) from None
-    except (ModelError, RecipeError) as error:
+    except (CorpusError, ModelError, RecipeError) as error:
         if is_ensemble(model):
             raise
         progress.log(f"measuring the student alone: {error.what} ({error.where})")
@@ -116,8 +117,12 @@ def measure(
         with _test_store(plan, test, folder, group, progress, wait=wait) as store:
             scores = fill_scores(plan, test, store, group, progress)
             pool = build_pool(plan, test, scores, store, group, progress, fitted)
-        selection = plan.method.select(pool, fitted)
-        selected = selection_metrics(pool, selection, truth)
+        selection = select_teachers(plan, pool, fitted)
+        abstains = abstentions(pool.signals, plan.tables)
+        for teacher, absent in zip(plan.teachers, abstains.sum(0), strict=True):
+            if absent:
+                progress.log(f"teacher {teacher.name}: no prediction for {absent} of {len(test)} labelled texts")
+        selected = selection_metrics(pool, selection, truth, ~abstains)
         if classifier.kind == "ensemble":  # its prediction is the weighted teachers: no second pass is needed
             probabilities = targets(pool, selection)
     if probabilities is None:

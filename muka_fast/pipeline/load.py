@@ -58,6 +58,7 @@ def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:
         ModelError: If a teacher or the encoder is missing or has changed, or the folder is damaged.
     """
     from muka_fast.distillation.method import get_method
+    from muka_fast.models.teacher import models_of
     from muka_fast.pipeline.run_artifacts import RunArtifacts
     from muka_fast.selection.ensemble import Ensemble
 
@@ -69,4 +70,4 @@ def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:
             hint="restore the former version, or amalgamate again",
         )
     calibration, select = Calibration(abstain_below=run.recipe.student.abstain_below), get_method(run.recipe).select
-    return Ensemble(run.recipe, run.teachers, run.space, select, run.model, device, calibration)
+    return Ensemble(run.recipe, models_of(run.teachers), run.space, select, run.model, device, calibration)

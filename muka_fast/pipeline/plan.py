@@ -14,13 +14,14 @@ from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.few_labels import GivenLabels, add_labelled, read_labelled
 from muka_fast.data.label_space import LabelSpace, match_labels
 from muka_fast.data.tokenization import tokenize
-from muka_fast.distillation.method import Method, get_method
+from muka_fast.distillation.method import Method, get_method, require_predictions_suffice
 from muka_fast.distillation.training_args import check_settings
 from muka_fast.errors import CorpusError, MachineError, OutputError, RecipeError, ScoreStoreError
 from muka_fast.models.checkpoint import read_tokenizer
 from muka_fast.models.integrity import MARKER
+from muka_fast.models.predictions_teacher import PredictionsTeacher
 from muka_fast.models.student import read_student_tokenizer, resolve_student
-from muka_fast.models.teacher import Teacher, describe_teachers
+from muka_fast.models.teacher import AnyTeacher, describe_teachers, models_of, predictions_of
 from muka_fast.runtime.device import choose_device
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.files import is_writable
@@ -45,12 +46,17 @@ class Plan:
     """
 
     recipe: Recipe
-    teachers: tuple[Teacher, ...]
+    teachers: tuple[AnyTeacher, ...]
     space: LabelSpace
     corpus: Corpus
     test: Corpus | None
     device: torch.device
     labels: GivenLabels | None = None
+
+    @property
+    def tables(self) -> list[bool]:
+        """Which teachers are tables of predictions, (T,)."""
+        return [isinstance(teacher, PredictionsTeacher) for teacher in self.teachers]
 
     @property
     def method(self) -> Method:
@@ -101,9 +107,15 @@ def resolve_recipe(
     for message in recipe.unused_settings():
         progress.log(message)
     device = choose_device(recipe.device)
-    teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
+    teachers = tuple(
+        describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout, recipe.data.pair_column, log=progress.log)
+    )
+    tables = predictions_of(teachers)
+    for table in tables:
+        given = table.predictions
+        require_predictions_suffice(recipe.selection, table.name, logits=given.logits, missing=given.missing)
     if recipe.uncertainty.passes:
-        for teacher in teachers:
+        for teacher in models_of(teachers):
             require_sites(teacher.sites, teacher.checkpoint.where)
     check_settings(recipe.training, group)
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
@@ -112,8 +124,10 @@ def resolve_recipe(
     if recipe.selection.labelled_texts is not None:
         labelled = read_labelled(recipe.selection.labelled_texts, recipe.data, space.names, log=progress.log)
         corpus, labels = add_labelled(corpus, labelled)
+    for table in tables:
+        table.require_answers(corpus, progress.log)
     if recipe.data.long_texts == "error":
-        for teacher in teachers:
+        for teacher in models_of(teachers):
             _refuse_long(corpus, read_tokenizer(teacher.checkpoint), teacher.max_length, f"teacher {teacher.name}")
     test = None
     if recipe.test is not None:
@@ -184,10 +198,7 @@ def log_plan(plan: Plan, progress: Progress) -> None:
     """Print teachers, label union and text counts."""
     corpus, space = plan.corpus, plan.space
     for teacher in plan.teachers:
-        progress.log(
-            f"teacher {teacher.name}: {len(teacher.labels)} labels, {teacher.architecture}, "
-            f"{teacher.parameters / 1e6:.1f} M weights, {teacher.max_length} tokens, {teacher.sites} dropout sites"
-        )
+        progress.log(f"teacher {teacher.name}: {len(teacher.labels)} labels, {teacher.summary}")
     shared = int((space.membership.sum(0) > 1).sum())
     progress.log(f"label space: {len(space)} classes, {shared} known to more than one teacher\n{space.table()}")
     left_out = f" ({corpus.empty} empty and {corpus.duplicate} repeated left out)" if corpus.read > len(corpus) else ""

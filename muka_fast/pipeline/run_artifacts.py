@@ -13,7 +13,7 @@ from muka_fast.errors import ModelError
 from muka_fast.evaluation.run_record import RunRecord, read_run_record
 from muka_fast.models.integrity import require_intact
 from muka_fast.models.student import encoder_fingerprint
-from muka_fast.models.teacher import Teacher, describe_teachers
+from muka_fast.models.teacher import AnyTeacher, Teacher, describe_teachers
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.arrays import load_arrays
 from muka_fast.runtime.parsing import UnreadableError, read_yaml
@@ -64,7 +64,7 @@ class RunArtifacts:
     """
 
     recipe: Recipe
-    teachers: tuple[Teacher, ...]
+    teachers: tuple[AnyTeacher, ...]
     space: LabelSpace
     model: InDomainModel | None
     changed: str
@@ -81,7 +81,7 @@ class RunArtifacts:
         record = read_run_record(run.record)  # first: the recipe of another version may have other keys
         require_intact(run.path, str(run.path), only=(run.recipe.name, MODEL_FILE))
         recipe = read_recipe(run.recipe)
-        teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout))
+        teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout, recipe.data.pair_column))
         space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
         path = run.path / MODEL_FILE
         model = _read_model(path) if path.exists() else None
@@ -97,11 +97,12 @@ def _read_model(path: Path) -> InDomainModel:
         raise ModelError("the selection model cannot be read", where=str(path), hint="amalgamate again") from None
 
 
-def _changed(recipe: Recipe, teachers: tuple[Teacher, ...], record: RunRecord) -> str:
+def _changed(recipe: Recipe, teachers: tuple[AnyTeacher, ...], record: RunRecord) -> str:
     if len(record.teachers) != len(teachers):
         return "the list of teachers"
     for teacher, before in zip(teachers, record.teachers, strict=True):
-        if (teacher.fingerprint, teacher.tokenizer_fingerprint) != (before.fingerprint, before.tokenizer_fingerprint):
+        tokenizer = teacher.tokenizer_fingerprint if isinstance(teacher, Teacher) else None
+        if (teacher.fingerprint, tokenizer) != (before.fingerprint, before.tokenizer_fingerprint):
             return f"teacher {teacher.name}"
     encoder = encoder_spec(recipe)
     if encoder is not None and record.encoder_fingerprint not in (None, encoder_fingerprint(encoder)):

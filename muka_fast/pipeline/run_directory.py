@@ -158,7 +158,9 @@ class RunDirectory:
         return not unequal
 
     def _require_no_inputs(self, recipe: Recipe) -> None:
-        sources = [teacher.model for teacher in recipe.teachers]
+        sources = [
+            one for spec in recipe.teachers for one in (spec.predictions.files if spec.predictions else [spec.source])
+        ]
         sources += [
             source for source in (recipe.student.model, recipe.student.config, recipe.student.tokenizer) if source
         ]

@@ -28,6 +28,7 @@ from muka_fast.evaluation.run_record import (
 from muka_fast.inference.classifier import Classifier
 from muka_fast.inference.predictions import Calibration
 from muka_fast.models.student import encoder_fingerprint, load_student
+from muka_fast.models.teacher import Teacher
 from muka_fast.pipeline.plan import Plan
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.distributed import DistributedContext
@@ -37,6 +38,7 @@ from muka_fast.runtime.locks import exclusive
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores, ScoringJob, collect, score_pool
 from muka_fast.scoring.store import ScoreStore
+from muka_fast.selection.abstention import abstentions, without_abstentions
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.in_domain import InDomainModel
 from muka_fast.selection.in_domain_rule import ngram_pool
@@ -95,7 +97,7 @@ def fill_scores(plan: Plan, corpus: Corpus, folder: Path, group: DistributedCont
 def log_truncation(plan: Plan, scores: PoolScores, progress: Progress) -> None:
     """Print which teachers cut texts at their maximum length."""
     for teacher, share in zip(plan.teachers, scores.truncated, strict=True):
-        if share > 0:
+        if share > 0 and isinstance(teacher, Teacher):
             progress.log(f"teacher {teacher.name}: {share:.1%} of the texts were cut at {teacher.max_length} tokens")
 
 
@@ -132,9 +134,20 @@ def build_pool(
     return Pool(scores.signals, plan.space, corpus.ids, *vectors.of(corpus), classes=classes)
 
 
+def select_teachers(plan: Plan, pool: Pool, fitted: InDomainModel | None = None) -> Selection:
+    """Apply the recipe's selection method; tables of predictions have no weight where they abstain.
+
+    Args:
+        plan: The run.
+        pool: The scored texts.
+        fitted: The selection model of another pool; None to fit one to these texts.
+    """
+    return without_abstentions(plan.method.select(pool, fitted), abstentions(pool.signals, plan.tables))
+
+
 def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
     """Apply the recipe's selection method to the pool; say so if its choice is in doubt."""
-    selection = plan.method.select(pool)
+    selection = select_teachers(plan, pool)
     if selection.reliability is not None:
         progress.log(str(selection.reliability))
     elif selection.model is not None:
@@ -223,12 +236,13 @@ def build_record(
     teachers = [
         TeacherRecord(
             name=teacher.name,
-            model=teacher.spec.model,
+            kind="model" if isinstance(teacher, Teacher) else "predictions",
+            model=teacher.spec.source,
             revision=teacher.spec.revision,
             fingerprint=teacher.fingerprint,
-            tokenizer_fingerprint=teacher.tokenizer_fingerprint,
+            tokenizer_fingerprint=teacher.tokenizer_fingerprint if isinstance(teacher, Teacher) else None,
             num_labels=len(teacher.labels),
-            max_length=teacher.max_length,
+            max_length=teacher.max_length if isinstance(teacher, Teacher) else None,
             truncated_share=truncated,
             mean_passes=float(signals.passes.mean()),
             chosen_share=float((selection.chosen == index).mean()),

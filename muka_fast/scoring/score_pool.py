@@ -14,7 +14,8 @@ from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ScoreStoreError
-from muka_fast.models.teacher import Teacher
+from muka_fast.models.predictions_teacher import PredictionsTeacher
+from muka_fast.models.teacher import AnyTeacher, Teacher, models_of
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.parsing import UnreadableError
 from muka_fast.runtime.progress import Progress
@@ -47,7 +48,7 @@ class ScoringJob:
         resident_bytes: Total size of the weights up to which all teachers stay in memory.
     """
 
-    teachers: Sequence[Teacher]
+    teachers: Sequence[AnyTeacher]
     corpus: Corpus
     store: ScoreStore
     settings: UncertaintySpec
@@ -88,7 +89,7 @@ class PoolScores:
 
 
 def manifest(
-    teachers: Sequence[Teacher], space: LabelSpace, corpus: Corpus, settings: UncertaintySpec, seed: int
+    teachers: Sequence[AnyTeacher], space: LabelSpace, corpus: Corpus, settings: UncertaintySpec, seed: int
 ) -> dict[str, Any]:
     """Return what the scores depend on, for :class:`ScoreStore` to compare.
 
@@ -106,19 +107,31 @@ def manifest(
         "shard_size": settings.shard_size,
         "inject_dropout": settings.inject_dropout,
         "teachers": [
-            {
-                "weights": teacher.fingerprint,
-                "tokenizer": teacher.tokenizer_fingerprint,
-                "labels": list(teacher.labels),
-                "max_length": teacher.max_length,
-                "dtype": teacher.spec.dtype,
-                "scope": settings.scope if teacher.known_family else "full",
-            }
+            _model_entry(teacher, settings) if isinstance(teacher, Teacher) else _predictions_entry(teacher, corpus)
             for teacher in teachers
         ],
         "labels": list(space.names),
         "texts": {"count": len(corpus), "fingerprint": texts_fingerprint(corpus.ids)},
     }
+
+
+def _model_entry(teacher: Teacher, settings: UncertaintySpec) -> dict[str, Any]:
+    return {
+        "weights": teacher.fingerprint,
+        "tokenizer": teacher.tokenizer_fingerprint,
+        "labels": list(teacher.labels),
+        "max_length": teacher.max_length,
+        "dtype": teacher.spec.dtype,
+        "scope": settings.scope if teacher.known_family else "full",
+    }
+
+
+def _predictions_entry(teacher: PredictionsTeacher, corpus: Corpus) -> dict[str, Any]:
+    entry: dict[str, Any] = {"predictions": teacher.fingerprint, "labels": list(teacher.labels)}
+    if teacher.predictions.id_column is not None and corpus.keys is not None:
+        pairs = np.stack([corpus.ids, corpus.keys], axis=1)[np.argsort(corpus.ids, kind="stable")]
+        entry["keys"] = texts_fingerprint(pairs.ravel(), ordered=True)
+    return entry
 
 
 def score_pool(job: ScoringJob) -> None:
@@ -128,7 +141,7 @@ def score_pool(job: ScoringJob) -> None:
         ModelError: If none of a teacher's dropout sites has an effect, or its logits are NaN or infinite.
     """
     pool = TeacherPool(
-        job.teachers, job.settings, job.seed, job.device, job.progress.log, resident_bytes=job.resident_bytes
+        models_of(job.teachers), job.settings, job.seed, job.device, job.progress.log, resident_bytes=job.resident_bytes
     )
     if job.settings.runs_adaptively:
         _fill_adaptively(job, pool)
@@ -138,15 +151,22 @@ def score_pool(job: ScoringJob) -> None:
 
 
 def _fill_fixed(job: ScoringJob, pool: TeacherPool) -> None:
-    missing = [[shard for shard in job.shards if job.read(index, shard) is None] for index in range(len(pool))]
+    missing = [[shard for shard in job.shards if job.read(index, shard) is None] for index in range(len(job.teachers))]
     job.context.barrier()  # every process lists the same missing shards before any of them is written
+    models = [index for index, teacher in enumerate(job.teachers) if isinstance(teacher, Teacher)]
     for index, teacher in enumerate(job.teachers):
         own = job.own_share(missing[index])
         if not own:
             continue
+        if isinstance(teacher, PredictionsTeacher):
+            for number, indices in own:
+                corpus = job.corpus.take(indices)
+                tokens = np.zeros(len(corpus), dtype=np.int32)
+                job.store.write(index, number, corpus.ids, tokens, teacher.signals(corpus))
+            continue
         total = sum(len(indices) for _, indices in own)
         with (
-            pool.teacher(index) as runner,
+            pool.teacher(models.index(index)) as runner,
             job.progress.task(f"scoring with {teacher.name}", total, "texts") as advance,
         ):
             for number, indices in own:
@@ -213,6 +233,9 @@ def collect(job: ScoringJob) -> PoolScores:
                 )
             stored.append(found)
         signals.append(Signals.concatenate(stored).take(inverse))
+        if isinstance(teacher, PredictionsTeacher):
+            truncated.append(0.0)
+            continue
         tokens = np.concatenate([job.store.tokens(index, number) for number, _ in job.shards])
         truncated.append(float((tokens > teacher.max_length).mean()))
     if not job.settings.runs_adaptively:

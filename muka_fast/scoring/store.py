@@ -29,9 +29,9 @@ _PLACE = b"muka_fast"
 _MATRICES = ("logits", "mean_probabilities", "features")
 
 
-def texts_fingerprint(ids: np.ndarray) -> str:
-    """Return a hash of the set of text ids."""
-    return hashlib.sha256(np.sort(ids).astype("<u8").tobytes()).hexdigest()[:32]
+def texts_fingerprint(ids: np.ndarray, *, ordered: bool = False) -> str:
+    """Return a hash of the set of text ids; of their sequence if their order counts."""
+    return hashlib.sha256((ids if ordered else np.sort(ids)).astype("<u8").tobytes()).hexdigest()[:32]
 
 
 def shards(ids: np.ndarray, size: int) -> list[np.ndarray]:

@@ -1,5 +1,6 @@
 """From signals to teacher weights: which teacher is in-domain for each text.
 
+* ``abstention``: teachers that have no preference for a text
 * ``base``: the pool's signals and the selection made of them
 * ``conditional_logit``: the learned weights of the evidence (weights.json), and scores by them
 * ``ensemble``: teachers that answer together, without a student

@@ -20,6 +20,11 @@ class CFL(AllTeachersMethod):
 
     method: Literal["cfl"] = "cfl"
 
+    @property
+    def needs_features(self) -> bool:
+        """True: the student matches them."""
+        return True
+
     def build_targets(self, pool: Pool, selection: Selection, student_width: int) -> DistillationTargets:
         """Return the joint softmax and the teachers' features, side by side."""
         from muka_fast.distillation.losses import CFLLoss

@@ -45,6 +45,16 @@ class Muka(Method):
         return LEAST_PASSES.get(self.trust, 0)
 
     @property
+    def needs_features(self) -> bool:
+        """Whether the trust score is a distance between features."""
+        return self.trust == "relative-mahalanobis"
+
+    @property
+    def compares_logits(self) -> bool:
+        """Whether the trust score is an energy."""
+        return self.trust in ("energy", "standard-energy", "mc-energy")
+
+    @property
     def stops_early(self) -> bool:
         """Whether the trust score is the one that the stopping rule follows."""
         return self.trust == "predictive-entropy"

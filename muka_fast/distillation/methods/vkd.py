@@ -20,6 +20,11 @@ class VKD(AllTeachersMethod):
 
     method: Literal["vkd"] = "vkd"
 
+    @property
+    def compares_logits(self) -> bool:
+        """True: the softmax is over all teachers' logits side by side."""
+        return True
+
     def build_targets(self, pool: Pool, selection: Selection, student_width: int) -> DistillationTargets:
         """Return the joint softmax; a class that several teachers know gets the sum."""
         from muka_fast.distillation.losses import KLDistillationLoss
