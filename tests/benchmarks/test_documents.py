@@ -69,6 +69,9 @@ def test_the_selection_tables_show_the_committed_results():
     page = (ROOT / "docs" / "selection.md").read_text(encoding="utf-8")
     for show in selection_tables.BLOCKS.values():
         assert show(results) in page
+    for name in ("others", "ngrams"):
+        rows = json.loads((RESULTS / f"selection-{name}.json").read_text(encoding="utf-8"))
+        assert selection_tables.others(rows) in page
     assert selection_tables.summary(results) in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
