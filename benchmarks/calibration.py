@@ -23,12 +23,14 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
+from selection_pools import CELLS
 from selection_students import mixture, muka, muka_weights, ones, votes
 from simulated_students import HALVES, StudentPool, student_pools, train_student
 
 from muka_fast.evaluation.calibration import LabelledLogits, expected_calibration_error, fit_temperature
 
-USED = ("balanced", "12 % of teacher 1", "foreign")
+BALANCED, UNKNOWN = CELLS[0], CELLS[4]
+USED = (BALANCED, CELLS[2], UNKNOWN)
 LOOSE, CLOSE, OF_MUKA = 1e-2, 1e-4, 1e-3
 """Penalties of the students."""
 HELD_OUT, FEW, LABELS = 200, 50, 50
@@ -83,8 +85,8 @@ def students(pool: StudentPool) -> Iterator[Case]:
 
 def _penalties(method: str, cell: str) -> list[float]:
     if method == "muka":
-        return [OF_MUKA] if cell != "foreign" else []
-    return [LOOSE, CLOSE] if cell == "balanced" else [CLOSE]
+        return [OF_MUKA] if cell != UNKNOWN else []
+    return [LOOSE, CLOSE] if cell == BALANCED else [CLOSE]
 
 
 def fitted_temperatures(case: Case) -> dict[str, list[float]]:

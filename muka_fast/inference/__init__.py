@@ -2,6 +2,6 @@
 
 * ``base``: the protocol ``TextClassifier`` and what its implementations share
 * ``classifier``: a transformers classifier on texts
-* ``temperature_folding``: a temperature divided into the last linear layer
 * ``predictions``: label, probability, entropy and energy from logits; calibration; numpy only
+* ``temperature_folding``: a temperature divided into the last linear layer
 """

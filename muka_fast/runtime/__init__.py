@@ -7,9 +7,11 @@
 * ``files``: atomic writes, and what dead runs left
 * ``integrity``: sizes and hashes of files
 * ``locks``: one writer per folder
+* ``logs``: messages as records of ``logging``
 * ``memory``: memory of a finished stage freed
 * ``numerics``: array functions that several rooms need; numpy only
 * ``parsing``: JSON and YAML from files that may be damaged
+* ``printable``: text from outside, safe to print
 * ``progress``: progress and messages on stderr
 * ``softmax_regression``: L2-regularised multinomial logistic regression, fitted by L-BFGS
 * ``typed``: dataclasses from parsed JSON, types checked
