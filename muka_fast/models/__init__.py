@@ -6,4 +6,5 @@
 * ``predictions_teacher``: teachers that are tables of predictions
 * ``student``: the student before training, with a new head
 * ``teacher``: teachers described without their weights, and loaded
+* ``unusable``: what a folder or file is that is no checkpoint, and what to do with it
 """

@@ -14,6 +14,7 @@ from muka_fast.config.loading import expand_user
 from muka_fast.errors import MachineError, ModelError, first_line
 from muka_fast.models.integrity import require_intact
 from muka_fast.models.plain_config import require_plain
+from muka_fast.models.unusable import explain_file, explain_folder, only_onnx
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 VOCABULARY_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
@@ -104,10 +105,10 @@ def find_checkpoint(
         folder = _download(model, revision, remote_code=trust_remote_code)
         commit = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else revision
     elif not folder.is_dir():
-        raise ModelError("a file where a model folder is expected", where=where, hint="give the folder")
+        raise explain_file(folder, where)
     require_intact(folder, where)
     if not (folder / "config.json").exists():
-        raise ModelError("the folder has no config.json", where=where, hint="give a folder save_pretrained wrote")
+        raise explain_folder(folder, where)
     return Checkpoint(folder, commit, where, trust_remote_code)
 
 
@@ -134,6 +135,8 @@ def check_weights(checkpoint: Checkpoint) -> None:
                 where=checkpoint.where,
                 hint="convert the pickle weights where you trust them, or choose another revision",
             )
+        if checkpoint.files(("*.onnx",)) or any((checkpoint.folder / "onnx").glob("*.onnx")):
+            raise only_onnx(checkpoint.where)
         raise ModelError("the folder has no weights", where=checkpoint.where, hint="add model.safetensors")
     for path in weights:
         try:

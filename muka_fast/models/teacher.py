@@ -27,6 +27,7 @@ from muka_fast.models.checkpoint import (
     token_limit,
 )
 from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions
+from muka_fast.models.unusable import require_head
 from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_sites
 from muka_fast.uncertainty.factory import known_family
 
@@ -206,6 +207,8 @@ def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> Teach
     )
     where = checkpoint.where
     config = _config(checkpoint, inject)
+    if not spec.trust_remote_code:
+        require_head(checkpoint.folder, config, where)
     check_head(config, where)
     labels = _labels(spec, config, where)
     check_weights(checkpoint)

@@ -1,0 +1,99 @@
+"""What a folder or file is that is no classifier's checkpoint, and how to make a teacher of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from muka_fast.errors import ModelError
+
+PICKLES = (".pkl", ".pickle", ".joblib")
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel")
+"""How the names of architectures without a classification head end."""
+_EXPORT = "write its class probabilities for the texts into a table, and give that under 'predictions:'"
+
+
+def explain_file(path: Path, where: str) -> ModelError:
+    """Return the error of a file that stands where a model folder is expected."""
+    suffix = path.suffix.lower()
+    if suffix in PICKLES:
+        return ModelError("a pickle file, which can run code when loaded; it is not loaded", where=where, hint=_EXPORT)
+    if suffix == ".onnx":
+        return ModelError("an ONNX graph; teachers are loaded as safetensors", where=where, hint=_EXPORT)
+    hint = f"write '- predictions: {path.name}' for a table of predictions" if suffix in TABLES else "give the folder"
+    return ModelError("a file where a model folder is expected", where=where, hint=hint)
+
+
+def explain_folder(folder: Path, where: str) -> ModelError:
+    """Return the error of a folder without ``config.json``."""
+    if (folder / "adapter_config.json").exists():
+        return ModelError(
+            "a PEFT adapter without its base model",
+            where=where,
+            hint="merge it: AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, num_labels=N)"
+            ".merge_and_unload().save_pretrained(NEW), and save the tokenizer there too",
+        )
+    checkpoints = [
+        (int(match[1]), path)
+        for path in folder.glob("checkpoint-*")
+        if (match := re.fullmatch(r"checkpoint-(\d+)", path.name)) and (path / "config.json").exists()
+    ]
+    if checkpoints:
+        newest = max(checkpoints)[1]
+        return ModelError(
+            f"the output folder of a training: the model is in its {len(checkpoints)} checkpoint(s)",
+            where=where,
+            hint=f"give {newest}, the newest, or the one that the training names as best",
+        )
+    if (folder / "modules.json").exists():
+        return _sentence_encoder(folder, where)
+    names = {path.suffix.lower() for path in folder.iterdir() if path.is_file()}
+    if ".onnx" in names:
+        return only_onnx(where)
+    if names & set(PICKLES):
+        return ModelError(
+            "the folder holds a pickle, which can run code when loaded; it is not loaded", where=where, hint=_EXPORT
+        )
+    return ModelError("the folder has no config.json", where=where, hint="give a folder save_pretrained wrote")
+
+
+def only_onnx(where: str) -> ModelError:
+    """Return the error of a folder with ONNX graphs and no safetensors."""
+    return ModelError(
+        "the folder has only ONNX graphs, no safetensors weights",
+        where=where,
+        hint=f"give the checkpoint that was exported, or {_EXPORT}",
+    )
+
+
+def require_head(folder: Path, config: Any, where: str) -> None:
+    """Refuse a folder with an encoder that has no classification head of its own.
+
+    Args:
+        folder: A folder with ``config.json``.
+        config: Its configuration.
+        where: Name of the model in messages.
+
+    Raises:
+        ModelError: If it is of SetFit, sentence-transformers, or a base model.
+    """
+    architectures = config.architectures or []
+    headless = bool(architectures) and all(name.endswith(HEADLESS) for name in architectures)
+    if headless and (folder / "modules.json").exists():
+        raise _sentence_encoder(folder, where)
+    if headless:
+        raise ModelError(
+            f"a base model ({architectures[0]}) without a trained classification head",
+            where=where,
+            hint="fine-tune it as a sequence classifier first; it can be the student as it is",
+        )
+
+
+def _sentence_encoder(folder: Path, where: str) -> ModelError:
+    head = next((path.name for path in folder.glob("model_head.*") if path.suffix.lower() in PICKLES), None)
+    if head is None:
+        what = "a sentence-transformers encoder: it has no classification head"
+        return ModelError(what, where=where, hint=f"of a classifier on top of it, {_EXPORT}")
+    return ModelError(f"a SetFit model, whose head {head} is a pickle; it is not loaded", where=where, hint=_EXPORT)
