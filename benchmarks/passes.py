@@ -32,6 +32,7 @@ from muka_fast.data.batching import token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import TokenizedTexts, pad_batch
 from muka_fast.models.checkpoint import read_config
+from muka_fast.models.padding import choose_padding
 from muka_fast.models.teacher import Teacher, load_teacher
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.progress import Progress
@@ -155,6 +156,7 @@ def run_teacher(
         outputs: Receives tokenized texts and logits.
     """
     model, tokenizer = load_teacher(teacher, CPU)
+    padding = choose_padding(model, tokenizer, teacher.max_length)
     engines = {scope: runner.engine for scope, runner in runners.items()}
     full = engines["full"]
     tokenized = clock("tokenize", lambda: runners["full"].tokenize(corpus))
@@ -169,7 +171,7 @@ def run_teacher(
     def run_batch(indices: np.ndarray, timer: Clock) -> tuple[Tensor, dict[str, Tensor]]:
         rows = [tokenized.encodings[i] for i in indices]
         batch = pack(rows, corpus.ids[indices], CPU)
-        inputs = timer("pad", lambda: pad_batch(tokenizer, rows, CPU))
+        inputs = timer("pad", lambda: pad_batch(padding, rows, CPU))
         timer("hugging face", lambda: run_hugging_face(inputs))
         first = timer("deterministic pass", lambda: full.deterministic_pass(batch))
         logits = {"full": timer("full", lambda: full.stochastic_passes(batch, range(K)))}

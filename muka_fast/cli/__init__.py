@@ -8,6 +8,7 @@
 * ``models``: the commands that take a trained classifier
 * ``options``: groups of options as dataclasses
 * ``recipes``: the commands that take a recipe
+* ``streams``: stdout and stderr, whatever they can write
 * ``tools``: the commands ``demo`` and ``env``
 """
 
@@ -19,10 +20,12 @@ from muka_fast.cli import recipes, models, ask, bench, tools  # noqa: F401
 
 # isort: on
 from muka_fast.cli.app import app
+from muka_fast.cli.streams import prepare_streams
 
 __all__ = ["app", "main"]
 
 
 def main() -> None:
     """Run the command line."""
+    prepare_streams()
     app()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, get_type_hints
 import typer
 
 from muka_fast import __version__
+from muka_fast.cli.streams import dump_json
 from muka_fast.errors import MukaError, UnexpectedError, first_line, machine_error
 from muka_fast.runtime.printable import printable
 
@@ -156,7 +157,7 @@ def _options(
 
 def print_json(kind: str, **fields: Any) -> None:
     """Print one object with its schema version."""
-    text = json.dumps({"schema_version": SCHEMA_VERSION, "kind": kind, **fields}, ensure_ascii=False)
+    text = dump_json({"schema_version": SCHEMA_VERSION, "kind": kind, **fields})
     print("".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text))
 
 

@@ -12,6 +12,8 @@ from muka_fast.cli.flags import JsonOption, PairOption, WaitOption, data_from_fl
 from muka_fast.errors import ModelError, RecipeError
 from muka_fast.runtime.printable import printable
 
+RemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that lies beside the weights.")]
+
 if TYPE_CHECKING:
     from muka_fast.data.corpus import Corpus
     from muka_fast.export.exporter import Exported
@@ -28,13 +30,21 @@ def evaluate(
     teachers: Annotated[bool, typer.Option(help="Measure the teachers of an amalgamated student too.")] = True,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     wait: WaitOption = False,
+    trust_remote_code: RemoteCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Accuracy, macro-F1 and a table by class; with the recipe also those of teachers, oracle and selection."""
     spec = data_from_flags(data, text_column, label_column, split, pair_column)
     from muka_fast.pipeline.evaluate import evaluate as run
 
-    evaluation = run(model, spec, teachers=teachers, device=device_name(device), wait=wait)
+    evaluation = run(
+        model,
+        spec,
+        teachers=teachers,
+        device=device_name(device),
+        wait=wait,
+        trust_remote_code=trust_remote_code,
+    )
     if as_json:
         print_json("evaluate", model=model, **evaluation.model_dump(mode="json"))
     else:
@@ -55,6 +65,7 @@ def predict(
     ] = None,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Print entropy and energy too.")] = False,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    trust_remote_code: RemoteCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print label (– if the classifier abstains), probability and text, one line per text, in the given order."""
@@ -80,7 +91,7 @@ def predict(
         corpus = read_corpus(spec, distinct=False, log=log)
     else:
         corpus = build_corpus(texts or [], distinct=False)
-    classifier = load_classifier(model, device_name(device), precision, log)
+    classifier = load_classifier(model, device_name(device), precision, log, trust_remote_code=trust_remote_code)
     given = {"temperature": temperature, "abstain_below": abstain_below}
     calibration = classifier.calibration._replace(**{key: value for key, value in given.items() if value is not None})
     with corpus.locating_errors():
@@ -124,6 +135,7 @@ def export(
     max_loss: Annotated[float, typer.Option(help="fp16, int8 with --test: largest allowed loss of accuracy.")] = 0.005,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export there.")] = False,
     wait: WaitOption = False,
+    trust_remote_code: RemoteCodeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Export a classifier to ONNX. A graph that differs from the model is refused with exit code 1."""
@@ -153,6 +165,7 @@ def export(
         tolerances=Tolerances(atol, min_agreement, max_loss),
         overwrite=overwrite,
         wait=wait,
+        trust_remote_code=trust_remote_code,
     )
     if as_json:
         print_json("export", output=str(output), **done.record.tree())

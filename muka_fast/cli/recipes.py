@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +12,9 @@ import typer
 from muka_fast.cli.app import command, print_json, print_results, print_table
 from muka_fast.cli.flags import JsonOption, OverwriteOption, RecipeOptions, WaitOption
 from muka_fast.cli.options import with_option_groups
+from muka_fast.cli.streams import dump_json
 from muka_fast.errors import OutputError
+from muka_fast.runtime.launch import read_launch
 
 if TYPE_CHECKING:
     from muka_fast.models.teacher import AnyTeacher
@@ -33,7 +33,7 @@ def init(
     if schema:
         from muka_fast.config.recipe import Recipe
 
-        print(json.dumps(Recipe.json_schema(), indent=2, ensure_ascii=False))
+        print(dump_json(Recipe.json_schema(), indent=2))
         return
     from muka_fast.config.loading import template
 
@@ -113,7 +113,7 @@ def amalgamate(
     from muka_fast.pipeline.amalgamate import amalgamate as run
 
     result = run(recipe, overwrite=overwrite, wait=wait)
-    if int(os.environ.get("RANK", "0")):
+    if read_launch().rank:
         return
     if as_json:
         print_json("amalgamate", output=str(result.output), **result.record.model_dump(mode="json"))
@@ -133,7 +133,7 @@ def score(options: RecipeOptions, wait: WaitOption = False, as_json: JsonOption 
     started = time.perf_counter()
     folder, scores = run(recipe, wait=wait)
     seconds = time.perf_counter() - started
-    if int(os.environ.get("RANK", "0")):
+    if read_launch().rank:
         return
     if as_json:
         means = [float(signals.predictive_entropy.mean()) for signals in scores.signals]

@@ -44,6 +44,15 @@ def check_names(names: Sequence[str], where: str) -> None:
             where=where,
             hint=f"list the {len(names)} names in column order under this teacher's 'labels:' in the recipe",
         )
+    check_distinct(names, where)
+
+
+def check_distinct(names: Sequence[str], where: str) -> None:
+    """Refuse label names that are empty or not distinct.
+
+    Raises:
+        LabelError: On an empty name, or two names that are equal once normalised.
+    """
     seen: dict[str, str] = {}
     for index, name in enumerate(names):
         key = normalize_label(name)
@@ -51,12 +60,16 @@ def check_names(names: Sequence[str], where: str) -> None:
             hint = "write the name as valid Unicode under 'labels:'"
             raise LabelError(f"label {index} holds half of a surrogate pair", where=where, hint=hint)
         if not key:
-            raise LabelError(f"label {index} has an empty name", where=where, hint="name it under 'labels:'")
+            raise LabelError(
+                f"label {index} has an empty name",
+                where=where,
+                hint="name it in id2label of config.json, or under a teacher's 'labels:'",
+            )
         if key in seen:
             raise LabelError(
                 f"two labels have the same name: {seen[key]!r} and {name!r}",
                 where=where,
-                hint="give every column its own name under this teacher's 'labels:'",
+                hint="give every column its own name in id2label of config.json, or under a teacher's 'labels:'",
             )
         seen[key] = name
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from muka_fast.data.batching import Padding
 from muka_fast.data.corpus import Corpus
 from muka_fast.errors import TextError
 
@@ -101,10 +102,6 @@ def _overflow(whole: Any, index: int, max_length: int, side: str) -> slice | Non
     return slice(start, start + surplus)
 
 
-def pad_batch(tokenizer: Any, encodings: Sequence[TokenizedText], device: torch.device) -> dict[str, torch.Tensor]:
-    """Pad tokenized texts to the longest of them: tensors of shape (B, longest), ``attention_mask`` included."""
-    tokenizer.deprecation_warnings["Asking-to-pad-a-fast-tokenizer"] = True
-    batch = tokenizer.pad(
-        {key: [encoding[key].tolist() for encoding in encodings] for key in encodings[0]}, return_tensors="pt"
-    )
-    return {key: value.to(device) for key, value in batch.items()}
+def pad_batch(padding: Padding, encodings: Sequence[TokenizedText], device: torch.device) -> dict[str, torch.Tensor]:
+    """Pad tokenized texts to the longest of them: the inputs of a model, (B, longest) each, on its device."""
+    return {name: torch.from_numpy(values).to(device) for name, values in padding.pad(encodings).items()}

@@ -65,7 +65,7 @@ def _features(
     result: Tensor | None = None
     with torch.no_grad(), classifier_input(model) as seen:
         for batch in token_batches(lengths, np.arange(len(encodings), dtype=np.uint64), TOKEN_BUDGET[device.type]):
-            model(**pad_batch(student.tokenizer, [encodings[index] for index in batch], device))
+            model(**pad_batch(student.padding, [encodings[index] for index in batch], device))
             if not seen:
                 return None
             if result is None:

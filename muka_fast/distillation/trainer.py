@@ -183,7 +183,7 @@ class _Job:
 
     def collate(self, items: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Join items of a data set into a padded batch."""
-        batch = pad_batch(self.student.tokenizer, [item["encoding"] for item in items], CPU)
+        batch = pad_batch(self.student.padding, [item["encoding"] for item in items], CPU)
         batch["target"] = torch.from_numpy(np.stack([item["target"] for item in items]))
         batch["sample_weight"] = torch.tensor([float(item["sample_weight"]) for item in items])
         return batch
@@ -314,7 +314,7 @@ def _attach_loss(student: Student, loss_fn: DistillationLoss, data: Distillation
         if loss_fn.reads_features:
             features = stack.enter_context(classifier_input(student.model))
             with torch.no_grad():
-                student.model(**pad_batch(student.tokenizer, [data[0]["encoding"]], student.model.device))
+                student.model(**pad_batch(student.padding, [data[0]["encoding"]], student.model.device))
             if not features:
                 raise RecipeError(
                     "the method matches features, and the student's classifier reads no vector per text",

@@ -18,7 +18,7 @@ from muka_fast.runtime.typed import from_tree
 RECORD = "export.json"
 COMMITTED = ".export.new"
 """Name of a finished export inside its folder until its files are in place."""
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 SIDES = ("left", "right")
 
@@ -81,6 +81,8 @@ class ExportRecord:
         calibration: Temperature and threshold of the model.
         inputs: Padding value of each input of the graphs.
         padding_side: ``left`` or ``right``.
+        mixed_lengths: Whether texts of different lengths may share a batch.
+        counted_token: Token that all texts of a batch hold equally often; None if there is none.
         truncation_side: ``left`` or ``right``.
         versions: Versions of Python and the libraries that exported it.
         files: Size and hash of every other file of the export, by name.
@@ -98,6 +100,8 @@ class ExportRecord:
     calibration: Calibration
     inputs: dict[str, int]
     padding_side: str
+    mixed_lengths: bool
+    counted_token: int | None
     truncation_side: str
     versions: dict[str, str]
     files: dict[str, FileRecord]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from muka_fast.data.batching import Padding
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import match_labels
 from muka_fast.data.synthetic import utterances
@@ -31,7 +32,8 @@ from muka_fast.models.checkpoint import (
     read_config,
     token_limit,
 )
-from muka_fast.models.teacher import check_head
+from muka_fast.models.head import read_head
+from muka_fast.models.padding import choose_padding
 from muka_fast.runtime.environment import PACKAGES, versions
 from muka_fast.runtime.integrity import record_files
 from muka_fast.runtime.progress import Progress
@@ -70,6 +72,7 @@ def export(
     tolerances: Tolerances | None = None,
     overwrite: bool = False,
     wait: bool = False,
+    trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
     """Export a sequence classifier to ONNX; nothing is written if a graph differs from the model.
@@ -86,6 +89,7 @@ def export(
         tolerances: Allowed differences between graph and model.
         overwrite: Replace an earlier export; other files beside it stay.
         wait: Wait for another export to the same folder, instead of raising.
+        trust_remote_code: Run model code that lies beside the weights.
         progress: Receives messages and stages; default: stderr.
 
     Raises:
@@ -101,14 +105,23 @@ def export(
             raise RecipeError(f"not a choice: {', '.join(given)}", where="export", hint=", ".join(known))
     output = Path(output).resolve()
     with staging(output, overwrite=overwrite, wait=wait, progress=progress) as folder:
-        source = _load(model)
+        source = _load(model, trust_remote_code=trust_remote_code)
         with progress.stage("logits of the model"):
             checker = _parity_checker(source, texts, labelled)
-        inputs = tuple(name for name in source.tokenizer.model_input_names if name in checker.inputs)
+        inputs = tuple(source.padding.values)
         with progress.stage("export"):
             graph = trace(source.model, inputs, source.checkpoint.where, opset=opset, fuse=fuse)
+        chosen = tuple(dict.fromkeys(precisions))
         with progress.stage("graphs and parity"):
-            graphs = _write_graphs(graph, folder, tuple(dict.fromkeys(precisions)), checker, tolerances, progress)
+            try:
+                graphs = _write_graphs(graph, folder, chosen, checker, tolerances, progress)
+            except CheckFailed as error:
+                if not graph.fused:
+                    raise
+                progress.log(f"{error.what}; exporting without fused operators")
+                fuse = "none"
+                graph = trace(source.model, inputs, source.checkpoint.where, opset=opset, fuse=fuse)
+                graphs = _write_graphs(graph, folder, chosen, checker, tolerances, progress)
         source.tokenizer.model_max_length = source.max_length
         source.tokenizer.save_pretrained(folder)
         source.model.config.save_pretrained(folder)
@@ -123,8 +136,10 @@ def export(
             labels=source.labels,
             max_length=source.max_length,
             calibration=Calibration.read(getattr(source.model.config, CALIBRATION_KEY, None), source.checkpoint.where),
-            inputs={name: _padding(name, source.tokenizer) for name in inputs},
-            padding_side=source.tokenizer.padding_side,
+            inputs=dict(source.padding.values),
+            padding_side=source.padding.side,
+            mixed_lengths=source.padding.mixed_lengths,
+            counted_token=source.padding.counted_token,
             truncation_side=source.tokenizer.truncation_side,
             versions=versions(_LIBRARIES),
             files=record_files(folder, (file.name for file in folder.iterdir() if file.is_file())),
@@ -142,18 +157,20 @@ class _Source:
     checkpoint: Checkpoint
     model: Any
     tokenizer: Any
+    padding: Padding
     labels: tuple[str, ...]
     max_length: int
 
 
-def _load(name: str) -> _Source:
-    checkpoint = find_checkpoint(name)
+def _load(name: str, *, trust_remote_code: bool) -> _Source:
+    checkpoint = find_checkpoint(name, trust_remote_code=trust_remote_code)
     config = read_config(checkpoint)
-    check_head(config, checkpoint.where)
+    labels = read_head(config, checkpoint.where)
     check_weights(checkpoint)
     model, tokenizer = load_model(checkpoint, config, torch.device("cpu"))
-    labels = tuple(str(config.id2label.get(index, index)) for index in range(config.num_labels))
-    return _Source(checkpoint, model, tokenizer, labels, token_limit(model, tokenizer))
+    max_length = token_limit(model, tokenizer)
+    padding = choose_padding(model, tokenizer, max_length)
+    return _Source(checkpoint, model, tokenizer, padding, labels, max_length)
 
 
 def _parity_checker(source: _Source, texts: Corpus | None, labelled: Corpus | None) -> ParityChecker:
@@ -166,7 +183,7 @@ def _parity_checker(source: _Source, texts: Corpus | None, labelled: Corpus | No
     if labelled is not None:
         classes, _ = match_labels(source.labels, labelled.labels or (), where="the labelled texts")
         known = labelled.take((classes >= 0).nonzero()[0]), classes[classes >= 0]
-    return ParityChecker(source.model, source.tokenizer, source.max_length, texts, known)
+    return ParityChecker(source.model, source.tokenizer, source.padding, source.max_length, texts, known)
 
 
 def _check_tokenizer(folder: Path, checker: ParityChecker, progress: Progress) -> None:
@@ -175,10 +192,6 @@ def _check_tokenizer(folder: Path, checker: ParityChecker, progress: Progress) -
         checker.check_tokenizer(OnnxClassifier(folder, device="cpu").encode)
     else:
         progress.log("the tokenizer runs in transformers only: serve the folder with transformers or Optimum")
-
-
-def _padding(name: str, tokenizer: Any) -> int:
-    return {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": tokenizer.pad_token_type_id}.get(name, 0)
 
 
 def _write_graphs(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from muka_fast.data.batching import token_batches
+from muka_fast.data.batching import Padding, token_batches
 from muka_fast.errors import MachineError, ModelError, TextError
 from muka_fast.export.export_record import ExportRecord, read_export_record
 from muka_fast.export.sessions import CPU, Session, open_session
@@ -80,9 +80,7 @@ class OnnxClassifier(LogitClassifier):
         self.max_length = record.max_length
         self.precision = chosen
         self._budget = token_budget
-        self._inputs = record.inputs
-        left = record.padding_side == "left"
-        self._side = (lambda count: slice(-count, None)) if left else slice
+        self._padding = Padding(record.inputs, record.padding_side, record.mixed_lengths, record.counted_token)
         self._tokenizer = _tokenizer(folder, self.max_length, record.truncation_side)
         self._graph = folder / graphs[chosen].file
         self._session = open_session(self._graph, device, threads)
@@ -117,7 +115,7 @@ class OnnxClassifier(LogitClassifier):
             raise TextError(
                 "a text has no tokens", index=index, where=f"text {texts[index][:40]!r}", hint="leave it out"
             )
-        batches = self._batches(lengths)
+        batches = self._padding.split(self._batches(lengths), encodings)
         shared = len(batches) <= 1 or self._threads == 1
         session = self._session if shared else self._one_thread_session
         outputs = (map if shared else self._executor.map)(
@@ -135,12 +133,7 @@ class OnnxClassifier(LogitClassifier):
         return token_batches(lengths, np.arange(len(lengths), dtype=np.uint64), budget, MIN_BATCH_TOKENS)
 
     def _run(self, session: Session, encodings: Sequence[dict[str, list[int]]]) -> np.ndarray:
-        shape = (len(encodings), max(len(encoding["input_ids"]) for encoding in encodings))
-        feed = {name: np.full(shape, padding, dtype=np.int64) for name, padding in self._inputs.items()}
-        for row, encoding in enumerate(encodings):
-            for name, values in encoding.items():
-                feed[name][row, self._side(len(values))] = values
-        return session.run.run(["logits"], feed)[0]
+        return session.run.run(["logits"], self._padding.pad(encodings))[0]
 
     @cached_property
     def _one_thread_session(self) -> Session:
@@ -156,7 +149,7 @@ class OnnxClassifier(LogitClassifier):
         joined = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
         columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
         rows = self._tokenizer.encode_batch(joined)
-        return [{name: getattr(row, columns[name]) for name in self._inputs} for row in rows]
+        return [{name: getattr(row, columns[name]) for name in self._padding.values} for row in rows]
 
 
 def _require_same_shape(session: Session, record: ExportRecord, graph: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from muka_fast.data.batching import token_batches
+from muka_fast.data.batching import Padding, token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import TokenizedText, pad_batch, tokenize
 from muka_fast.errors import CheckFailed, ModelError, first_line
@@ -68,6 +68,7 @@ class ParityChecker:
     Args:
         model: In eval mode, on the CPU.
         tokenizer: Tokenizer of the model.
+        padding: How texts are padded.
         max_length: Maximum length of a text in tokens.
         texts: Texts to compare on; the first 256 are used.
         labelled: Labelled texts and the class index of each, on which accuracies are compared.
@@ -77,38 +78,39 @@ class ParityChecker:
         self,
         model: Any,
         tokenizer: Any,
+        padding: Padding,
         max_length: int,
         texts: Corpus,
         labelled: tuple[Corpus, np.ndarray] | None = None,
     ) -> None:
-        self._model, self._tokenizer = model, tokenizer
+        self._model, self._tokenizer, self._padding = model, tokenizer, padding
         sample = texts.take(np.arange(min(SAMPLE, len(texts))))
         rows = tokenize(tokenizer, sample, max_length).encodings
         self._strings = _with_a_long_one(sample, max_length)
         self._rows = tokenize(tokenizer, self._strings, max_length).encodings
         longest = min(max_length, _LONGEST)
-        self._shapes = [self._probe(name, batch) for name, batch in _shapes(rows, longest).items()]
+        # A model that reads padding gets the batches only whose texts may share one.
+        self._shapes = [
+            self._probe(name, batch)
+            for name, batch in _shapes(rows, longest).items()
+            if len(padding.split([np.arange(len(batch))], batch)) == 1
+        ]
         self._texts = [probe for _, probe in self._batches(sample, max_length)]
         self._labelled: list[tuple[np.ndarray, Probe]] = []
         if labelled is not None:
             corpus, truth = labelled
             self._labelled = [(truth[indices], probe) for indices, probe in self._batches(corpus, max_length)]
 
-    @property
-    def inputs(self) -> frozenset[str]:
-        """Names of the model's inputs."""
-        return frozenset(self._shapes[0].inputs)
-
     def _batches(self, corpus: Corpus, max_length: int) -> list[tuple[np.ndarray, Probe]]:
         encoded = tokenize(self._tokenizer, corpus, max_length)
         return [
             (indices, self._probe(f"{len(indices)} texts", [encoded.encodings[i] for i in indices]))
-            for indices in token_batches(encoded.lengths, corpus.ids, _BUDGET)
+            for indices in self._padding.split(token_batches(encoded.lengths, corpus.ids, _BUDGET), encoded.encodings)
         ]
 
     @torch.inference_mode()
     def _probe(self, name: str, rows: Sequence[TokenizedText]) -> Probe:
-        batch = pad_batch(self._tokenizer, rows, self._model.device)
+        batch = pad_batch(self._padding, rows, self._model.device)
         try:
             logits = self._model(**batch).logits.float().cpu().numpy()
         except (ValueError, RuntimeError, IndexError) as error:  # heads that need one end token in each text

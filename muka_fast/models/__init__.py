@@ -1,9 +1,12 @@
 """Hugging Face checkpoints on disk.
 
 * ``checkpoint``: folders found or downloaded, checked and fingerprinted
+* ``head``: what the outputs of a classifier are, and their names
 * ``integrity``: output folders checked against their record
+* ``padding``: how texts are padded, so that each gets the logits that it gets alone
 * ``plain_config``: guards against code from elsewhere and absurd sizes in a configuration
 * ``predictions_teacher``: teachers that are tables of predictions
+* ``requirements``: packages that a checkpoint needs
 * ``student``: the student before training, with a new head
 * ``teacher``: teachers described without their weights, and loaded
 * ``unusable``: what a folder or file is that is no checkpoint, and what to do with it

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
-import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,13 @@ from typing import Any
 
 from muka_fast.config.loading import expand_user
 from muka_fast.errors import MachineError, ModelError, first_line
+from muka_fast.models.head import read_labels
 from muka_fast.models.integrity import require_intact
+from muka_fast.models.padding import match_inputs
 from muka_fast.models.plain_config import require_plain
+from muka_fast.models.requirements import check_quantization, missing_package
 from muka_fast.models.unusable import explain_file, explain_folder, only_onnx
+from muka_fast.uncertainty.text_config import text_config, vocabulary_size
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 VOCABULARY_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
@@ -152,42 +155,64 @@ def check_weights(checkpoint: Checkpoint) -> None:
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
-    """Load the ``PretrainedConfig`` of a checkpoint."""
+    """Load the ``PretrainedConfig`` of a checkpoint.
+
+    Raises:
+        ModelError: If it is malformed.
+        MachineError: If its weights are quantised, and this machine cannot run them.
+    """
     from transformers import AutoConfig
 
+    names = read_labels(checkpoint.folder / "config.json", checkpoint.where)
     try:
         config = AutoConfig.from_pretrained(
-            checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
+            checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True, **names
         )
     except Exception as error:  # noqa: BLE001 - each library raises types of its own on malformed configurations
+        absent = missing_package(error, checkpoint.where)
+        if absent is not None:
+            raise absent from None
         reason = first_line(error)
         hint = TRUST_HINT if "trust_remote_code" in str(error) else ""
         raise ModelError(
             f"cannot read the configuration: {reason}", where=checkpoint.where, hint=hint or "correct config.json"
         ) from None
     require_plain(config, checkpoint.where, trust_remote_code=checkpoint.trust_remote_code)
+    check_quantization(config, checkpoint.where)
     return config
 
 
 def read_tokenizer(checkpoint: Checkpoint) -> Any:
-    """Load the tokenizer of a checkpoint; one without a padding token pads with its end-of-sequence token."""
+    """Load the tokenizer of a checkpoint; one without a padding token pads with its end-of-sequence token.
+
+    Raises:
+        ModelError: If it is missing or damaged.
+        MachineError: If it needs a package that is not installed.
+    """
     from transformers import AutoTokenizer
 
-    # Without any of these files transformers would create an almost empty tokenizer of the model's family.
-    if not checkpoint.files(VOCABULARY_FILES) and not checkpoint.trust_remote_code:
-        raise ModelError(
-            "the folder has no tokenizer", where=checkpoint.where, hint="add the tokenizer's files to the folder"
-        )
+    files = checkpoint.files(VOCABULARY_FILES)
+    none = ModelError(
+        "the folder has no tokenizer", where=checkpoint.where, hint="add the tokenizer's files to the folder"
+    )
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
         )
     except Exception as error:  # noqa: BLE001 - the tokenizers library raises bare Exception on damaged files
+        absent = missing_package(error, checkpoint.where, files)
+        if absent is not None:
+            raise absent from None
+        if not files and not checkpoint.trust_remote_code:
+            raise none from None
         raise ModelError(
             f"cannot load the tokenizer: {first_line(error)}",
             where=checkpoint.where,
             hint="add the tokenizer's files to the folder",
         ) from None
+    # Without these files transformers creates an almost empty tokenizer; one of characters or bytes needs none.
+    if not files and not checkpoint.trust_remote_code and tokenizer.vocab_files_names:
+        raise none
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -208,6 +233,9 @@ def build_skeleton(config: Any, checkpoint: Checkpoint) -> Any:
                 config, trust_remote_code=checkpoint.trust_remote_code
             )
     except Exception as error:  # noqa: BLE001 - a malformed configuration fails in many ways inside model code
+        absent = missing_package(error, checkpoint.where)
+        if absent is not None:
+            raise absent from None
         raise ModelError(
             f"not a sequence classifier: {first_line(error)}",
             where=checkpoint.where,
@@ -220,7 +248,7 @@ def position_limit(model: Any) -> int | None:
 
     RoBERTa-like tables start after their padding index, so 514 rows hold 512 tokens.
     """
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = getattr(text_config(model.config), "max_position_embeddings", None)
     if not isinstance(limit, int) or limit <= 0:
         return None
     for name, module in model.named_modules():
@@ -262,7 +290,10 @@ def load_model(checkpoint: Checkpoint, config: Any, device: Any, dtype: str = "f
             trust_remote_code=checkpoint.trust_remote_code,
             output_loading_info=True,
         )
-    except (RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
+    except (ImportError, RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
+        absent = missing_package(error, checkpoint.where)
+        if absent is not None:
+            raise absent from None
         raise ModelError(
             f"cannot load the weights: {first_line(error)}",
             where=checkpoint.where,
@@ -279,21 +310,13 @@ def load_model(checkpoint: Checkpoint, config: Any, device: Any, dtype: str = "f
     return model.to(device).eval(), tokenizer
 
 
-def match_inputs(model: Any, tokenizer: Any) -> None:
-    """Give model and tokenizer the same padding token, and the tokenizer only outputs that ``forward`` takes."""
-    if model.config.pad_token_id is None:
-        model.config.pad_token_id = tokenizer.pad_token_id
-    taken = inspect.signature(model.forward).parameters
-    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
-
-
 def check_vocabulary(tokenizer: Any, config: Any, where: str) -> None:
     """Refuse a tokenizer with more tokens than the model embeds.
 
     Raises:
         ModelError: With both numbers.
     """
-    vocabulary = getattr(config, "vocab_size", None)
+    vocabulary = vocabulary_size(config)
     if vocabulary is not None and len(tokenizer) > vocabulary:
         raise ModelError(
             f"the tokenizer has {len(tokenizer)} tokens, the model embeds {vocabulary}",

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
 from muka_fast.config.recipe import StudentSpec
+from muka_fast.data.batching import Padding
 from muka_fast.errors import ModelError, first_line
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
@@ -21,11 +22,11 @@ from muka_fast.models.checkpoint import (
     check_vocabulary,
     check_weights,
     find_checkpoint,
-    match_inputs,
     read_config,
     read_tokenizer,
     token_limit,
 )
+from muka_fast.models.padding import choose_padding, match_inputs, set_padding_token
 from muka_fast.models.plain_config import require_plain
 from muka_fast.uncertainty.features import classifier_layer
 
@@ -38,12 +39,14 @@ class Student:
         model: The model, with a new head.
         tokenizer: Tokenizer of the model.
         max_length: Maximum length of a text in tokens.
+        padding: How texts are padded.
         pretrained: Whether the encoder has pretrained weights.
     """
 
     model: Any
     tokenizer: Any
     max_length: int
+    padding: Padding
     pretrained: bool = True
 
     @property
@@ -207,5 +210,7 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
             hint="use a model that AutoModelForSequenceClassification loads",
         ) from None
     match_inputs(model, tokenizer)
+    set_padding_token(model, tokenizer)
     limit = token_limit(model, tokenizer, spec.max_length)
-    return Student(model, tokenizer, limit, pretrained=checkpoint is not None)
+    padding = choose_padding(model, tokenizer, limit)
+    return Student(model, tokenizer, limit, padding, pretrained=checkpoint is not None)

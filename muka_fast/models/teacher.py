@@ -26,6 +26,7 @@ from muka_fast.models.checkpoint import (
     read_tokenizer,
     token_limit,
 )
+from muka_fast.models.head import check_head, class_names
 from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions
 from muka_fast.models.unusable import require_head
 from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_sites
@@ -89,26 +90,6 @@ def _config(checkpoint: Checkpoint, inject: float | None) -> Any:
     return config if inject is None else inject_dropout(config, inject)
 
 
-def check_head(config: Any, where: str) -> None:
-    """Refuse a head whose outputs are not one distribution over two or more classes.
-
-    Raises:
-        ModelError: If the head is for regression, a single label or several labels at once.
-    """
-    if config.problem_type == "regression" or config.num_labels == 1:
-        raise ModelError(
-            f"a head with {config.num_labels} output(s) for regression or a single label",
-            where=where,
-            hint="use a classifier with two or more classes, exactly one of which is correct",
-        )
-    if config.problem_type == "multi_label_classification":
-        raise ModelError(
-            "a multi-label head: its outputs do not form one distribution",
-            where=where,
-            hint="use single-label classifiers (softmax over the classes)",
-        )
-
-
 def _labels(spec: TeacherSpec, config: Any, where: str) -> tuple[str, ...]:
     if spec.labels is not None:
         if len(spec.labels) != config.num_labels:
@@ -119,7 +100,7 @@ def _labels(spec: TeacherSpec, config: Any, where: str) -> tuple[str, ...]:
             )
         names = tuple(spec.labels)
     else:
-        names = tuple(str(config.id2label.get(index, "")) for index in range(config.num_labels))
+        names = class_names(config, where)
     check_names(names, where)
     return names
 

@@ -19,6 +19,7 @@ from muka_fast.models.student import load_student
 from muka_fast.models.teacher import models_of
 from muka_fast.pipeline.plan import Plan, resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
+from muka_fast.runtime.launch import leave_stale_launch
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.teacher_pool import TeacherPool, TeacherRunner
@@ -100,6 +101,7 @@ def _probe_teacher(runner: TeacherRunner, plan: Plan, passes: float) -> TeacherE
     encoded = runner.tokenize(sample)
     order = np.argsort(-encoded.lengths, kind="stable")
     middle = order[max(0, len(order) // 2 - PROBE_TEXTS // 2) :][:PROBE_TEXTS]
+    middle = runner.padding.split([middle], encoded.encodings, mixed_lengths=True)[0]
     batch = pack([encoded.encodings[i] for i in middle], sample.ids[middle], plan.device)
     # score(batch, n) runs the deterministic pass and n dropout passes: two counts separate their costs.
     few, more = (1, 5) if passes else (0, 0)
@@ -122,7 +124,7 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
     student = load_student(plan.recipe.student, plan.space.names, plan.recipe.seed)
     model = student.model.to(plan.device).train()
     encoded = tokenize(student.tokenizer, _sample(plan.corpus, settings.batch_size), student.max_length)
-    batch = pad_batch(student.tokenizer, encoded.encodings, plan.device)
+    batch = pad_batch(student.padding, encoded.encodings, plan.device)
     target = torch.full((len(encoded.encodings), len(plan.space)), 1 / len(plan.space), device=plan.device)
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
@@ -149,6 +151,9 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
         MukaError: For every error that would stop :func:`muka_fast.amalgamate` before or during scoring.
     """
     progress = progress or Progress()
+    stale = leave_stale_launch()
+    if stale:
+        progress.log(stale)
     plan = resolve_recipe(recipe, progress)
     RunDirectory(plan.recipe.output).validate(plan.recipe, overwrite=overwrite)
     plan.is_outdated(overwrite=overwrite)

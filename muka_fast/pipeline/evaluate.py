@@ -41,6 +41,7 @@ def evaluate(
     teachers: bool = True,
     device: Device = "auto",
     wait: bool = False,
+    trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a classifier on labelled texts and, if it is a muka-fast output, its teachers and their selection too.
@@ -51,6 +52,7 @@ def evaluate(
         teachers: Measure the teachers too, with as many passes as the run used, if all of them still exist.
         device: Device to compute on.
         wait: Wait for another run that scores the same texts in the same folder, instead of raising.
+        trust_remote_code: Run model code that lies beside the classifier's weights.
         progress: Receives messages; default stderr.
 
     Raises:
@@ -61,7 +63,7 @@ def evaluate(
     is_run = any((Path(model) / name).is_file() for name in ("run.json", "recipe.yaml"))
     run = _read_run(model, progress) if teachers and is_run else None
     test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
-    classifier = load_classifier(model, device, log=progress.log)
+    classifier = load_classifier(model, device, log=progress.log, trust_remote_code=trust_remote_code)
     chosen = torch.device("cpu") if run is None else choose_device(device)
     plan, fitted = None, None
     if run is not None:

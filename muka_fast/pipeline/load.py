@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def load_classifier(
-    model: str, device: Device = "auto", precision: str | None = None, log: Callable[[str], None] = lambda _: None
+    model: str,
+    device: Device = "auto",
+    precision: str | None = None,
+    log: Callable[[str], None] = lambda _: None,
+    *,
+    trust_remote_code: bool = False,
 ) -> TextClassifier:
     """Load a classifier; an export is loaded without torch.
 
@@ -29,6 +34,7 @@ def load_classifier(
         device: Where to compute.
         precision: Precision of the graph of an export.
         log: Receives a warning if an export cannot use CUDA.
+        trust_remote_code: Run model code that lies beside the weights of a checkpoint.
 
     Raises:
         RecipeError: If a precision is given and the model is not an export.
@@ -48,7 +54,9 @@ def load_classifier(
     from muka_fast.runtime.device import choose_device
 
     where = choose_device(device)
-    return load_ensemble(model, where) if is_ensemble(model) else Classifier.load(model, where)
+    if is_ensemble(model):
+        return load_ensemble(model, where)
+    return Classifier.load(model, where, trust_remote_code=trust_remote_code)
 
 
 def load_ensemble(folder: str | Path, device: torch.device) -> Ensemble:

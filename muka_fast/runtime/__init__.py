@@ -6,6 +6,7 @@
 * ``environment``: versions and devices
 * ``files``: atomic writes, and what dead runs left
 * ``integrity``: sizes and hashes of files
+* ``launch``: the variables of a launcher
 * ``locks``: one writer per folder
 * ``logs``: messages as records of ``logging``
 * ``memory``: memory of a finished stage freed

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal
 
 from muka_fast.errors import MachineError
+from muka_fast.runtime.launch import read_launch
 
 if TYPE_CHECKING:
     import torch
@@ -29,4 +29,4 @@ def choose_device(wanted: Device) -> torch.device:
     if not torch.cuda.is_available():
         build = "this PyTorch is built without CUDA" if torch.version.cuda is None else "no CUDA device is visible"
         raise MachineError(f"device cuda was asked for, but {build}", where="device", hint="use --device cpu or auto")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cuda", read_launch().local_rank)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
+
+from muka_fast.runtime.launch import leave_stale_launch, read_launch
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,20 @@ def init_distributed(device: torch.device) -> DistributedContext:
         device: Device of this process; selects the communication backend.
 
     Returns:
-        :data:`SINGLE_PROCESS` without a launcher (``WORLD_SIZE`` unset or 1).
+        :data:`SINGLE_PROCESS` without a launcher: its variables are not set, or not all of them.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    stale = leave_stale_launch()
+    if stale:
+        _LOG.warning(stale)
+    launch = read_launch()
+    if launch.world_size < 2:
         return SINGLE_PROCESS
+    if launch.rank == 0 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        # The variables may be left from a process that is gone; then the others never come.
+        _LOG.warning(
+            f"WORLD_SIZE is {launch.world_size}: waiting for {launch.world_size - 1} other process(es) at "
+            f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}; to run alone, unset WORLD_SIZE"
+        )
     from accelerate import PartialState
 
     # One process may score for hours while others wait; the default timeout is half an hour.

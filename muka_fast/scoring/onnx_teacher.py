@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from muka_fast.data.batching import Padding
 from muka_fast.errors import ModelError, MukaError, first_line
 from muka_fast.export.graph import trace
 from muka_fast.export.quantization import SCHEMES, to_int8
@@ -33,8 +34,9 @@ from muka_fast.uncertainty.factory import probe_batch
 from muka_fast.uncertainty.features import classifier_input, random_projection
 from muka_fast.uncertainty.packing import PackedBatch
 from muka_fast.uncertainty.signals import DeterministicOutput
+from muka_fast.uncertainty.text_config import text_config
 
-FORMAT = 1
+FORMAT = 2
 """Increased when the outputs of the graphs change."""
 TOLERANCE = 1e-4
 _TURNS, _PROBE_TEXTS, _PROBE_LENGTH = 6, 32, 32
@@ -54,19 +56,18 @@ class ExportedTeacher:
 
     Attributes:
         session: The loaded graph.
-        padding: Token id of padding.
+        padding: How texts are padded.
     """
 
     session: Session
-    padding: int
+    padding: Padding
 
     def __call__(self, batch: PackedBatch) -> tuple[DeterministicOutput, Tensor | None]:
         """Run a packed batch; also return the hidden state of its rows, (R, width), if the graph has that output."""
-        shape = (len(batch), max(batch.lengths))
-        real = np.arange(shape[1]) < np.array(batch.lengths)[:, None]
+        real = self.padding.mask(batch.lengths)
         feed = {}
         for taken in self.session.run.get_inputs():
-            array = np.full(shape, self.padding if taken.name == "input_ids" else 0, dtype=np.int64)
+            array = np.full(real.shape, self.padding.values[taken.name], dtype=np.int64)
             if taken.name == "attention_mask":
                 array[real] = 1
             elif taken.name in batch.inputs:
@@ -98,7 +99,7 @@ def _hidden_state(model: Any, depth: int | None) -> Iterator[list[Tensor]]:
     if depth < 0:
         handle = base.register_forward_hook(after)
     else:
-        count = model.config.num_hidden_layers
+        count = text_config(model.config).num_hidden_layers
         layers = next(m for m in base.modules() if isinstance(m, nn.ModuleList) and len(m) == count)
         handle = layers[depth].register_forward_pre_hook(before, with_kwargs=True)
     try:
@@ -164,8 +165,7 @@ def export_teacher(
     engine: Engine,
     name: str,
     *,
-    inputs: tuple[str, ...],
-    padding: int,
+    padding: Padding,
     where: str,
     int8: bool = False,
     tolerance: float = TOLERANCE,
@@ -176,8 +176,7 @@ def export_teacher(
         model: The teacher, fp32.
         engine: Engine of the teacher; its ``prefix_depth`` is the layer from which the passes start.
         name: Fingerprint of weights and configuration.
-        inputs: Names of the model's inputs.
-        padding: Token id of padding.
+        padding: How texts are padded; its values name the model's inputs.
         where: Name of the teacher in messages.
         int8: Quantise the graph; its logits are then not compared with the engine's.
         tolerance: Largest difference of a logit, in units of the largest logit or 1.
@@ -186,6 +185,9 @@ def export_teacher(
         ModelError: If the model cannot be exported or run, or the logits differ from the engine's.
         MachineError: If ONNX Runtime or the exporter is missing, or does not run on the model's device.
     """
+    inputs = tuple(padding.values)
+    if not padding.mixed_lengths:
+        raise ModelError("the model reads padding", where=where, hint="teacher_form: torch")
     if model.dtype != torch.float32:
         raise ModelError("the ONNX form needs float32", where=where, hint="dtype: float32, or teacher_form: torch")
     try:

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from muka_fast.config.recipe import UncertaintySpec
-from muka_fast.data.batching import TOKEN_BUDGET, token_batches
+from muka_fast.data.batching import TOKEN_BUDGET, Padding, token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import TokenizedTexts, tokenize
 from muka_fast.errors import ModelError, MukaError
+from muka_fast.models.padding import choose_padding
 from muka_fast.models.teacher import Teacher, load_teacher
 from muka_fast.runtime.memory import free_memory
 from muka_fast.uncertainty.dropout_masks import mask_key
@@ -38,6 +39,7 @@ class TeacherRunner:
         teacher: Description of the teacher.
         engine: Monte-Carlo engine with the teacher's weights.
         tokenizer: Tokenizer of the teacher.
+        padding: Which texts may share a batch.
         device: Where the weights are.
         budget: Maximum number of tokens in a batch, all passes together.
         weight_bytes: Memory that the weights take.
@@ -49,6 +51,7 @@ class TeacherRunner:
         teacher: Teacher,
         engine: Engine,
         tokenizer: Any,
+        padding: Padding,
         device: torch.device,
         budget: int,
         weight_bytes: int,
@@ -56,6 +59,7 @@ class TeacherRunner:
     ) -> None:
         self.teacher, self.tokenizer, self.weight_bytes = teacher, tokenizer, weight_bytes
         self._engine: Engine | None = engine
+        self.padding = padding
         self._device, self._budget, self._head_rows = device, budget, head_rows_per_token * budget
 
     @property
@@ -135,6 +139,8 @@ class TeacherRunner:
     ) -> tuple[list[Result], np.ndarray]:
         """Run batches; also return the row of each text in the concatenated results."""
         batches = token_batches(encoded.lengths, corpus.ids, self._budget)
+        # Engines pack texts without padding, so their lengths may differ.
+        batches = self.padding.split(batches, encoded.encodings, mixed_lengths=True)
         # The head's inputs are kept for every pass of every text, so their number is bounded too, whatever K is.
         most = max(1, self._head_rows // max(1, passes))
         batches = [indices[start : start + most] for indices in batches for start in range(0, len(indices), most)]
@@ -219,6 +225,7 @@ class TeacherPool:
     def _load(self, index: int) -> TeacherRunner:
         teacher, settings = self._teachers[index], self._settings
         model, tokenizer = load_teacher(teacher, self._device)
+        padding = choose_padding(model, tokenizer, teacher.max_length)
         log = (lambda _: None) if index in self._logged else self._log
         engine = build_engine(
             model,
@@ -229,15 +236,17 @@ class TeacherPool:
             log=log,
         )
         if settings.teacher_form != "torch":
-            engine = self._with_onnx_prefix(teacher, model, tokenizer, engine, log)
+            engine = self._with_onnx_prefix(teacher, model, padding, engine, log)
         self._logged.add(index)
         if settings.passes:
             require_sites(engine.sites, teacher.checkpoint.where)
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        return TeacherRunner(teacher, engine, tokenizer, self._device, self._budget, weights, self._head_rows_per_token)
+        return TeacherRunner(
+            teacher, engine, tokenizer, padding, self._device, self._budget, weights, self._head_rows_per_token
+        )
 
     def _with_onnx_prefix(
-        self, teacher: Teacher, model: Any, tokenizer: Any, engine: Engine, log: Callable[[str], None]
+        self, teacher: Teacher, model: Any, padding: Padding, engine: Engine, log: Callable[[str], None]
     ) -> Engine:
         """Return the engine with its deterministic part in ONNX Runtime; with ``auto``, only if that is faster."""
         from muka_fast.scoring.onnx_teacher import export_teacher, faster
@@ -248,8 +257,7 @@ class TeacherPool:
                 model,
                 engine,
                 teacher.fingerprint,
-                inputs=tuple(tokenizer.model_input_names),
-                padding=tokenizer.pad_token_id or 0,
+                padding=padding,
                 where=where,
                 int8=form == "onnx-int8",
             )

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import AutoModel
 
 from muka_fast.config.recipe import StudentSpec
-from muka_fast.data.batching import TOKEN_BUDGET, token_batches
+from muka_fast.data.batching import TOKEN_BUDGET, Padding, token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import pad_batch, tokenize
-from muka_fast.models.checkpoint import match_inputs, read_config, read_tokenizer, token_limit
+from muka_fast.models.checkpoint import read_config, read_tokenizer, token_limit
+from muka_fast.models.padding import choose_padding, set_padding_token
 from muka_fast.models.student import find_tokenizer, find_weights
 from muka_fast.selection.neighbours import unit_rows
 
@@ -60,8 +63,13 @@ class TextEncoder:
             local_files_only=True,
             trust_remote_code=spec.trust_remote_code,
         )
-        match_inputs(model, tokenizer)
+        set_padding_token(model, tokenizer)
         return cls(model.to(device).eval(), tokenizer, token_limit(model, tokenizer, spec.max_length))
+
+    @cached_property
+    def padding(self) -> Padding:
+        """How texts are padded; see :func:`muka_fast.models.padding.choose_padding`."""
+        return choose_padding(self.model, self.tokenizer, self.max_length, mean_state)
 
     @torch.inference_mode()
     def encode(self, corpus: Corpus, progress: Callable[[float], None] = lambda _: None) -> np.ndarray:
@@ -71,14 +79,15 @@ class TextEncoder:
             corpus: N texts.
             progress: Receives the number of texts that each batch completed.
         """
+        padding = self.padding  # before the texts are tokenized: it decides which inputs the model gets
         encoded = tokenize(self.tokenizer, corpus, self.max_length)
         device = self.model.device
         result: np.ndarray | None = None
-        for indices in token_batches(encoded.lengths, corpus.ids, TOKEN_BUDGET[device.type]):
-            batch = pad_batch(self.tokenizer, [encoded.encodings[i] for i in indices], device)
-            states = self.model(**batch).last_hidden_state.float()
-            mask = batch["attention_mask"][..., None].to(states.dtype)
-            means = ((states * mask).sum(1) / mask.sum(1)).cpu().numpy()
+        batches = token_batches(encoded.lengths, corpus.ids, TOKEN_BUDGET[device.type])
+        for indices in padding.split(batches, encoded.encodings):
+            batch = pad_batch(padding, [encoded.encodings[i] for i in indices], device)
+            mask = torch.from_numpy(padding.mask(encoded.lengths[indices].tolist())).to(device)
+            means = mean_state(self.model, batch, mask).cpu().numpy()
             if result is None:
                 result = np.empty((len(corpus), means.shape[1]), dtype=np.float32)
             result[indices] = means
@@ -89,6 +98,13 @@ class TextEncoder:
         """Return the vectors of class names, (C, D) fp32."""
         words = tuple(class_name_text(name) for name in names)
         return self.encode(Corpus(words, None, np.arange(len(words), dtype=np.uint64)))
+
+
+def mean_state(model: Any, batch: Mapping[str, Tensor], mask: Tensor) -> Tensor:
+    """Return the mean of the last hidden states of each text, (B, D) fp32."""
+    states = model(**batch).last_hidden_state.float()
+    weights = mask[..., None].to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1)
 
 
 def name_similarity(texts: np.ndarray, names: np.ndarray) -> np.ndarray:

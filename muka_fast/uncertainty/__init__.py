@@ -13,6 +13,7 @@
 * ``reference_engine``: the engine for any transformers classifier
 * ``signals``: what the store keeps of each text: logits, entropies, energies
 * ``stopping``: the stopping rule of adaptive passes, and its audit
+* ``text_config``: the part of a configuration that describes how a model reads texts
 * ``torch_ops``: the operations between matrix products, in PyTorch
 * ``triton_ops``: the same in Triton kernels
 """

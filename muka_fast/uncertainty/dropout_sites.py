@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from muka_fast.errors import ModelError
+from muka_fast.uncertainty.text_config import text_config
 
 NO_PASSES_HINT = "set uncertainty.inject_dropout (--inject-dropout 0.1), or a single-pass trust score (--trust energy)"
 
@@ -82,10 +83,11 @@ def inject_dropout(config: Any, p: float) -> Any:
     The configuration is changed, not the model, because some models (ModernBERT) omit a dropout module whose
     probability is 0.
     """
-    for key, value in list(vars(config).items()):
-        is_probability = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-        if _CONFIG_KEY.search(key) and not _NOT_DROPOUT.search(key) and is_probability:
-            setattr(config, key, p)
+    for part in {id(part): part for part in (config, text_config(config))}.values():
+        for key, value in list(vars(part).items()):
+            is_probability = value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+            if _CONFIG_KEY.search(key) and not _NOT_DROPOUT.search(key) and is_probability:
+                setattr(part, key, p)
     return config
 
 

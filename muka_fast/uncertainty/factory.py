@@ -17,10 +17,12 @@ from muka_fast.uncertainty.engine import Engine
 from muka_fast.uncertainty.packed_engine import PackedEngine
 from muka_fast.uncertainty.packing import PackedBatch, pack
 from muka_fast.uncertainty.reference_engine import ReferenceEngine
+from muka_fast.uncertainty.text_config import text_config, vocabulary_size
 from muka_fast.uncertainty.torch_ops import TorchOperations
 
 _PROBE_LENGTHS = (150, 7, 7, 1)
-_TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+"""Largest difference of logits that count as equal, by the type of the weights, relative to the largest logit or 1."""
 
 
 def known_family(model: Any) -> bool:
@@ -66,10 +68,13 @@ def _runs_by_onednn(model: Any) -> bool:
 
 def probe_batch(model: Any, lengths: Sequence[int] = _PROBE_LENGTHS) -> PackedBatch:
     """Return a batch of random tokens; by default one long text and three short ones."""
-    limit = getattr(model.config, "max_position_embeddings", None)
+    config = text_config(model.config)
+    limit = getattr(config, "max_position_embeddings", None)
     longest = limit - 4 if isinstance(limit, int) and limit > 4 else max(lengths)
     random = np.random.default_rng(0)
-    rows = [{"input_ids": random.integers(0, model.config.vocab_size, size=min(size, longest))} for size in lengths]
+    rows = [
+        {"input_ids": random.integers(0, vocabulary_size(config) or 2, size=min(size, longest))} for size in lengths
+    ]
     return pack(rows, np.arange(len(rows), dtype=np.uint64), model.device)
 
 
@@ -124,7 +129,7 @@ def build_engine(
     except (AttributeError, NotImplementedError) as error:
         return _fall_back(reference, scope, where, f"its modules differ from the family's ({error})", log)
     difference = _difference(model, engine, reference)
-    if not difference <= _TOLERANCE[model.dtype]:
+    if not difference <= TOLERANCE[model.dtype]:
         return _fall_back(
             reference, scope, where, f"the encoder's logits differ from the model's by {difference:.1e}", log
         )

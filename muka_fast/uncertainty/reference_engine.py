@@ -7,6 +7,7 @@ masks, so the place of an architecture's dropout does not matter.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +24,7 @@ from muka_fast.uncertainty.engine import Engine
 from muka_fast.uncertainty.features import classifier_input, fp32_classifier, random_projection
 from muka_fast.uncertainty.packing import LengthSegment, PackedBatch
 from muka_fast.uncertainty.signals import DeterministicOutput
+from muka_fast.uncertainty.text_config import end_token
 
 _PROBE_LENGTH = 7
 DropoutFunction = Callable[[int, Tensor, float], Tensor]
@@ -86,6 +88,7 @@ class ReferenceEngine(Engine):
 
     def __init__(self, model: Any, key: int) -> None:
         self._model, self._key = model, key
+        self._takes_mask = "attention_mask" in inspect.signature(model.forward).parameters
         # The batch dimension of each site; None for a tensor without one: all texts then share one mask.
         self._axes = [_batch_axis(two, three) for two, three in zip(self._probe(2), self._probe(3), strict=True)]
 
@@ -101,17 +104,20 @@ class ReferenceEngine(Engine):
             return x
 
         ids = torch.ones(count, _PROBE_LENGTH, dtype=torch.int64, device=self._model.device)
-        end = getattr(self._model.config, "eos_token_id", None)
-        if isinstance(end, int) and end < getattr(self._model.config, "vocab_size", 0):
+        end = end_token(self._model.config)
+        if end is not None:
             ids[:, -1] = end  # some heads pool the row of the end token
         with live_dropout(self._model), _Dropout(record):
-            self._model(input_ids=ids, attention_mask=torch.ones_like(ids))
+            self._model(input_ids=ids, **self._mask(ids))
         self.sites = sum(live)
         return shapes
 
+    def _mask(self, ids: Tensor) -> dict[str, Tensor]:
+        return {"attention_mask": torch.ones_like(ids)} if self._takes_mask else {}
+
     def _forward(self, batch: PackedBatch, segment: LengthSegment) -> Tensor:
         inputs = {name: rows[segment.rows].view(segment.count, -1) for name, rows in batch.inputs.items()}
-        return self._model(**inputs, attention_mask=torch.ones_like(inputs["input_ids"])).logits
+        return self._model(**inputs, **self._mask(inputs["input_ids"])).logits
 
     @torch.inference_mode()
     def deterministic_pass(self, batch: PackedBatch) -> DeterministicOutput:

@@ -41,7 +41,7 @@ def build_targets(student, *, sample_weight=None):
 def logits(student, data):
     with torch.no_grad():
         items = [data[place]["encoding"] for place in range(len(data))]
-        return student.model.eval()(**head_init.pad_batch(student.tokenizer, items, CPU)).logits
+        return student.model.eval()(**head_init.pad_batch(student.padding, items, CPU)).logits
 
 
 def test_the_regression_is_scikit_learns():

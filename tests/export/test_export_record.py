@@ -30,6 +30,8 @@ RECORD = ExportRecord(
     calibration=Calibration(1.5, 0.25),
     inputs={"input_ids": 0, "attention_mask": 0},
     padding_side="right",
+    mixed_lengths=True,
+    counted_token=None,
     truncation_side="right",
     versions={"python": "3.12"},
     files={"model.onnx": FileRecord(0, sha256(b"").hexdigest()), "tokenizer.json": FileRecord(2, "0" * 64)},
@@ -50,12 +52,12 @@ def test_a_record_survives_its_file(folder):
 
 def test_another_version_is_refused_by_its_number(folder):
     (folder / "export.json").write_text(json.dumps({"schema_version": 1, "labels": ["a"]}))
-    with pytest.raises(ModelError, match="schema version 1; this version of muka-fast reads 2") as refused:
+    with pytest.raises(ModelError, match="schema version 1; this version of muka-fast reads 3") as refused:
         read_export_record(folder)
     assert refused.value.hint == "export the model again"
 
 
-@pytest.mark.parametrize("key", ["inputs", "graphs", "calibration"])
+@pytest.mark.parametrize("key", ["inputs", "mixed_lengths", "graphs", "calibration"])
 def test_a_missing_key_is_named(key, folder):
     tree = {name: value for name, value in RECORD.tree().items() if name != key}
     (folder / "export.json").write_text(json.dumps(tree))

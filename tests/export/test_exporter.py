@@ -145,18 +145,27 @@ def test_a_broken_graph_is_refused_and_nothing_is_left(breakage, message, bert, 
 
 @pytest.mark.transformers4
 @pytest.mark.parametrize(
-    ("settings", "words"), [({"padding_side": "left"}, 40), ({"truncation_side": "left"}, 80)], ids=["padding", "cuts"]
+    ("settings", "expected", "words"),
+    [
+        ({"padding_side": "left"}, {"padding_side": "right"}, 40),
+        ({"truncation_side": "left"}, {"truncation_side": "left"}, 80),
+    ],
+    ids=["padding", "cuts"],
 )
-def test_sides_of_padding_and_cuts_are_the_tokenizers(settings, words, bert, tmp_path):
-    """In pairs of a short and a longer text: padded on the left, BERT's positions and logits go by the batch."""
+def test_padding_is_where_the_model_does_not_read_it_and_cuts_are_the_tokenizers(
+    settings, expected, words, bert, tmp_path
+):
+    """Padded on the left, BERT's positions would go by the batch."""
     tokenizer_settings(bert, **settings)
     done = export(str(bert), tmp_path / "out")
-    assert settings.items() <= done.record.tree().items()
+    assert expected.items() <= done.record.tree().items()
     exported = OnnxClassifier(tmp_path / "out", threads=1)  # which then puts 40 words and a short text into one batch
     original = Classifier.load(str(bert), torch.device("cpu"))
     for short in texts(6):
         batch = [short, "weather play " * (words // 2)]
-        np.testing.assert_allclose(exported.logits(batch), original.logits(batch), atol=1e-4)
+        alone = np.concatenate([original.logits([text]) for text in batch])
+        np.testing.assert_allclose(exported.logits(batch), alone, atol=1e-4)
+        np.testing.assert_allclose(original.logits(batch), alone, atol=1e-4)
 
 
 def test_a_tokenizer_that_serves_otherwise_is_refused(bert, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A teacher's deterministic part in ONNX Runtime: the same signals, whatever the scope."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from muka_fast.config.recipe import TeacherSpec, UncertaintySpec
+from muka_fast.data.batching import Padding
 from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import ModelError
 from muka_fast.models.teacher import describe_teachers
@@ -143,10 +145,12 @@ def test_a_form_that_differs_is_refused(tmp_path):
     folder = make_model(tmp_path / "one")
     engine = engine_of(make_pool(folder, "torch")[0])
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    inputs, where = ("input_ids", "attention_mask"), "teacher one"
+    padding, where = Padding({"input_ids": 0, "attention_mask": 0}), "teacher one"
     with pytest.raises(ModelError, match="logits differ by"):
-        module.export_teacher(model, engine, "hash", inputs=inputs, padding=0, where=where, tolerance=-1.0)
-    module.export_teacher(model, engine, "hash", inputs=inputs, padding=0, where=where)
+        module.export_teacher(model, engine, "hash", padding=padding, where=where, tolerance=-1.0)
+    module.export_teacher(model, engine, "hash", padding=padding, where=where)
+    with pytest.raises(ModelError, match="the model reads padding"):
+        module.export_teacher(model, engine, "hash", padding=replace(padding, mixed_lengths=False), where=where)
 
 
 def test_only_float32_is_exported(tmp_path):

@@ -113,7 +113,7 @@ class _Steps:
             # Targets are uniform: their values do not change the time, and mixing them takes microseconds.
             classes = self.model.config.num_labels
             targets = torch.full((len(step), classes), 1 / classes, device=device)
-            batch = pad_batch(self.student.tokenizer, [self.encodings[i] for i in step], device)
+            batch = pad_batch(self.student.padding, [self.encodings[i] for i in step], device)
             if self.pad:
                 batch = _pad_to(batch, min(REFERENCE_LENGTH, self.student.max_length), self.student.tokenizer)
             with torch.autocast(device.type, self.dtype, enabled=self.dtype is not None):

@@ -1,0 +1,25 @@
+"""stdout and stderr, whatever they can write."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from typing import Any
+
+
+def prepare_streams() -> None:
+    """Let both streams write every text: as an escape what their encoding lacks, and nothing if they are closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def dump_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON for stdout: letters as they are if its encoding has them all, else as JSON's escapes."""
+    is_unicode = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+    return json.dumps(value, indent=indent, ensure_ascii=not is_unicode)
