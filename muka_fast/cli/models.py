@@ -10,7 +10,6 @@ import typer
 from muka_fast.cli.app import command, print_json, print_results, print_table
 from muka_fast.cli.flags import JsonOption, PairOption, WaitOption, data_from_flags
 from muka_fast.errors import ModelError, RecipeError
-from muka_fast.runtime.printable import printable
 
 RemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that lies beside the weights.")]
 
@@ -49,66 +48,6 @@ def evaluate(
         print_json("evaluate", model=model, **evaluation.model_dump(mode="json"))
     else:
         print_results(evaluation)
-
-
-@command
-def predict(
-    model: Annotated[str, typer.Argument(help="A classifier: folder or hub id, or what `export` wrote.")],
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts to classify.")] = None,
-    data: Annotated[list[str] | None, typer.Option("--data", "-d", help="Files of texts to classify instead.")] = None,
-    text_column: Annotated[str | None, typer.Option("--text-column")] = None,
-    pair_column: PairOption = None,
-    precision: Annotated[str | None, typer.Option(help="Precision of an export's graph to use.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Temperature of the softmax; default: the model's.")] = None,
-    abstain_below: Annotated[
-        float | None, typer.Option(help="Probability below which no class is named; default: the model's.")
-    ] = None,
-    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Print entropy and energy too.")] = False,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
-    trust_remote_code: RemoteCodeOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Print label (– if the classifier abstains), probability and text, one line per text, in the given order."""
-    if bool(texts) == bool(data):
-        raise RecipeError(
-            "give texts or --data, one of them", where="command line", hint="muka-fast predict MODEL 'hi'"
-        )
-    if temperature is not None and not temperature > 0:
-        raise RecipeError(f"not a temperature: {temperature}", where="--temperature", hint="give a number above 0")
-    if abstain_below is not None and not 0 <= abstain_below <= 1:
-        raise RecipeError(
-            f"not a probability: {abstain_below}", where="--abstain-below", hint="give a number from 0 to 1"
-        )
-    from muka_fast.data.corpus import build_corpus, read_corpus
-    from muka_fast.pipeline.load import load_classifier
-    from muka_fast.runtime.progress import Progress
-
-    log = Progress().log
-    if data:
-        from muka_fast.pipeline.run_artifacts import pair_column_of
-
-        spec = data_from_flags(data, text_column, pair_column=pair_column or pair_column_of(model))
-        corpus = read_corpus(spec, distinct=False, log=log)
-    else:
-        corpus = build_corpus(texts or [], distinct=False)
-    classifier = load_classifier(model, device_name(device), precision, log, trust_remote_code=trust_remote_code)
-    given = {"temperature": temperature, "abstain_below": abstain_below}
-    calibration = classifier.calibration._replace(**{key: value for key, value in given.items() if value is not None})
-    with corpus.locating_errors():
-        predictions = classifier.with_calibration(calibration).classify(corpus.texts, corpus.pairs)
-    if as_json:
-        records = [
-            {"text": text}
-            | {key: round(value, 6) if isinstance(value, float) else value for key, value in one._asdict().items()}
-            for text, one in zip(corpus.texts, predictions, strict=True)
-        ]
-        print_json("predict", model=model, predictions=records)
-        return
-    for text, one in zip(corpus.texts, predictions, strict=True):
-        energy = "–" if one.energy is None else f"{one.energy:.4f}"  # an ensemble has none
-        more = [f"{one.entropy:.4f}", energy] if uncertainty else []
-        label, shown = printable(one.label or "–"), printable(" ".join(text.split()))
-        print(label, f"{one.probability:.4f}", *more, shown, sep="\t")
 
 
 @command

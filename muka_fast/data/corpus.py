@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from muka_fast.config.recipe import DataSpec
-from muka_fast.data.readers import TextTable, open_tables
+from muka_fast.data.readers import open_tables
+from muka_fast.data.tables import TextTable
 from muka_fast.errors import CorpusError, TextError
 
 TEXT_NAMES = ("text", "sentence", "content", "utterance", "query", "question", "body", "document", "message")
@@ -129,10 +130,20 @@ def guess_column(names: Sequence[str], known: Sequence[str]) -> str | None:
     return next((by_fold[candidate] for candidate in known if candidate in by_fold), None)
 
 
-def _choose_columns(
+def choose_columns(
     spec: DataSpec, table: TextTable, with_labels: bool, log: Callable[[str], None]
 ) -> tuple[str, str | None, str | None]:
-    """Return the names of the text, pair and label columns of ``table``."""
+    """Return the names of the text, pair and label columns of a table.
+
+    Args:
+        spec: Columns that are given; the others are guessed.
+        table: The table.
+        with_labels: Whether a label column is needed.
+        log: Receives a line for each guessed column.
+
+    Raises:
+        CorpusError: If a column is missing.
+    """
     listing = f"columns: {', '.join(table.columns)}"
 
     def missing(what: str, key: str) -> CorpusError:
@@ -244,7 +255,7 @@ def _rows(spec: DataSpec, *, with_labels: bool, log: Callable[[str], None]) -> I
     for table in open_tables(spec.texts, config=spec.config, split=spec.split):
         if table.note:
             log(f"{table.source}: {table.note}")
-        text, pair, label = _choose_columns(spec, table, with_labels, log)
+        text, pair, label = choose_columns(spec, table, with_labels, log)
         wanted = list(dict.fromkeys(one for one in (text, pair, label, spec.id_column) if one is not None))
         for where, values in table.read(wanted):
             cells = dict(zip(wanted, values, strict=True))

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from muka_fast.data.delimited import describe, find_dialect, read_rows
+from muka_fast.data.hub import open_hub
 from muka_fast.data.sources import SourceFile, find_files
+from muka_fast.data.tables import Record, Rows, TextTable, Values
 from muka_fast.data.text_files import open_text
-from muka_fast.errors import CorpusError, MachineError, first_line
+from muka_fast.errors import CorpusError, first_line
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PEEK_ROWS = 100
 """Rows whose keys are the columns of a file that has no header."""
 
-Record = tuple[str, dict[str, Any]]
-"""Location of a row (``file:line``), and its values by column name."""
-
-Values = tuple[str, list[Any]]
-"""Location of a row, and its values in the order of the requested columns."""
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """One table of texts.
-
-    Attributes:
-        source: File or data set, for messages.
-        columns: Column names.
-        strings: Names of the columns with text.
-        read: Reads the rows of the given columns.
-        note: How the file is read, if that is not as its name suggests.
-    """
-
-    source: str
-    columns: list[str]
-    strings: list[str]
-    read: Callable[[list[str]], Iterator[Values]]
-    note: str = ""
+BATCH_ROWS = 65536
+"""Rows of a Parquet file that are decoded at once."""
 
 
 class _NoRowsError(CorpusError):
@@ -64,7 +47,8 @@ def _delimited(path: Path, delimiter: str) -> TextTable:
     def records() -> Iterator[Record]:
         for line, cells in read_rows(path, dialect):
             if header:
-                yield f"{path}:{line}", dict(zip(header, cells, strict=True))
+                row = dict(zip(header, cells, strict=True))
+                yield Record(f"{path}:{line}", row, row)
             else:
                 _require_distinct(cells, f"{path}:{line}")
                 header.extend(cells)
@@ -74,11 +58,11 @@ def _delimited(path: Path, delimiter: str) -> TextTable:
 
 def _json_row(value: Any, where: str) -> Record:
     if isinstance(value, str):
-        return where, {"text": value}
+        return Record(where, {"text": value}, {"text": value})
     if not isinstance(value, dict):
         raise CorpusError("a row is neither a string nor an object", where=where, hint='write {"text": "…"}')
     try:
-        return where, _flat(value)
+        return Record(where, _flat(value), value)
     except RecursionError:
         raise CorpusError("a row is nested too deeply", where=where, hint="write the text at the top") from None
 
@@ -93,16 +77,20 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _json_lines(path: Path) -> Iterator[Record]:
     with open_text(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                where = f"{path}:{number}"
-                try:
-                    value = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise CorpusError(f"not valid JSON: {error.msg}", where=where, hint="correct the line") from None
-                except (RecursionError, ValueError) as error:
-                    raise _unreadable_json(error, where) from None
-                yield _json_row(value, where)
+        yield from _parse_json_lines(lines, str(path))
+
+
+def _parse_json_lines(lines: Iterable[str], source: str) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            where = f"{source}:{number}"
+            try:
+                value = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise CorpusError(f"not valid JSON: {error.msg}", where=where, hint="correct the line") from None
+            except (RecursionError, ValueError) as error:
+                raise _unreadable_json(error, where) from None
+            yield _json_row(value, where)
 
 
 def _unreadable_json(error: Exception, where: str) -> CorpusError:
@@ -133,8 +121,13 @@ def _json(path: Path) -> Iterator[Record]:
 
 def _lines(path: Path) -> Iterator[Record]:
     with open_text(path) as lines:
-        for number, line in enumerate(lines, start=1):
-            yield f"{path}:{number}", {"text": line.rstrip("\r\n")}
+        yield from _parse_lines(lines, str(path))
+
+
+def _parse_lines(lines: Iterable[str], source: str) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
+        row = {"text": line.rstrip("\r\n")}
+        yield Record(f"{source}:{number}", row, row)
 
 
 def _from_rows(source: str, rows: Iterator[Record]) -> TextTable:
@@ -142,14 +135,21 @@ def _from_rows(source: str, rows: Iterator[Record]) -> TextTable:
     first = list(islice(rows, PEEK_ROWS))
     if not first:
         raise _no_rows(source)
-    names = list(dict.fromkeys(name for _, row in first for name in row))
+    names = list(dict.fromkeys(name for record in first for name in record.values))
 
     def read(columns: list[str]) -> Iterator[Values]:
-        for where, row in chain(first, rows):
-            yield where, [row.get(column) for column in columns]
+        for where, values, _ in chain(first, rows):
+            yield where, [values.get(column) for column in columns]
 
-    known = {name: [row[name] for _, row in first if row.get(name) is not None] for name in names}
-    return TextTable(source, names, [name for name in names if known[name] and isinstance(known[name][0], str)], read)
+    def chunks(columns: list[str], size: int) -> Iterator[tuple[list[dict[str, Any]], list[Values]]]:
+        records = chain(first, rows)
+        while part := list(islice(records, size)):
+            wanted = [(where, [values.get(column) for column in columns]) for where, values, _ in part]
+            yield [record.row for record in part], wanted
+
+    known = {name: [values[name] for _, values, _ in first if values.get(name) is not None] for name in names}
+    strings = [name for name in names if known[name] and isinstance(known[name][0], str)]
+    return TextTable(source, names, strings, read, chunks)
 
 
 def _is_text(kind: Any) -> bool:
@@ -196,21 +196,31 @@ def _parquet(path: Path) -> TextTable:
     _require_distinct(names, str(path))
     paths = {name: leaf for name, (leaf, _) in zip(names, leaves, strict=True)}
 
-    def read(columns: list[str]) -> Iterator[Values]:
+    def batches(columns: list[str], size: int, *, whole: bool) -> Iterator[tuple[pa.RecordBatch, list[Values]]]:
         number = 0
         try:
-            for batch in file.iter_batches(columns=columns):
+            for batch in file.iter_batches(size, columns=None if whole else columns):
                 roots = [batch.column(paths[name][0]).to_pylist() for name in columns]
-                for values in zip(*roots, strict=True):
+                rows = list(zip(*roots, strict=True)) if roots else [()] * batch.num_rows
+                wanted = []
+                for values in rows:
                     row = [_at(value, paths[name][1:]) for value, name in zip(values, columns, strict=True)]
-                    yield f"{path}: row {number}", row
+                    wanted.append((f"{path}: row {number}", row))
                     number += 1
+                yield batch, wanted
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # values that fit no Python type too
             what = f"damaged Parquet file: {first_line(error)}"
             raise CorpusError(what, where=f"{path}: row {number}", hint="write it again") from None
 
+    def read(columns: list[str]) -> Iterator[Values]:
+        for _, wanted in batches(columns, BATCH_ROWS, whole=False):
+            yield from wanted
+
+    def chunks(columns: list[str], size: int) -> Iterator[tuple[pa.RecordBatch, list[Values]]]:
+        return batches(columns, size, whole=True)
+
     strings = [name for name, (_, kind) in zip(names, leaves, strict=True) if _is_text(kind)]
-    return TextTable(str(path), names, strings, read)
+    return TextTable(str(path), names, strings, read, chunks)
 
 
 def _rows_of(records: Callable[[Path], Iterator[Record]]) -> Callable[[Path], TextTable]:
@@ -240,7 +250,26 @@ def _open_file(file: SourceFile) -> TextTable:
             own = iter(values)
             yield where, [added[name] if name in added else next(own) for name in columns]
 
-    return replace(table, columns=[*table.columns, *added], read=read)
+    def chunks(columns: list[str], size: int) -> Iterator[tuple[Rows, list[Values]]]:
+        for rows, wanted in table.chunks([name for name in columns if name not in added], size):
+            joined = [
+                (where, [added[name] if name in added else own.pop(0) for name in columns])
+                for where, own in ((where, list(values)) for where, values in wanted)
+            ]
+            if isinstance(rows, list):
+                yield [row | added for row in rows], joined
+            else:
+                for name, value in added.items():
+                    rows = rows.append_column(name, _constant(value, rows.num_rows))
+                yield rows, joined
+
+    return replace(table, columns=[*table.columns, *added], read=read, chunks=chunks)
+
+
+def _constant(value: str | None, count: int) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array([value] * count, pa.string())
 
 
 def _open_source(source: str) -> Iterator[TextTable]:
@@ -260,39 +289,19 @@ def _open_source(source: str) -> Iterator[TextTable]:
         raise empty
 
 
-def _hub(name: str, config: str | None, split: str) -> TextTable:
-    import datasets
+def open_stream(lines: Iterable[str], source: str, *, json_lines: bool) -> TextTable:
+    """Open lines that are no file: one text a line, or JSON lines.
 
-    source = f"hub:{name}"
-    if not name.strip():
-        raise CorpusError("the data set has no name", where=source, hint="write hub:owner/name")
-    try:
-        table = datasets.load_dataset(name, config, split=split)
-    except ConnectionError as error:
-        raise MachineError(
-            f"cannot reach the hub: {error}", where=source, hint="give local files, or go online once"
-        ) from None
-    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-        raise CorpusError(
-            f"cannot load the data set: {error}", where=source, hint="check name, config and split"
-        ) from None
+    Args:
+        lines: The lines; they are read once.
+        source: Their name, for messages.
+        json_lines: Whether each line is JSON.
 
-    def read(columns: list[str]) -> Iterator[Values]:
-        classes = {column: getattr(table.features[column], "names", None) for column in columns}
-
-        def decode(column: str, value: Any) -> Any:
-            names = classes[column]
-            if names is None:
-                return value
-            return names[value] if value is not None and value >= 0 else None  # −1 means no label
-
-        for number, row in enumerate(table.select_columns(columns)):
-            yield f"{source}: row {number}", [decode(column, row[column]) for column in columns]
-
-    strings = [
-        name for name, kind in table.features.items() if getattr(kind, "dtype", "") in ("string", "large_string")
-    ]
-    return TextTable(source, table.column_names, strings, read)
+    Raises:
+        CorpusError: If there is no line; while rows are read also if one is not valid JSON.
+    """
+    parse = _parse_json_lines if json_lines else _parse_lines
+    return _from_rows(source, parse(lines, source))
 
 
 def open_tables(sources: Sequence[str], *, config: str | None = None, split: str = "train") -> Iterator[TextTable]:
@@ -304,6 +313,6 @@ def open_tables(sources: Sequence[str], *, config: str | None = None, split: str
     """
     for source in sources:
         if source.startswith("hub:"):
-            yield _hub(source.removeprefix("hub:"), config, split)
+            yield open_hub(source.removeprefix("hub:"), config, split)
         else:
             yield from _open_source(source)

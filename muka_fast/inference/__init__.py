@@ -2,6 +2,7 @@
 
 * ``base``: the protocol ``TextClassifier`` and what its implementations share
 * ``classifier``: a transformers classifier on texts
+* ``columns``: predictions as columns of a table
 * ``predictions``: label, probability, entropy and energy from logits; calibration; numpy only
 * ``temperature_folding``: a temperature divided into the last linear layer
 """

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
-from muka_fast.inference.predictions import Calibration, Prediction, decode
+from muka_fast.inference.predictions import Calibration, Distributions, Prediction, decode, distributions
 from muka_fast.runtime.numerics import softmax
 
 Kind = Literal["student", "ensemble"]
@@ -58,6 +58,11 @@ class TextClassifier(Protocol):
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return the most likely class of each text, its probability, entropy and, from a single model, energy."""
 
+    def distributions(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, progress: Advance = no_progress
+    ) -> Distributions:
+        """Return what :meth:`classify` decides by: all probabilities at the temperature, and energies."""
+
 
 class LogitClassifier(ABC):
     """A classifier of one model: probabilities and predictions follow from its logits.
@@ -86,6 +91,12 @@ class LogitClassifier(ABC):
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return the most likely class of each text, its probability, entropy and energy."""
         return decode(self.logits(texts, pairs), self.labels, self.calibration)
+
+    def distributions(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, progress: Advance = no_progress
+    ) -> Distributions:
+        """Return all probabilities at the temperature, and energies; see :meth:`TextClassifier.distributions`."""
+        return distributions(self.logits(texts, pairs, progress), self.calibration)
 
 
 def require_list(texts: Sequence[str]) -> None:

@@ -78,6 +78,31 @@ UNCALIBRATED = Calibration()
 """Temperature 1, no threshold."""
 
 
+class Distributions(NamedTuple):
+    """Class distributions of N texts.
+
+    Attributes:
+        probabilities: (N, C), rows summing to one, at the temperature of the calibration.
+        energies: logsumexp of the logits, (N,); None where there are no logits of one model.
+    """
+
+    probabilities: np.ndarray
+    energies: np.ndarray | None
+
+
+def distributions(logits: np.ndarray, calibration: Calibration = UNCALIBRATED) -> Distributions:
+    """Turn logits, (N, C), into distributions and energies; the temperature does not change the energies."""
+    highest = logits.max(-1).astype(np.float64)
+    energies = highest + np.log(np.exp(logits - highest[:, None]).sum(-1))
+    return Distributions(softmax(logits / calibration.temperature), energies)
+
+
+def tempered(probabilities: np.ndarray, calibration: Calibration = UNCALIBRATED) -> Distributions:
+    """Turn class distributions, (N, C), into those at a temperature, which divides their logarithms."""
+    logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    return Distributions(softmax(logs / calibration.temperature), None)
+
+
 def decode(logits: np.ndarray, labels: Sequence[str], calibration: Calibration = UNCALIBRATED) -> list[Prediction]:
     """Turn logits into predictions.
 
@@ -88,9 +113,7 @@ def decode(logits: np.ndarray, labels: Sequence[str], calibration: Calibration =
     """
     if not len(logits):
         return []
-    highest = logits.max(-1).astype(np.float64)
-    energies = highest + np.log(np.exp(logits - highest[:, None]).sum(-1))
-    return _predictions(softmax(logits / calibration.temperature), labels, calibration, energies.tolist())
+    return _predictions(distributions(logits, calibration), labels, calibration)
 
 
 def decode_probabilities(
@@ -99,14 +122,12 @@ def decode_probabilities(
     """Turn class distributions, (N, C), into predictions without energies; a temperature divides their logarithms."""
     if not len(probabilities):
         return []
-    logs = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
-    return _predictions(softmax(logs / calibration.temperature), labels, calibration, [None] * len(logs))
+    return _predictions(tempered(probabilities, calibration), labels, calibration)
 
 
-def _predictions(
-    probabilities: np.ndarray, labels: Sequence[str], calibration: Calibration, energies: Sequence[float | None]
-) -> list[Prediction]:
-    probabilities = probabilities.astype(np.float64)
+def _predictions(found: Distributions, labels: Sequence[str], calibration: Calibration) -> list[Prediction]:
+    probabilities = found.probabilities.astype(np.float64)
+    energies = [None] * len(probabilities) if found.energies is None else found.energies.tolist()
     entropies = entropy(probabilities)
     best = probabilities.argmax(-1)
     return [

@@ -7,6 +7,7 @@
 * ``evaluate``: a classifier, its teachers and their selection on labelled texts
 * ``load``: a classifier from any folder or hub id: export, ensemble or checkpoint
 * ``plan``: everything that a recipe names, found and checked
+* ``predict``: predictions for the rows of a table, chunk by chunk
 * ``run_artifacts``: a finished run read back, and inputs that have changed since
 * ``run_directory``: the output folder: started, resumed, refused, finalized
 * ``stages``: the stages of a run: scoring, selection, training, record

@@ -14,7 +14,13 @@ from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import CorpusError
 from muka_fast.inference.base import Advance, Kind, no_progress, require_list
-from muka_fast.inference.predictions import Calibration, Prediction, decode_probabilities
+from muka_fast.inference.predictions import (
+    Calibration,
+    Distributions,
+    Prediction,
+    decode_probabilities,
+    tempered,
+)
 from muka_fast.models.teacher import Teacher
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.teacher_pool import TeacherPool
@@ -63,6 +69,18 @@ class Ensemble:
     ) -> np.ndarray:
         """Return the teachers' distributions mixed by their posterior weights, (N, C) fp32, in the order of the texts.
 
+        Args and errors as :meth:`choose_teachers`.
+        """
+        require_list(texts)
+        if not len(texts):
+            return np.zeros((0, len(self.space)), dtype=np.float32)
+        return targets(*self.choose_teachers(texts, pairs, progress))
+
+    def choose_teachers(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, progress: Advance = no_progress
+    ) -> tuple[Pool, Selection]:
+        """Score texts with all teachers, and weight the teachers of each text.
+
         Args:
             texts: N texts.
             pairs: The second text of each pair, if the teachers read pairs.
@@ -79,10 +97,8 @@ class Ensemble:
                 hint="give --data with --pair-column" if pairs is None else "leave --pair-column out",
             )
         corpus = build_corpus(texts, pairs, distinct=False)
-        if not len(corpus):
-            return np.zeros((0, len(self.space)), dtype=np.float32)
         pool = self._pool(corpus, lambda count: progress(count / len(self.teachers)))
-        return targets(pool, self.select(pool, self.model))
+        return pool, self.select(pool, self.model)
 
     def _pool(self, corpus: Corpus, progress: Advance) -> Pool:
         settings = self.recipe.uncertainty
@@ -99,3 +115,9 @@ class Ensemble:
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Prediction]:
         """Return the most likely class of each text, its probability and entropy; the energy is None."""
         return decode_probabilities(self.predict_proba(texts, pairs), self.labels, self.calibration)
+
+    def distributions(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, progress: Advance = no_progress
+    ) -> Distributions:
+        """Return the mixed distributions at the temperature, without energies."""
+        return tempered(self.predict_proba(texts, pairs, progress), self.calibration)

@@ -1,0 +1,59 @@
+"""Data sets of the Hugging Face hub as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from muka_fast.data.tables import TextTable, Values
+from muka_fast.errors import CorpusError, MachineError
+
+
+def open_hub(name: str, config: str | None, split: str) -> TextTable:
+    """Open a data set of the Hugging Face hub; class indices are read as names.
+
+    Raises:
+        CorpusError: If the data set cannot be loaded.
+        MachineError: If it is neither cached nor reachable.
+    """
+    import datasets
+
+    source = f"hub:{name}"
+    if not name.strip():
+        raise CorpusError("the data set has no name", where=source, hint="write hub:owner/name")
+    try:
+        table = datasets.load_dataset(name, config, split=split)
+    except ConnectionError as error:
+        raise MachineError(
+            f"cannot reach the hub: {error}", where=source, hint="give local files, or go online once"
+        ) from None
+    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+        raise CorpusError(
+            f"cannot load the data set: {error}", where=source, hint="check name, config and split"
+        ) from None
+
+    def read(columns: list[str]) -> Iterator[Values]:
+        classes = {column: getattr(table.features[column], "names", None) for column in columns}
+
+        def decode(column: str, value: Any) -> Any:
+            names = classes[column]
+            if names is None:
+                return value
+            return names[value] if value is not None and value >= 0 else None  # −1 means no label
+
+        for number, row in enumerate(table.select_columns(columns)):
+            yield f"{source}: row {number}", [decode(column, row[column]) for column in columns]
+
+    def chunks(columns: list[str], size: int) -> Iterator[tuple[list[dict[str, Any]], list[Values]]]:
+        names = table.column_names
+        places = [names.index(column) for column in columns]
+        rows = read(names)
+        while part := list(islice(rows, size)):
+            wanted = [(where, [values[place] for place in places]) for where, values in part]
+            yield [dict(zip(names, values, strict=True)) for _, values in part], wanted
+
+    strings = [
+        name for name, kind in table.features.items() if getattr(kind, "dtype", "") in ("string", "large_string")
+    ]
+    return TextTable(source, table.column_names, strings, read, chunks)
