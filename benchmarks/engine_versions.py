@@ -2,7 +2,7 @@
 
 Variants: the engine of ``--commit``; the engine of this checkout as ``build_engine`` makes it; the latter with its
 products by PyTorch's default and by oneDNN whatever the processor; its K passes without the deterministic one; and the
-hand-written passes of ``muka_fast.bench.packed_by_hand``, which have none either. Each round runs every variant once,
+hand-written passes of ``muka_fast.bench.hand_packed``, which have none either. Each round runs every variant once,
 in another order. Reported are medians of wall-clock and CPU time per text, medians over the rounds of the ratio to the
 first variant with their quartiles, and the largest difference of mean probabilities from it where the masks are the
 same. Two variants that run the same products show the noise of the machine. Tokens are random; lengths are those of
@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from muka_fast.bench.packed_by_hand import pass_logits
+from muka_fast.bench.hand_packed import pass_logits
 from muka_fast.bench.suites.scoring import SHAPES, random_bert
 from muka_fast.data.batching import TOKEN_BUDGET
 from muka_fast.runtime.environment import versions
@@ -46,7 +46,7 @@ from muka_fast.uncertainty.packing import PackedBatch, pack
 CPU = torch.device("cpu")
 LENGTHS = {"questions": (7, 16), "news": (20, 90), "128": (128, 128)}
 """Least and largest number of tokens."""
-BEFORE, BY_HAND = "before", "packed by hand"
+BEFORE, HAND_PACKED = "before", "hand-packed"
 Score = Callable[[], np.ndarray]
 
 
@@ -144,18 +144,18 @@ def build_variants(model: Any, other: Any, lengths: str, rows: int, passes: int)
         "now": score(build_engine(model, 1, where="now"), batch),
         "now, F.linear": score(PackedEngine(encoder, 1), batch),
     }
-    by_hand = {BY_HAND: encoder}
+    packed_weights = {HAND_PACKED: encoder}
     if onednn.is_available():
         packed = onednn.pack_encoder(encoder)
         variants["now, oneDNN"] = score(PackedEngine(packed, 1), batch)
-        by_hand[f"{BY_HAND}, oneDNN"] = packed
+        packed_weights[f"{HAND_PACKED}, oneDNN"] = packed
     engine = build_engine(model, 1, where="now")
     variants["now, K passes alone"] = lambda: engine.stochastic_passes(batch, range(passes)).softmax(-1).mean(0).numpy()
-    return variants | {name: partial(_by_hand, weights, batch, passes) for name, weights in by_hand.items()}
+    return variants | {name: partial(_hand_packed, weights, batch, passes) for name, weights in packed_weights.items()}
 
 
 @torch.inference_mode()
-def _by_hand(encoder: Any, batch: PackedBatch, passes: int) -> np.ndarray:
+def _hand_packed(encoder: Any, batch: PackedBatch, passes: int) -> np.ndarray:
     at_once = max(1, TOKEN_BUDGET["cpu"] // batch.rows)
     chunks = [pass_logits(encoder, batch, min(at_once, passes - start)) for start in range(0, passes, at_once)]
     return torch.cat(chunks).softmax(-1).mean(0).numpy()
@@ -189,7 +189,7 @@ def compare(variants: dict[str, Score], rounds: int) -> dict[str, Any]:
             kind: _summary([turn[index] for turn in seconds[BEFORE]], [turn[index] for turn in turns], texts)
             for index, kind in enumerate(("wall", "cpu"))
         }
-        if not name.startswith(BY_HAND):
+        if not name.startswith(HAND_PACKED):
             result[name]["largest_difference"] = float(np.abs(first[name] - first[BEFORE]).max())
     return result
 

@@ -3,7 +3,7 @@
 * ``baselines``: the ways to run K dropout passes that the suite ``scoring`` compares with
 * ``inputs``: the teachers, student and texts that are measured
 * ``muki_reference``: the published MUKI pipeline in plain PyTorch, a program of its own
-* ``packed_by_hand``: the strongest such way in PyTorch's own operations
+* ``hand_packed``: the strongest such way in PyTorch's own operations
 * ``peaks``: the machine's peak speed of products and copies, and rooflines
 * ``plots``: drawings of the results
 * ``results``: the results file: written, read, compared with an earlier one

@@ -200,7 +200,7 @@ def test_an_export_predicts_and_is_evaluated_as_its_model(run, project):
     done = run("export", "one", "onnx", "--precision", "fp32", "--precision", "fp16", "-d", "texts.jsonl", "--json")
     assert done.exit_code == 0, done.stderr
     record = json.loads(done.stdout)
-    assert (record["kind"], record["schema_version"], list(record["graphs"])) == ("export", 2, ["fp32", "fp16"])
+    assert (record["kind"], record["schema_version"], list(record["graphs"])) == ("export", 3, ["fp32", "fp16"])
     ours, theirs = (
         [line.split("\t") for line in run("predict", name, "-d", "texts.jsonl").stdout.splitlines()]
         for name in ("onnx", "one")

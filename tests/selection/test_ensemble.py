@@ -99,7 +99,7 @@ def test_what_changed_is_refused(what, ensemble, project, model_folder):
         "tokenizer": "teacher two",
         "encoder": "base",
         "record": "record",
-        "model": "selection model",
+        "model": "selection.npz",
     }
     assert named[what] in str(refused.value)
     result = CliRunner().invoke(app, ["predict", "out", "play some jazz"])

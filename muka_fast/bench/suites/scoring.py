@@ -6,7 +6,7 @@
   SDPA, inference mode.
 * ``torch-uncertainty``, ``baal``: the wrappers of these libraries, adapted to Hugging Face models and batched like
   ``batched PyTorch``. They leave attention dropout off, which saves them work.
-* ``packed by hand``, on CPUs: rows without padding, attention on groups of equal length, the last layer for the first
+* ``hand-packed``, on CPUs: rows without padding, attention on groups of equal length, the last layer for the first
   row alone; also with the layers' products by oneDNN.
 * ``deterministic``: one pass of the Hugging Face model.
 
@@ -30,7 +30,7 @@ import torch
 
 from muka_fast.bench import baselines
 from muka_fast.bench.baselines import REFERENCE_BATCH, Workload
-from muka_fast.bench.packed_by_hand import packed_by_hand
+from muka_fast.bench.hand_packed import hand_packed
 from muka_fast.bench.timer import BASELINE_ERRORS, OPTIONAL_ERRORS, Case, Run, Suite, Work
 from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.factory import known_family
@@ -177,10 +177,10 @@ def build_suite(
             engine("full, PyTorch operations", on=workload.subset(8), operations=TorchOperations()),
         ]
     if workload.device.type == "cpu":
-        by_hand = partial(packed_by_hand, model, workload)
+        packed = partial(hand_packed, model, workload)
         cases += [
-            case("packed by hand", by_hand, allowed_errors=BASELINE_ERRORS),
-            case("packed by hand, oneDNN", partial(by_hand, by_onednn=True), allowed_errors=BASELINE_ERRORS),
+            case("hand-packed", packed, allowed_errors=BASELINE_ERRORS),
+            case("hand-packed, oneDNN", partial(packed, by_onednn=True), allowed_errors=BASELINE_ERRORS),
         ]
     settings = suite_settings(model, workload) | {"precision": precision}
     return Suite("text", cases, ("MUKI reference", "batched PyTorch"), settings)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from muka_fast.bench.baselines import Workload
-from muka_fast.bench.packed_by_hand import packed_by_hand, pass_logits
+from muka_fast.bench.hand_packed import hand_packed, pass_logits
 from muka_fast.uncertainty import onednn
 from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.packed_engine import PackedEngine
@@ -41,9 +41,9 @@ def test_it_runs_a_workload(by_onednn):
     if by_onednn and not onednn.is_available():
         pytest.skip("this PyTorch has no oneDNN operators")
     workload = Workload([np.arange(4, 4 + length) for length in (5, 3, 3)], 20, torch.device("cpu"), 3)
-    packed_by_hand(make("bert"), workload, by_onednn=by_onednn)()
+    hand_packed(make("bert"), workload, by_onednn=by_onednn)()
 
 
 def test_it_refuses_families_it_does_not_compute():
     with pytest.raises(NotImplementedError, match="modernbert"):
-        packed_by_hand(make("modernbert"), Workload([np.arange(4, 8)], 20, torch.device("cpu"), 3))
+        hand_packed(make("modernbert"), Workload([np.arange(4, 8)], 20, torch.device("cpu"), 3))

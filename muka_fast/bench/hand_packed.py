@@ -1,4 +1,4 @@
-"""The strongest form of K dropout passes from PyTorch's own operations: the baseline ``packed by hand``.
+"""The strongest form of K dropout passes from PyTorch's own operations: the baseline ``hand-packed``.
 
 Rows without padding, all passes of a batch together, scaled dot-product attention with dropout on groups of equal
 length, the last layer for the first row alone. Masks are PyTorch's: they depend on the batch, and no run repeats them.
@@ -21,7 +21,7 @@ from muka_fast.uncertainty.factory import known_family
 from muka_fast.uncertainty.packing import PackedBatch
 
 
-def packed_by_hand(model: Any, workload: Workload, *, by_onednn: bool = False) -> Callable[[], None]:
+def hand_packed(model: Any, workload: Workload, *, by_onednn: bool = False) -> Callable[[], None]:
     """Return a run of the passes.
 
     Args:
