@@ -1,9 +1,9 @@
 """Throughput of scoring, training and serving, beside baselines and the machine's measured peaks.
 
 * ``baselines``: the ways to run K dropout passes that the suite ``scoring`` compares with
+* ``hand_packed``: the strongest such way in PyTorch's own operations
 * ``inputs``: the teachers, student and texts that are measured
 * ``muki_reference``: the published MUKI pipeline in plain PyTorch, a program of its own
-* ``hand_packed``: the strongest such way in PyTorch's own operations
 * ``peaks``: the machine's peak speed of products and copies, and rooflines
 * ``plots``: drawings of the results
 * ``results``: the results file: written, read, compared with an earlier one

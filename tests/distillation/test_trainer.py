@@ -163,8 +163,8 @@ def test_checkpoints_of_another_training_are_discarded(now, steps, tmp_path, mod
     train(tmp_path / "run", bases["base"], epochs=2, evaluations=2)
     if steps is not None:
         shutil.rmtree(tmp_path / "run" / "checkpoint-10")
-    resumed, _ = train(tmp_path / "run", base, log=messages.append, evaluations=2, **now)
-    fresh, _ = train(tmp_path / "fresh", base, log=messages.append, evaluations=2, **now)
+    resumed, _ = train(tmp_path / "run", base, log=lambda message, **_: messages.append(message), evaluations=2, **now)
+    fresh, _ = train(tmp_path / "fresh", base, log=lambda message, **_: messages.append(message), evaluations=2, **now)
     assert len([line for line in messages if "restarting training" in line]) == 1
     for one, two in zip(resumed.parameters(), fresh.parameters(), strict=True):
         assert torch.equal(one, two)

@@ -52,7 +52,8 @@ def test_a_program_that_handles_records_gets_them_too(caplog):
     assert caplog.messages == ["hello"]
 
 
-def test_what_json_cannot_hold_is_written_as_text(log):
+def test_what_json_cannot_hold_is_written_as_text(log, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("muka_fast"), "propagate", False)  # test workers cannot send what is logged
     logging.getLogger("muka_fast.x").info("half \ud800", extra={"event": {1}})
     assert log()[0]["event"] == "{1}"
 
