@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from muka_fast.config.loading import anchor
@@ -123,6 +124,7 @@ def resolve_recipe(
     _check_shares(recipe, space)
     if recipe.selection.labelled_texts is not None:
         labelled = read_labelled(recipe.selection.labelled_texts, recipe.data, space.names, log=progress.log)
+        _check_labels_of_absent(recipe, space, labelled.classes)
         corpus, labels = add_labelled(corpus, labelled)
     for table in tables:
         table.require_answers(corpus, progress.log)
@@ -146,13 +148,33 @@ def resolve_recipe(
 
 
 def _check_shares(recipe: Recipe, space: LabelSpace) -> None:
-    """Refuse known shares of teachers that the recipe does not have."""
-    unknown = [name for name in recipe.selection.known_shares if name not in space.teachers]
+    """Refuse known shares of teachers that the recipe does not have, and shares that leave no teacher a text."""
+    shares = recipe.selection.known_shares
+    if shares and not any(shares.get(name, 1.0) for name in space.teachers):
+        raise RecipeError(
+            "every teacher has the share 0",
+            where="selection.shares",
+            hint="give 0 to teachers without texts in the pool alone",
+        )
+    unknown = [name for name in shares if name not in space.teachers]
     if unknown:
         raise RecipeError(
             f"no teacher is named {unknown[0]!r}",
             where="selection.shares",
             hint=f"name teachers as in this list: {', '.join(space.teachers)}",
+        )
+
+
+def _check_labels_of_absent(recipe: Recipe, space: LabelSpace, classes: np.ndarray) -> None:
+    """Refuse labels, columns (n,), that only teachers of share 0 know."""
+    shares = recipe.selection.known_shares
+    present = np.array([shares.get(name, 1.0) > 0 for name in space.teachers])
+    wrong = np.flatnonzero(~space.membership[present][:, classes].any(0))
+    if len(wrong):
+        raise RecipeError(
+            f"a labelled text is {space.names[classes[wrong[0]]]!r}, a class that only teachers of share 0 know",
+            where="selection.shares",
+            hint="give these teachers a share, or leave it out",
         )
 
 

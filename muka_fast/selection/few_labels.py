@@ -38,6 +38,8 @@ ROUNDS, ITERATIONS = 4, 100
 SHARE_EVIDENCE = 300
 """Labelled texts that known shares count like; the prior of the offsets that they ask for has standard deviation 1."""
 MIN_SHARE = 1e-4
+NO_TEXTS = 50.0
+"""What the score of a teacher loses whose known share is 0: more than all other parts of the score."""
 JITTER = 1e-4
 
 
@@ -211,7 +213,7 @@ def replace_known(share: np.ndarray, known: np.ndarray | None) -> np.ndarray:
     if known is not None:
         open_ = np.isnan(known)
         share[open_] *= max(1 - float(np.nansum(known)), MIN_SHARE) / max(share[open_].sum(), MIN_SHARE)
-        share = np.where(open_, share, known)
+        share = np.maximum(np.where(open_, share, known), MIN_SHARE)  # of a share of 0 there is no logarithm
     return share / share.sum()
 
 
@@ -219,12 +221,19 @@ def share_offsets(score: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return the offsets of scores, (T,), of largest posterior density by known shares.
 
     The shares count like ``SHARE_EVIDENCE`` labels, whose likelihood is that of the mean posterior over the pool.
-    Where the posterior is so clear that offsets hardly move its mean, the offsets stay small.
+    Where the posterior is so clear that offsets hardly move its mean, the offsets stay small. A teacher of share 0 is
+    never chosen: its offset is −``NO_TEXTS``.
 
     Args:
         score: With teachers weighing alike, (N, T).
         known: Shares of the teachers, (T,), NaN where unknown.
     """
+    absent = known == 0
+    if absent.any():
+        offsets = np.full(len(known), -NO_TEXTS)
+        if not absent.all():
+            offsets[~absent] = share_offsets(score[:, ~absent], known[~absent])
+        return offsets
     share = replace_known(softmax(score, axis=1).mean(0), known)
 
     def evaluate(offsets: np.ndarray) -> tuple[float, np.ndarray]:

@@ -142,17 +142,17 @@ def last_numbers(first: np.ndarray, second: np.ndarray | None) -> np.ndarray:
     return first[:, :, None] if second is None else np.concatenate([first[:, :, None], second], axis=2)
 
 
-def share_shift(score: np.ndarray) -> np.ndarray:
+def share_shift(score: np.ndarray, step: float = SHARE_STEP) -> np.ndarray:
     """Return a damped step of each teacher's score towards its own share of the pool, (T,).
 
-    The fixed point of π = mean softmax(score + a ln π), less its mean, with a = ``SHARE_STEP``. Evidence is learned
-    with owners weighing alike; the step takes back a little of that.
+    The fixed point of π = mean softmax(score + a ln π), less its mean, with a = ``step``. Evidence is learned with
+    owners weighing alike; the step takes back a little of that.
     """
     teachers = score.shape[1]
     share = np.full(teachers, 1 / teachers)
     for _ in range(60):
-        share = softmax(score + SHARE_STEP * np.log(share), axis=1).mean(0)
-    return SHARE_STEP * (np.log(share) - np.log(share).mean())
+        share = softmax(score + step * np.log(share), axis=1).mean(0)
+    return step * (np.log(share) - np.log(share).mean())
 
 
 def judge_pool(

@@ -122,11 +122,12 @@ def test_labelled_texts_are_a_data_section_with_paths_from_the_recipes_folder():
         recipe("selection.method=muka", "selection.labelled=few.csv")
 
 
-def test_known_shares_are_positive_and_at_most_one_together():
+def test_known_shares_are_not_negative_and_at_most_one_together():
     assert recipe("selection.shares={a: 0.1}").selection.known_shares == {"a": 0.1}
+    assert recipe("selection.shares={a: 0}").selection.known_shares == {"a": 0.0}
     assert recipe("selection.shares={a: 0.7, b: 0.3}").selection.known_shares == {"a": 0.7, "b": 0.3}
     assert recipe().selection.known_shares == {}
-    for wrong in ("{a: 0}", "{a: 1.1}", "{a: 0.6, b: 0.5}", "{a: many}", "0.5"):
+    for wrong in ("{a: -0.1}", "{a: 1.1}", "{a: 0.6, b: 0.5}", "{a: many}", "0.5"):
         with pytest.raises(RecipeError, match="shares"):
             recipe(f"selection.shares={wrong}")
 

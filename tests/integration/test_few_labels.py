@@ -90,3 +90,15 @@ def test_what_cannot_be_asked_is_refused(finished, tmp_path):
     refused = invoke("check", finished.parent / "recipe.yaml", "-o", tmp_path / "out", *shares)
     assert (refused.exit_code, "no teacher is named 'three'" in refused.stderr) == (2, True)
     assert "one, two" in refused.stderr
+    shares = ["--set", "selection.shares={one: 0, two: 0}"]
+    refused = invoke("check", finished.parent / "recipe.yaml", "-o", tmp_path / "out", *shares)
+    assert (refused.exit_code, "every teacher has the share 0" in refused.stderr) == (2, True)
+
+
+def test_a_label_of_a_teacher_without_texts_is_refused(finished, tmp_path):
+    (tmp_path / "few.csv").write_text("text,label\nplay a song,music\n")  # a class of teacher one alone
+    refused = invoke(
+        "check", finished.parent / "recipe.yaml", "-o", tmp_path / "out", "--labelled", tmp_path / "few.csv",
+        "--set", "selection.shares={one: 0}",
+    )  # fmt: skip
+    assert (refused.exit_code, "teachers of share 0" in refused.stderr) == (2, True)

@@ -97,6 +97,17 @@ def test_shares_that_clear_scores_contradict_change_little():
     assert np.abs(share_offsets(score, np.array([0.9, 0.1]))).max() < 0.1
 
 
+@pytest.mark.parametrize("labels", [0, 30])
+@pytest.mark.parametrize("other", [np.nan, 1.0])
+def test_a_teacher_of_share_0_is_never_chosen(labels, other):
+    found, owner = wrong_rule()
+    rows = np.flatnonzero(owner == 1)[:labels]
+    fitted = LabelCorrection.fit(found, known(owner, rows, np.array([0.0, other])), CLASSES)
+    corrected = fitted.apply(found)
+    assert np.isfinite(corrected).all()
+    assert (corrected.argmax(1) == 1).all()
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -33,8 +33,9 @@ class InDomainMethod(Method):
     labelled: DataSpec | None = Field(
         None, description="a few labelled texts that correct the choice of teachers; keys as in test"
     )
-    shares: dict[str, Annotated[float, Field(gt=0, le=1)]] | None = Field(
-        None, description="known shares of the texts, by teacher name; the others' are estimated"
+    shares: dict[str, Annotated[float, Field(ge=0, le=1)]] | None = Field(
+        None,
+        description="known shares of the texts, by teacher name, 0 for none; the others' are estimated",
     )
 
     @field_validator("shares")
