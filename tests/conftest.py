@@ -57,6 +57,19 @@ def traced_once(monkeypatch: pytest.MonkeyPatch, graph_folder: Path) -> None:
     monkeypatch.setattr("muka_fast.export.exporter.trace", trace_once(graph_folder))
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, graph_folder: Path) -> Path:
+    """An exported classifier of two labels, for tests that only read it."""
+    from muka_fast.export import export
+    from tests.helpers.exports import trace_once
+
+    base = tmp_path_factory.mktemp("export")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("muka_fast.export.exporter.trace", trace_once(graph_folder))
+        export(str(make_model(base / "model", ("music", "weather"), seed=1)), base / "out")
+    return base / "out"
+
+
 @pytest.fixture
 def written_once(monkeypatch: pytest.MonkeyPatch, graph_folder: Path) -> None:
     """Let exported teachers of equal weights share one trace, whatever their cache and precision."""

@@ -8,6 +8,7 @@
 * ``models``: the commands that take a trained classifier
 * ``options``: groups of options as dataclasses
 * ``predict``: the command ``predict``
+* ``push``: the command that uploads a student to a model hub
 * ``recipes``: the commands that take a recipe
 * ``streams``: stdout and stderr, whatever they can write
 * ``tools``: the commands ``demo`` and ``env``
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 # Each registers its commands; --help shows them in this order.
 # isort: off
-from muka_fast.cli import recipes, models, predict, ask, bench, tools  # noqa: F401
+from muka_fast.cli import recipes, models, predict, push, ask, bench, tools  # noqa: F401
 
 # isort: on
 from muka_fast.cli.app import app

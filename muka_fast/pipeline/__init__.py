@@ -5,9 +5,11 @@
 * ``calibrate``: the trained student's temperature, fitted and folded into its weights
 * ``estimate``: time and memory from a short probe
 * ``evaluate``: a classifier, its teachers and their selection on labelled texts
+* ``hub_files``: the files of a student that go to a model hub
 * ``load``: a classifier from any folder or hub id: export, ensemble or checkpoint
 * ``plan``: everything that a recipe names, found and checked
 * ``predict``: predictions for the rows of a table, chunk by chunk
+* ``push``: a finished student uploaded to a model hub
 * ``run_artifacts``: a finished run read back, and inputs that have changed since
 * ``run_directory``: the output folder: started, resumed, refused, finalized
 * ``stages``: the stages of a run: scoring, selection, training, record

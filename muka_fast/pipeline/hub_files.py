@@ -1,0 +1,181 @@
+"""The files of a student that go to a model hub: listed by name, without the paths of the machine that made them.
+
+A file is uploaded only if it is on the list and the run's record holds its hash. ``run.json`` and ``report.html`` quote
+texts of the pool, ``selection.npz`` and the score stores are computed from all of them: they stay behind.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import yaml
+
+from muka_fast.errors import ModelError
+from muka_fast.evaluation.run_record import read_run_record
+from muka_fast.export.export_record import RECORD, ExportRecord, read_export_record
+from muka_fast.models.checkpoint import TOKENIZER_FILES, WEIGHT_FILES, Checkpoint
+from muka_fast.models.integrity import require_intact
+from muka_fast.pipeline.run_artifacts import is_ensemble
+from muka_fast.pipeline.run_directory import RunDirectory
+from muka_fast.runtime.parsing import UnreadableError, read_json, read_yaml
+from muka_fast.runtime.printable import markdown_text, printable
+
+STUDENT_FILES = (*WEIGHT_FILES, *TOKENIZER_FILES, "config.json", "generation_config.json", "*.jinja")
+"""Patterns of the files that a transformers model is read from."""
+EXPORT_FOLDER = "onnx"
+"""Folder of the repository that ONNX Runtime backends, such as that of text-embeddings-inference, read graphs from."""
+_PATH_KEYS = ("model", "config", "tokenizer", "files", "texts", "output", "scores")
+"""Keys of a recipe that hold paths."""
+_NAME_KEYS = ("_name_or_path", "name_or_path", "tokenizer_file")
+"""Keys of model configurations that may hold a path."""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository.
+
+    Attributes:
+        name: Its path in the repository.
+        content: What it holds: bytes, or the file to read them from.
+    """
+
+    name: str
+    content: bytes | Path
+
+    @property
+    def bytes(self) -> int:
+        """Size, in bytes."""
+        return self.content.stat().st_size if isinstance(self.content, Path) else len(self.content)
+
+
+def collect_files(folder: Path, repo_id: str, export: Path | None = None) -> list[HubFile]:
+    """Return what a student's repository holds, sorted by name.
+
+    Weights and tokenizer are the files of the folder. In recipe, model card and configuration each path of this machine
+    is replaced by its last part, and the card names the repository.
+
+    Args:
+        folder: Output folder of ``amalgamate``.
+        repo_id: The repository, ``owner/name``.
+        export: Folder that ``muka-fast export`` wrote of this student; its graphs go to ``onnx/``.
+
+    Raises:
+        ModelError: If the folder holds no finished student, a file is damaged, or the export is of another model.
+    """
+    run = RunDirectory(folder)
+    if not run.record.is_file():
+        hint = "give a finished output folder of amalgamate"
+        raise ModelError("no finished run in the folder", where=str(folder), hint=hint)
+    record = read_run_record(run.record)
+    if is_ensemble(folder):
+        raise ModelError(
+            "an ensemble is its teachers, not one model",
+            where=str(folder),
+            hint="train a student with method 'pool', and push the student",
+        )
+    names = [name for name in record.files if any(fnmatch.fnmatch(name, pattern) for pattern in STUDENT_FILES)]
+    require_intact(folder, str(folder), only=(*names, run.recipe.name))
+    found = [HubFile(name, _configuration(folder / name)) for name in names]
+    recipe, paths = _portable_recipe(run.recipe)
+    found.append(HubFile(run.recipe.name, recipe.encode()))
+    card = _card(run, recipe, paths).replace("path/to/this/folder", repo_id)
+    found.append(HubFile("README.md", card.encode()))
+    if export is not None:
+        found += _export_files(folder, export)
+    return sorted(found, key=lambda file: file.name)
+
+
+def files_left_behind(folder: Path, pushed: list[HubFile]) -> list[str]:
+    """Return the entries of an output folder that are not among the files of a repository; folders end with ``/``."""
+    names = {file.name for file in pushed}
+    entries = sorted(entry for entry in folder.iterdir() if entry.name not in names)
+    return [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
+
+
+def _is_path(value: str) -> bool:
+    return PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
+
+
+def _last_part(path: str) -> str:
+    kind = PureWindowsPath if PureWindowsPath(path).drive else PurePosixPath
+    return kind(path).name or "…"
+
+
+def _portable_recipe(path: Path) -> tuple[str, list[str]]:
+    """Return a recipe without paths of this machine, and these paths, the longest first."""
+    found: set[str] = set()
+
+    def clean(value: Any, is_place: bool) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(one, key in _PATH_KEYS) for key, one in value.items()}
+        if isinstance(value, list):
+            return [clean(one, is_place) for one in value]
+        if is_place and isinstance(value, str) and _is_path(value):
+            found.add(value)
+            return _last_part(value)
+        return value
+
+    try:
+        tree = clean(read_yaml(path), False)
+    except (UnreadableError, FileNotFoundError) as error:
+        raise ModelError(f"the recipe cannot be read: {error}", where=str(path), hint="amalgamate again") from None
+    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
+    return text, sorted(found, key=len, reverse=True)
+
+
+def _card(run: RunDirectory, recipe: str, paths: list[str]) -> str:
+    """Return the model card, which its owner may have edited, without paths of this machine."""
+    path = run.path / "README.md"
+    if not path.is_file():
+        raise ModelError("the model card is missing", where=str(path), hint="restore README.md")
+    stored = run.recipe.read_text(encoding="utf-8")
+    card = path.read_text(encoding="utf-8").replace(printable(stored, keep="\n"), printable(recipe, keep="\n"))
+    for one in paths:
+        for form in (str, printable, markdown_text):
+            card = card.replace(form(one), form(_last_part(one)))
+    return card
+
+
+def _configuration(path: Path) -> bytes | Path:
+    """Return a JSON configuration whose name is a path of this machine without that path; other files as they are."""
+    if path.name not in ("config.json", "tokenizer_config.json"):
+        return path
+    try:
+        tree = read_json(path)
+    except UnreadableError as error:
+        raise ModelError(f"the configuration cannot be read: {error}", where=str(path), hint="restore it") from None
+    named = dict(_local_names(tree))
+    if not named:
+        return path
+    content = json.dumps(tree | {key: _last_part(value) for key, value in named.items()}, indent=2, ensure_ascii=False)
+    return f"{content}\n".encode()
+
+
+def _local_names(tree: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(tree, dict):
+        yield from ((key, tree[key]) for key in _NAME_KEYS if isinstance(tree.get(key), str) and _is_path(tree[key]))
+
+
+def _export_files(folder: Path, export: Path) -> list[HubFile]:
+    """Return graphs, tokenizer and record of a student's export."""
+    record: ExportRecord = read_export_record(export)
+    if record.weights != Checkpoint(folder, None, str(folder)).fingerprint(WEIGHT_FILES):
+        raise ModelError("the export is of another model", where=str(export), hint="export this student again")
+    graphs = [graph.file for graph in record.graphs.values()]
+    wanted = {
+        name: one
+        for name, one in record.files.items()
+        if name == "tokenizer.json" or any(name == graph or name.startswith(f"{graph}.") for graph in graphs)
+    }
+    for graph in record.graphs.values():
+        record.require_intact(export, graph)
+    model = _last_part(record.model) if _is_path(record.model) else record.model
+    portable = replace(record, model=model, files=wanted)
+    content = json.dumps(portable.tree(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    found = [HubFile(f"{EXPORT_FOLDER}/{name}", export / name) for name in wanted]
+    return [*found, HubFile(f"{EXPORT_FOLDER}/{RECORD}", content.encode())]
