@@ -1,4 +1,5 @@
 # make demo: see it work.  make test: check everything.  make test-fast: two minutes of it.
+# make test-versions: other versions of Python and transformers.
 # Each makes its virtual environments first.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +13,12 @@ PYTEST := -m pytest --numprocesses $(WORKERS) --dist loadgroup
 # More threads than cores wait for each other: one OpenMP thread a worker.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-fast check test-serving test-optimum clean
+# What make test-versions combines; a Python that is not installed is left out.
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+TRANSFORMERS ?= 4.57.6 5.0.0 5.23.0
+FOUND = $(foreach python,$(PYTHONS),$(if $(shell command -v $(python)),$(python)))
+
+.PHONY: demo test test-fast check test-serving test-optimum test-versions clean
 
 demo: .venv/installed
 	$(BIN)/muka-fast demo --overwrite
@@ -41,6 +47,21 @@ test-serving: .venv/installed-test .venv-serving/installed
 # The package on transformers 4.57, and its exports in Optimum.
 test-optimum: .venv-optimum/installed
 	.venv-optimum/bin/python $(PYTEST) -m transformers4
+
+# The package with each pair of a Python and a transformers, in environments of their own. The pins of what transformers
+# itself bounds are left out. Installs torch once per pair.
+test-versions:
+	@test -n "$(FOUND)" || { echo "none of these is installed: $(PYTHONS)"; exit 1; }
+	@echo "with: $(FOUND); not installed: $(filter-out $(FOUND),$(PYTHONS))"
+	set -e; for python in $(FOUND); do for version in $(TRANSFORMERS); do \
+		folder=.venv-versions/$$python-$$version; pins=$$folder/constraints.txt; \
+		$$python -m venv $$folder; \
+		grep -v -E "^(transformers|huggingface_hub|tokenizers)==" constraints.txt > $$pins; \
+		echo "transformers==$$version" >> $$pins; \
+		$$folder/bin/python $(INSTALL) $$pins torch; \
+		$$folder/bin/python $(INSTALL) $$pins --editable '.[onnx,test]'; \
+		$$folder/bin/python $(PYTEST) -m "transformers4 and not slow"; \
+	done; done
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'Python 3.11 or newer is needed: make PYTHON=…')"

@@ -18,7 +18,9 @@ def ask(
     folder: Annotated[Path, typer.Argument(metavar="OUTPUT", help="An output folder of amalgamate.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, max=2000, help="Texts to ask for.")] = 50,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .csv or .jsonl.")] = Path("few.csv"),
-    device: Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda; default: the recipe's.")] = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, cuda or mps; default: the recipe's.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the texts whose label would help most; fill in the labels, and give the file to --labelled."""

@@ -64,7 +64,7 @@ class InputFlags:
             shape=self.shape,
             passes=self.passes,
             texts=self.texts,
-            device=device_name(self.device),
+            device=device_name(self.device, ("auto", "cpu", "cuda")),
         )
 
 

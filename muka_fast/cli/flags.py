@@ -36,7 +36,7 @@ MethodOption = Annotated[
 ]
 TrustOption = Annotated[str | None, typer.Option("--trust", help="Trust score of --method muka.")]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of passes, split and training.")]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace an earlier run there; an unfinished run of this recipe is resumed.")
 ]

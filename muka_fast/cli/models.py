@@ -10,6 +10,7 @@ import typer
 from muka_fast.cli.app import command, print_json, print_results, print_table
 from muka_fast.cli.flags import JsonOption, PairOption, WaitOption, data_from_flags
 from muka_fast.errors import ModelError, RecipeError
+from muka_fast.runtime.device import DEVICES
 
 RemoteCodeOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that lies beside the weights.")]
 
@@ -27,7 +28,7 @@ def evaluate(
     pair_column: PairOption = None,
     split: Annotated[str, typer.Option("--split", help="Split of a hub data set.")] = "test",
     teachers: Annotated[bool, typer.Option(help="Measure the teachers of an amalgamated student too.")] = True,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
     wait: WaitOption = False,
     trust_remote_code: RemoteCodeOption = False,
     as_json: JsonOption = False,
@@ -158,6 +159,6 @@ def one_of(value: str, allowed: tuple[str, ...], where: str) -> str:
     return value
 
 
-def device_name(name: str) -> Any:
+def device_name(name: str, allowed: tuple[str, ...] = DEVICES) -> Any:
     """Check the name of a device, and return it."""
-    return one_of(name, ("auto", "cpu", "cuda"), "--device")
+    return one_of(name, allowed, "--device")

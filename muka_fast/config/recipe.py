@@ -291,7 +291,7 @@ class Recipe(_Section):
     )
     training: TrainingSpec = Field(TrainingSpec(), description="training of the student")
     scores: str | None = Field(None, description="score store to fill and reuse; default: OUTPUT/scores")
-    device: Device = Field("auto", description="where to compute; auto: CUDA if there is one")
+    device: Device = Field("auto", description="where to compute; auto: CUDA if there is one, else the CPU")
     seed: int = Field(0, ge=0, lt=2**63, description="of dropout masks, new weights, validation split and data order")
 
     @field_validator("teachers")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536}
+TOKEN_BUDGET = {"cpu": 4096, "cuda": 65536, "mps": 4096}
 """Tokens of a batch, all passes together, by device type; a GPU needs more rows to be busy between launches.
 On a CPU, 2,048 need less memory and more time (benchmarks/NOTES.md)."""
 MIN_RELATIVE_LENGTH = 0.8

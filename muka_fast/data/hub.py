@@ -15,13 +15,16 @@ def open_hub(name: str, config: str | None, split: str) -> TextTable:
 
     Raises:
         CorpusError: If the data set cannot be loaded.
-        MachineError: If it is neither cached nor reachable.
+        MachineError: If it is neither cached nor reachable, or the package ``datasets`` is missing.
     """
-    import datasets
-
     source = f"hub:{name}"
     if not name.strip():
         raise CorpusError("the data set has no name", where=source, hint="write hub:owner/name")
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        hint = "pip install 'muka-fast[hub]', or give local files"
+        raise MachineError("data sets of the hub need the package datasets", where=source, hint=hint) from None
     try:
         table = datasets.load_dataset(name, config, split=split)
     except ConnectionError as error:

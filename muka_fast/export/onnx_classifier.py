@@ -34,7 +34,7 @@ class OnnxClassifier(LogitClassifier):
     Args:
         folder: Folder that ``muka-fast export`` wrote.
         precision: Graph to load: ``fp32``, ``fp16`` or ``int8``; default: the first one exported.
-        device: ``auto``, ``cpu`` or ``cuda``; see :func:`muka_fast.export.sessions.open_session`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``; see :func:`muka_fast.export.sessions.open_session`.
         temperature: Divisor of the logits before the softmax; default: the value saved with the classifier.
         token_budget: Maximum number of padded tokens in a batch.
         threads: Number of threads; default: one per core. Set it where a container limits the time of all cores.

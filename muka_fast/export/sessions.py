@@ -123,7 +123,8 @@ def open_session(graph: Path, device: str = "auto", threads: int | None = None, 
 
     Args:
         graph: The ONNX file.
-        device: ``cuda``: CUDA or an error. ``auto``: CUDA if it loads, else the CPU, with a warning.
+        device: ``cuda``: CUDA or an error. ``auto``: CUDA if it loads, else the CPU, with a warning. ``cpu``, ``mps``:
+            the CPU.
         threads: Threads of one operator; default: all cores.
         index: Number of the CUDA device.
 
@@ -132,8 +133,9 @@ def open_session(graph: Path, device: str = "auto", threads: int | None = None, 
         ModelError: If ONNX Runtime cannot load the file.
     """
     runtime()  # raises if ONNX Runtime is missing
-    obstacle, session = "" if device == "cpu" else cuda_obstacle(), None
-    if device != "cpu" and not obstacle:
+    tries_cuda = device in ("auto", "cuda")
+    obstacle, session = cuda_obstacle() if tries_cuda else "", None
+    if tries_cuda and not obstacle:
         session = _on_cuda(str(graph), threads, index)
         obstacle = "" if session else _NO_LIBRARIES
     if session is None and (device != "cuda" or obstacle == _NO_LIBRARIES):  # loads if the graph is good

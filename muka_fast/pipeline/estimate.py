@@ -80,8 +80,8 @@ def _timed(run: Callable[[], object], device: torch.device) -> float:
     for _ in range(2):
         started = time.perf_counter()
         run()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
         seconds = time.perf_counter() - started
     return seconds
 
@@ -136,8 +136,8 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
             backward_microbatched(model, batch, target)
             optimizer.step()
             optimizer.zero_grad()
-            if plan.device.type == "cuda":
-                torch.cuda.synchronize()
+            if plan.device.type != "cpu":
+                torch.accelerator.synchronize()
             seconds = time.perf_counter() - started
     batches = num_training_steps(settings, len(plan.corpus)) * settings.gradient_accumulation
     weights = sum(parameter.numel() * 4 for parameter in model.parameters())

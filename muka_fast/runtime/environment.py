@@ -9,10 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-PACKAGES = ("muka-fast", "torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "pyarrow")
+PACKAGES = ("muka-fast", "torch", "transformers", "accelerate", "tokenizers", "safetensors", "pyarrow")
 OPTIONAL = (
     *("huggingface-hub", "numpy", "scipy", "pydantic", "filelock", "typer", "rich", "PyYAML", "jinja2"),
-    *("triton", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "optimum", "optimum-onnx"),
+    *("datasets", "triton", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu", "optimum", "optimum-onnx"),
 )
 VARIABLES = (
     *("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "TOKENIZERS_PARALLELISM", "PYTHONPATH"),
@@ -45,4 +45,6 @@ def memory() -> str:
 
 def device_name(device: torch.device) -> str:
     """Return a device's name for people: the GPU's model, or the CPU's number of threads."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type

@@ -14,5 +14,7 @@ def free_memory() -> None:
     gc.collect()  # a Trainer and its optimiser are a cycle
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # returns free heap pages; glibc only
         ctypes.CDLL("libc.so.6").malloc_trim(0)

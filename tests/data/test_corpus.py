@@ -1,3 +1,5 @@
+import sys
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -143,6 +145,13 @@ def test_a_hub_data_set_gives_texts_and_named_labels(monkeypatch):
     with pytest.raises(MachineError, match="cannot reach the hub") as caught:
         read_corpus(DataSpec(texts=["hub:owner/offline"]))
     assert caught.value.exit_code == 3
+
+
+def test_a_hub_data_set_without_the_package_datasets_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MachineError, match="need the package datasets") as caught:
+        read_corpus(DataSpec(texts=["hub:owner/name"]))
+    assert "pip install 'muka-fast[hub]'" in caught.value.hint
 
 
 def test_a_text_is_found_again_in_its_file(tmp_path):
