@@ -14,18 +14,15 @@ A fit without labels is chosen on the settings of one half of the data sets and 
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.special import softmax
 from selection_pools import CELLS
 from selection_students import mixture, muka, muka_weights, ones, votes
-from simulated_students import HALVES, StudentPool, student_pools, train_student
+from simulated_students import HALVES, StudentPool, run_study, train_student
 
 from muka_fast.evaluation.calibration import LabelledLogits, expected_calibration_error, fit_temperature
 
@@ -194,30 +191,10 @@ def cross_choice(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def main() -> None:
-    """Train, fit, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--signals", type=Path, required=True, help="folder of settings")
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--cache", type=Path, help="file of the held-out scores, read or written (.npz)")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
-    options = parser.parse_args()
-    rows = []
-    for pool in student_pools(options.signals, options.cache, USED):
-        for case in students(pool):
-            rows.append(measure(case))
-            if not options.json:
-                errors = {name: one["ece"] for name, one in rows[-1]["fits"].items()}
-                print(pool.setting, pool.cell, case.method, case.penalty, errors, flush=True)
-    result = {"rows": rows, "summary": summary(rows), "cross_choice": cross_choice(rows)}
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    if options.json:
-        print(json.dumps(result, ensure_ascii=False))
-        return
-    for line in (*result["summary"], *result["cross_choice"]):
-        print(line)
-
-
 if __name__ == "__main__":
-    main()
+    run_study(
+        __doc__,
+        USED,
+        lambda pool: map(measure, students(pool)),
+        lambda rows: {"summary": summary(rows), "cross_choice": cross_choice(rows)},
+    )

@@ -10,6 +10,7 @@ def fill(document: Path, kind: str, parts: dict[str, str]) -> None:
     """Replace each part of a kind in a document."""
     page = document.read_text(encoding="utf-8")
     for name, content in parts.items():
-        pattern = rf"(<!-- {kind}: {name} -->\n).*?(\n<!-- end -->)"
-        page = re.sub(pattern, lambda found, text=content: f"{found[1]}\n{text}\n{found[2]}", page, flags=re.DOTALL)
+        start = f"<!-- {kind}: {name} -->\n"
+        pattern = rf"{re.escape(start)}.*?<!-- end -->"
+        page = re.sub(pattern, lambda _, text=f"{start}\n{content}\n\n<!-- end -->": text, page, flags=re.DOTALL)
     document.write_text(page, encoding="utf-8")

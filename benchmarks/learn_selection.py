@@ -6,7 +6,8 @@ For each kind of evidence (with an encoder or not, with class names or not, with
 logits are fitted by maximum likelihood of the owners, every owner's texts weighing alike in each pool: one on the
 evidence, one on its score and the prototypes' numbers. The figures leave one data set out: a setting is judged by
 weights that saw no pool that shares a data set with it, in neither stage. ``--write`` replaces
-``muka_fast/selection/weights.json`` by weights of all pools. Pools: :mod:`selection_pools`.
+``muka_fast/selection/weights.json`` by weights of all pools. ``--held-out`` writes a file of weights for each data set
+that is left out, for measurements on that data set. Pools: :mod:`selection_pools`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fit_conditional_logit import fit_conditional_logit
 from scipy.special import softmax
-from selection_pools import CELLS, KnownPool, Setting, cell, derived, recalls, settings, share_right
+from selection_pools import CELLS, KnownPool, Setting, balanced_rows, cell, derived, recalls, settings, share_right
 
 from muka_fast.selection.conditional_logit import WEIGHTS, kind
 from muka_fast.selection.first_stage import FirstStage
@@ -33,8 +34,6 @@ from muka_fast.selection.texts import Texts
 
 RIDGE_EVIDENCE, RIDGE_PROTOTYPES = 0.003, 0.001
 """Of half the squared weights beside the mean log-likelihood, numbers being divided by their spread over teachers."""
-OWNERS_AT_MOST, OWNER_AT_LEAST = 250, 5
-"""Texts of a pool that are learned from, and texts from which on an owner counts."""
 DERIVED, DERIVED_WEIGHT = 6, 0.25
 """Derived pools of each setting, and what each weighs beside a cell."""
 OF_FEATURES = ("mahalanobis", "density", "norm", "white logit", "dimension")
@@ -101,72 +100,6 @@ class Learned:
     def known_by(self) -> np.ndarray:
         """Owners of the texts that are learned from."""
         return self.pool.known_by[self.rows]
-
-
-def balanced_rows(pool: KnownPool) -> tuple[np.ndarray, np.ndarray]:
-    """Choose texts to learn from: as many of each owner, each owner's weights summing to an equal share."""
-    random = np.random.default_rng(zlib.crc32(pool.name.encode()))
-    rows, weight = [], []
-    for own in pool.known_by.T:
-        found = np.flatnonzero(own)
-        if len(found) >= OWNER_AT_LEAST:
-            most = max(OWNER_AT_LEAST, OWNERS_AT_MOST // pool.known_by.shape[1])
-            rows.append(random.permutation(found)[:most])
-            weight.append(np.full(len(rows[-1]), 1 / len(rows[-1])))
-    if not rows:
-        return np.zeros(0, dtype=int), np.zeros(0)
-    return np.concatenate(rows), np.concatenate(weight) / len(weight)
-
-
-def fit_conditional_logit(
-    pools: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], ridge: float, rounds: int = 12
-) -> np.ndarray:
-    """Fit weights by Newton's method.
-
-    Args:
-        pools: For each, numbers (N, T, F), known_by (N, T) bool (any of several is right), weights of the texts (N,).
-        ridge: See ``RIDGE_EVIDENCE``.
-        rounds: Newton steps at most.
-        rounds: Newton steps at most.
-
-    Returns:
-        Weights of the numbers as they are, (F,).
-    """
-    groups: dict[int, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
-    for numbers, known_by, weight in pools:
-        centred = numbers - numbers.mean(1, keepdims=True)
-        groups.setdefault(numbers.shape[1], []).append((centred, known_by, weight / len(pools)))
-    joined = [tuple(np.concatenate(part) for part in zip(*some, strict=True)) for some in groups.values()]
-    spread = np.sqrt(sum((w[:, None, None] * x**2).sum((0, 1)) / x.shape[1] for x, _, w in joined)) + 1e-6
-    joined = [(x / spread, own, w) for x, own, w in joined]
-    beta = np.zeros(len(spread))
-
-    def evaluate(beta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-        loss, gradient, hessian = ridge / 2 * beta @ beta, ridge * beta, ridge * np.eye(len(beta))
-        for x, own, w in joined:
-            score = x @ beta
-            p = np.exp(score - score.max(1, keepdims=True))
-            p /= p.sum(1, keepdims=True)
-            right = (p * own).sum(1) + 1e-12
-            loss -= w @ np.log(right)
-            gradient = gradient + np.einsum("n,nt,ntf->f", w, p - p * own / right[:, None], x, optimize=True)
-            mean = np.einsum("nt,ntf->nf", p, x)
-            flat, share = x.reshape(-1, len(beta)), (w[:, None] * p).reshape(-1, 1)
-            hessian = hessian + flat.T @ (flat * share) - mean.T @ (mean * w[:, None])
-        return float(loss), gradient, hessian
-
-    loss, gradient, hessian = evaluate(beta)
-    for _ in range(rounds):
-        step, length = np.linalg.solve(hessian, gradient), 1.0
-        while True:
-            found = evaluate(beta - length * step)
-            if found[0] <= loss or length < 1e-3:
-                break
-            length /= 2
-        beta, done, (loss, gradient, hessian) = beta - length * step, loss - found[0] < 1e-7, found
-        if done:
-            break
-    return beta / spread
 
 
 def measure(pool: KnownPool, kind_: Kind) -> Learned:
@@ -243,46 +176,94 @@ def named(kind_: Kind, first: np.ndarray, second: np.ndarray) -> dict[str, dict[
     }
 
 
-def study(pools: Sequence[Learned], kind_: Kind) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Learn the weights of one kind from all pools, and judge them with each pool's data sets left out.
+@dataclass(frozen=True)
+class HeldOut:
+    """What weights of other data sets find of a pool: both stages saw no pool that shares a data set with it.
+
+    Attributes:
+        pool: The pool.
+        second: Its second-stage numbers.
+        scores: (N, T).
+        signs: Label-free signs of the reliability.
+        found: Recall of each teacher with enough own texts, from 0 to 1.
+        weights: Of the two stages, (2 F,) and (1 + P,).
+    """
+
+    pool: Learned
+    second: Second
+    scores: np.ndarray
+    signs: np.ndarray
+    found: np.ndarray
+    weights: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def data_sets(self) -> frozenset[str]:
+        """The data sets of the pool."""
+        return self.pool.pool.data_sets
+
+
+def hold_out(pools: Sequence[Learned]) -> list[HeldOut]:
+    """Judge each pool by weights learned without its data sets."""
+    groups = list(dict.fromkeys(one.pool.data_sets for one in pools))
+    firsts = {sets: learn(pools, lambda one: one.evidence, RIDGE_EVIDENCE, sets) for sets in groups}
+    seconds = {one.pool.name: Second.of(one, firsts[one.pool.data_sets]) for one in pools}
+    result = []
+    for sets in groups:
+        weights = learn(pools, lambda one: seconds[one.pool.name].numbers, RIDGE_PROTOTYPES, sets)
+        for one in pools:
+            if one.pool.data_sets == sets:
+                second = seconds[one.pool.name]
+                scores, signs = second.signs(one, weights)
+                found = recalls(one.pool.known_by, scores) / 100
+                result.append(HeldOut(one, second, scores, signs, found, (firsts[sets], weights)))
+    return result
+
+
+def estimate_recall(pools: Sequence[HeldOut], reduce: Callable[[np.ndarray], float]) -> list[float]:
+    """Estimate a recall of each pool, from 0 to 1, by a regression on the pools of other data sets."""
+    fits = {}
+    for sets in dict.fromkeys(one.data_sets for one in pools):
+        others = [one for one in pools if not one.data_sets & sets and len(one.found)]
+        recall = np.array([reduce(one.found) for one in others])
+        fits[sets] = np.array(list(fit_reliability(np.stack([one.signs for one in others]), recall).values()))
+    values = [fits[one.data_sets][:-1] @ one.signs + fits[one.data_sets][-1] for one in pools]
+    return [float(np.clip(value, 0, 1)) for value in values]
+
+
+def study(
+    pools: Sequence[Learned], kind_: Kind, held_out: Sequence[HeldOut]
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Learn the weights of one kind from all pools, and judge those of :func:`hold_out`.
 
     Returns:
         Weights as ``weights.json`` holds them, and a row for each cell of each setting.
     """
-    firsts: dict[frozenset[str], np.ndarray] = {
-        sets: learn(pools, lambda one: one.evidence, RIDGE_EVIDENCE, sets)
-        for sets in dict.fromkeys(one.pool.data_sets for one in pools)
-    }
-    held_out = {one.pool.name: Second.of(one, firsts[one.pool.data_sets]) for one in pools}
-    rows: list[dict[str, Any]] = []
-    signs: dict[str, np.ndarray] = {}
-    found: dict[str, np.ndarray] = {}
-    for sets in firsts:
-        second = learn(pools, lambda one: held_out[one.pool.name].numbers, RIDGE_PROTOTYPES, sets)
-        for one in pools:
-            if one.pool.data_sets == sets:
-                scores, signs[one.pool.name] = held_out[one.pool.name].signs(one, second)
-                found[one.pool.name] = recalls(one.pool.known_by, scores) / 100
-                rows.append(row(one, scores))
-    known = [one for one in pools if len(found[one.pool.name])]
+    rows = [row(one.pool, one.scores) for one in held_out]
     for name, reduce in (("reliability", np.mean), ("reliability_lowest", np.min)):
-        for sets in firsts:
-            others = [one.pool.name for one in known if not one.pool.data_sets & sets]
-            fit = fit_reliability(np.stack([signs[o] for o in others]), np.array([reduce(found[o]) for o in others]))
-            for one, line in zip([one for s in firsts for one in pools if one.pool.data_sets == s], rows, strict=True):
-                if one.pool.data_sets == sets:
-                    value = fit["constant"] + sum(fit[s] * v for s, v in zip(SIGNS, signs[one.pool.name], strict=True))
-                    line[name] = float(np.clip(value, 0, 1))
+        for line, value in zip(rows, estimate_recall(held_out, reduce), strict=True):
+            line[name] = value
+    seconds = {one.pool.pool.name: one.second for one in held_out}
     first = learn(pools, lambda one: one.evidence, RIDGE_EVIDENCE)
-    second = learn(pools, lambda one: held_out[one.pool.name].numbers, RIDGE_PROTOTYPES)
-    table = np.stack([signs[one.pool.name] for one in known])
+    second = learn(pools, lambda one: seconds[one.pool.name].numbers, RIDGE_PROTOTYPES)
     weights: dict[str, Any] = named(kind_, first, second)
     # Without an encoder the estimate did not follow the recall of the data sets left out: none is given.
     weights["reliability"] = weights["lowest"] = {}
     if kind_.encoder:
-        weights["reliability"] = fit_reliability(table, np.array([found[one.pool.name].mean() for one in known]))
-        weights["lowest"] = fit_reliability(table, np.array([found[one.pool.name].min() for one in known]))
+        known = [one for one in held_out if len(one.found)]
+        table = np.stack([one.signs for one in known])
+        weights["reliability"] = fit_reliability(table, np.array([one.found.mean() for one in known]))
+        weights["lowest"] = fit_reliability(table, np.array([one.found.min() for one in known]))
     return weights, rows
+
+
+def write_held_out(folder: Path, kind_: Kind, held_out: Sequence[HeldOut]) -> None:
+    """Add the weights of one kind to the files of a folder, named by the data sets that they leave out."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for sets, (first, second) in {one.data_sets: one.weights for one in held_out}.items():
+        path = folder / f"{'+'.join(sorted(sets))}.json"
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"weights": {}}
+        found["weights"][kind_.name] = named(kind_, first, second) | {"reliability": {}, "lowest": {}}
+        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def row(one: Learned, scores: np.ndarray) -> dict[str, Any]:
@@ -319,6 +300,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON with the figures of data sets left out")
     parser.add_argument("--kinds", nargs="*", help="some of the kinds' names; default: all")
     parser.add_argument("--derived", type=int, default=DERIVED, help="derived pools of each setting")
+    parser.add_argument("--held-out", type=Path, help="folder for weights that leave a data set out: SETS.json")
     parser.add_argument("--write", action="store_true", help="replace the package's weights")
     options = parser.parse_args()
     known: list[Setting] = settings(options.signals)
@@ -331,7 +313,10 @@ def main() -> None:
             continue
         started = time.perf_counter()
         measured = [measure(pool, kind_) for pool in pools]
-        weights["weights"][kind_.name], rows = study(measured, kind_)
+        held_out = hold_out(measured)
+        weights["weights"][kind_.name], rows = study(measured, kind_, held_out)
+        if options.held_out is not None:
+            write_held_out(options.held_out, kind_, held_out)
         cells = [one for one in rows if one["cell"] in CELLS]
         results["kinds"][kind_.name] = {"summary": summary(cells), "rows": cells}
         print(kind_.name, f"{time.perf_counter() - started:.0f} s")

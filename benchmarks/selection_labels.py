@@ -25,16 +25,7 @@ from typing import Any
 
 import numpy as np
 from documents import fill
-from learn_selection import (
-    DERIVED,
-    KINDS,
-    RIDGE_EVIDENCE,
-    RIDGE_PROTOTYPES,
-    Second,
-    learn,
-    measure,
-    named,
-)
+from learn_selection import DERIVED, KINDS, hold_out, measure, named
 from scipy.special import softmax
 from selection_pools import CELLS, KnownPool, Setting, cell, derived, recalls, settings
 
@@ -52,15 +43,7 @@ def fold_weights(known: list[Setting]) -> dict[str, dict[str, dict[str, float]]]
     """Learn the rule's weights once for each set of data sets, without every pool that shares one of them."""
     pools = [measure(cell(setting, name), KIND) for setting in known for name in CELLS]
     pools += [measure(pool, KIND) for setting in known for pool in derived(setting, DERIVED)]
-    folds = list(dict.fromkeys(one.pool.data_sets for one in pools))
-    firsts = {sets: learn(pools, lambda one: one.evidence, RIDGE_EVIDENCE, sets) for sets in folds}
-    seconds = {one.pool.name: Second.of(one, firsts[one.pool.data_sets]) for one in pools}
-    return {
-        "+".join(sorted(sets)): named(
-            KIND, firsts[sets], learn(pools, lambda one: seconds[one.pool.name].numbers, RIDGE_PROTOTYPES, sets)
-        )
-        for sets in folds
-    }
+    return {"+".join(sorted(one.data_sets)): named(KIND, *one.weights) for one in hold_out(pools)}
 
 
 def draw(how: str, count: int, scores: np.ndarray, places: np.ndarray, seed: int) -> np.ndarray:

@@ -23,6 +23,8 @@ CELLS = ("balanced", "12 % of teacher 0", "12 % of teacher 1", "3 % of teacher 0
 UNKNOWN_TEXTS = 400
 LEAST = 5
 """Texts from which on a teacher's recall is counted."""
+OWNERS_AT_MOST, OWNER_AT_LEAST = 250, 5
+"""Texts of a pool that are learned from, and texts from which on an owner counts."""
 
 
 @dataclass(frozen=True)
@@ -185,3 +187,18 @@ def share_right(known_by: np.ndarray, scores: np.ndarray) -> float:
     """Percent of the owned texts given to a teacher that knows their class."""
     owned = known_by.any(1)
     return float(100 * known_by[np.arange(len(scores)), scores.argmax(1)][owned].mean())
+
+
+def balanced_rows(pool: KnownPool) -> tuple[np.ndarray, np.ndarray]:
+    """Choose texts to learn from: as many of each owner, each owner's weights summing to an equal share."""
+    random = np.random.default_rng(zlib.crc32(pool.name.encode()))
+    rows, weight = [], []
+    for own in pool.known_by.T:
+        found = np.flatnonzero(own)
+        if len(found) >= OWNER_AT_LEAST:
+            most = max(OWNER_AT_LEAST, OWNERS_AT_MOST // pool.known_by.shape[1])
+            rows.append(random.permutation(found)[:most])
+            weight.append(np.full(len(rows[-1]), 1 / len(rows[-1])))
+    if not rows:
+        return np.zeros(0, dtype=int), np.zeros(0)
+    return np.concatenate(rows), np.concatenate(weight) / len(weight)

@@ -9,26 +9,20 @@ shows differences between targets and between calibrations, not the accuracy of 
 
 from __future__ import annotations
 
+import argparse
+import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from learn_selection import (
-    DERIVED,
-    KINDS,
-    RIDGE_EVIDENCE,
-    RIDGE_PROTOTYPES,
-    Second,
-    fit_reliability,
-    learn,
-    measure,
-)
+from learn_selection import DERIVED, KINDS, estimate_recall, hold_out, measure
 from scipy.special import softmax
-from selection_pools import CELLS, cell, cell_rows, derived, recalls, settings
+from selection_pools import CELLS, cell, cell_rows, derived, settings
 
 from muka_fast.runtime.softmax_regression import fit_softmax_regression
 
@@ -101,27 +95,10 @@ def held_out_scores(folder: Path) -> dict[str, np.ndarray | float]:
     known = settings(folder)
     pools = [cell(setting, name) for setting in known for name in CELLS]
     pools += [pool for setting in known for pool in derived(setting, DERIVED)]
-    measured = [measure(pool, KINDS[0]) for pool in pools]
-    groups = list(dict.fromkeys(one.pool.data_sets for one in measured))
-    firsts = {sets: learn(measured, lambda one: one.evidence, RIDGE_EVIDENCE, sets) for sets in groups}
-    second_numbers = {one.pool.name: Second.of(one, firsts[one.pool.data_sets]) for one in measured}
-    result: dict[str, np.ndarray | float] = {}
-    signs, found = {}, {}
-    for sets in groups:
-        second = learn(measured, lambda one: second_numbers[one.pool.name].numbers, RIDGE_PROTOTYPES, sets)
-        for one in measured:
-            if one.pool.data_sets == sets:
-                scores, signs[one.pool.name] = second_numbers[one.pool.name].signs(one, second)
-                found[one.pool.name] = recalls(one.pool.known_by, scores) / 100
-                result[one.pool.name] = scores
-    for sets in groups:
-        others = [o.pool.name for o in measured if not o.pool.data_sets & sets and len(found[o.pool.name])]
-        fit = fit_reliability(np.stack([signs[o] for o in others]), np.array([found[o].mean() for o in others]))
-        coefficients = np.array(list(fit.values()))
-        for one in measured:
-            if one.pool.data_sets == sets:
-                value = float(coefficients[:-1] @ signs[one.pool.name] + coefficients[-1])
-                result[f"{one.pool.name} reliability"] = min(max(value, 0.0), 1.0)
+    held_out = hold_out([measure(pool, KINDS[0]) for pool in pools])
+    result: dict[str, np.ndarray | float] = {one.pool.pool.name: one.scores for one in held_out}
+    for one, value in zip(held_out, estimate_recall(held_out, np.mean), strict=True):
+        result[f"{one.pool.pool.name} reliability"] = value
     return result
 
 
@@ -210,3 +187,40 @@ class Student:
     def logits(self, embeddings: np.ndarray) -> np.ndarray:
         """Return (N, C)."""
         return embeddings @ self.weight + self.bias
+
+
+def run_study(
+    description: str | None,
+    cells: Sequence[str],
+    measure_pool: Callable[[StudentPool], Iterator[dict[str, Any]]],
+    summarise: Callable[[Sequence[dict[str, Any]]], dict[str, Any]],
+) -> None:
+    """Read the command line, measure all pools, and print and write the rows with their summaries.
+
+    Args:
+        description: Of the command.
+        cells: Of each setting.
+        measure_pool: Gives the rows of a pool.
+        summarise: Gives the summaries of all rows, by name; each is a list of lines.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--signals", type=Path, required=True, help="folder of settings")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--cache", type=Path, help="file of the held-out scores, read or written (.npz)")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    options = parser.parse_args()
+    rows = []
+    for pool in student_pools(options.signals, options.cache, cells):
+        for row in measure_pool(pool):
+            rows.append(row)
+            if not options.json:
+                print(row, flush=True)
+    result = {"rows": rows, **summarise(rows)}
+    if options.out:
+        options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False))
+        return
+    for lines in summarise(rows).values():
+        for line in lines:
+            print(line)

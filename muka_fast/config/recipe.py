@@ -184,6 +184,12 @@ class StudentSpec(_Section):
     max_length: int | None = Field(None, ge=8, description="tokens; never above what model and tokenizer can take")
     trust_remote_code: bool = Field(False, description="run code that comes with the model")
     abstain_below: float = Field(0.0, ge=0, le=1, description="probability below which no class is predicted")
+    target_accuracy: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="choose abstain_below by labels so that this share of predictions is right",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -196,6 +202,8 @@ class StudentSpec(_Section):
             raise ValueError("give either 'model' (pretrained) or 'config' (from scratch)")
         if self.config is not None and self.tokenizer is None:
             raise ValueError("a student from 'config' needs a 'tokenizer'")
+        if self.target_accuracy is not None and self.abstain_below:
+            raise ValueError("give either 'abstain_below' or 'target_accuracy', which chooses it")
         return self
 
 
@@ -327,6 +335,15 @@ class Recipe(_Section):
         if uncertainty.passes < least:
             raise ValueError(f"{method.title} needs {least} or more Monte-Carlo passes, not {uncertainty.passes}")
         return uncertainty
+
+    @model_validator(mode="after")
+    def _reach_accuracy_with_labels_alone(self) -> Recipe:
+        method = self.selection
+        if self.student.target_accuracy is not None and not (method.trains_student and method.labelled_texts):
+            raise ValueError(
+                "student.target_accuracy needs a method that trains a student, and labelled texts: selection.labelled"
+            )
+        return self
 
     @model_validator(mode="after")
     def _adapt_only_where_possible(self) -> Recipe:

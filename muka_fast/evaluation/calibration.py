@@ -1,4 +1,4 @@
-"""Calibration: a temperature fitted with few labels or none, and the expected calibration error. Needs numpy alone."""
+"""Calibration: temperature and threshold, fitted with few labels or none, and its error. Needs numpy alone."""
 
 from __future__ import annotations
 
@@ -51,6 +51,26 @@ def fit_temperature(logits: np.ndarray, votes: np.ndarray, labelled: LabelledLog
     if labelled is not None and len(labelled.classes):
         losses += _cross_entropies(labelled.logits, np.eye(labelled.logits.shape[1])[labelled.classes])
     return float(_TEMPERATURES[np.argmin(losses)])
+
+
+def fit_threshold(confidence: np.ndarray, right: np.ndarray, weight: np.ndarray, target: float) -> float:
+    """Return the smallest confidence from which on predictions are right often enough.
+
+    Args:
+        confidence: Probability of the predicted class, (N,).
+        right: Probability that the prediction is right, (N,); 0 or 1 where the class is known.
+        weight: How much each text counts, (N,).
+        target: Weighted mean of ``right`` that the texts at or above the threshold reach, 0 to 1.
+
+    Returns:
+        The threshold; 1 if no texts reach the target.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    ordered = confidence[order]
+    reached = np.cumsum((weight * right)[order]) >= target * np.cumsum(weight[order])
+    reached &= np.append(ordered[1:] < ordered[:-1], True)  # texts of equal confidence are on one side
+    found = np.flatnonzero(reached)
+    return float(ordered[found[-1]]) if len(found) else 1.0
 
 
 def _cross_entropies(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from muka_fast.data.corpus import Corpus
-from muka_fast.evaluation.calibration import ENOUGH, LabelledLogits, fit_temperature
+from muka_fast.evaluation.calibration import (
+    ENOUGH,
+    VOTES_WEIGHT,
+    LabelledLogits,
+    fit_temperature,
+    fit_threshold,
+)
 from muka_fast.evaluation.metrics import fidelity
 from muka_fast.evaluation.run_record import Fidelity
 from muka_fast.inference.classifier import Classifier
@@ -13,6 +19,7 @@ from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
 from muka_fast.inference.temperature_folding import fold_temperature
 from muka_fast.pipeline.plan import Plan
 from muka_fast.pipeline.stages import TrainedStudent
+from muka_fast.runtime.numerics import softmax
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.base import Pool, Selection, class_votes
 
@@ -53,14 +60,15 @@ def calibrate(
         agreement = _agreement(plan, trained)
     if not trained.targets.are_probabilities or len(others) < ENOUGH:
         others = others[:0]
-    temperature = fit_temperature(
-        _logits(classifier, plan.corpus.take(others)),
-        class_votes(pool, selection, others),
-        LabelledLogits(_logits(classifier, plan.corpus.take(labelled)), classes[labelled]),
-    )
-    calibration = Calibration(temperature, plan.recipe.student.abstain_below)
+    unlabelled, known = _logits(classifier, plan.corpus.take(others)), _logits(classifier, plan.corpus.take(labelled))
+    given = LabelledLogits(known, classes[labelled])
+    temperature = fit_temperature(unlabelled, class_votes(pool, selection, others), given)
+    threshold = plan.recipe.student.abstain_below
+    if plan.recipe.student.target_accuracy is not None:
+        threshold = _choose_threshold(unlabelled, given, temperature, plan.recipe.student.target_accuracy, progress)
+    calibration = Calibration(temperature, threshold)
     if temperature == 1 or fold_temperature(classifier, temperature, plan.corpus):
-        calibration = Calibration(1.0, plan.recipe.student.abstain_below, folded_temperature=temperature)
+        calibration = Calibration(1.0, threshold, folded_temperature=temperature)
     else:
         progress.log(
             f"the student's last layer is not linear: its temperature {temperature:.3g} is applied by muka-fast alone, "
@@ -68,6 +76,34 @@ def calibrate(
         )
     setattr(classifier.model.config, CALIBRATION_KEY, calibration._asdict())
     return classifier.with_calibration(calibration), agreement
+
+
+def _choose_threshold(
+    logits: np.ndarray, given: LabelledLogits, temperature: float, target: float, progress: Progress
+) -> float:
+    """Return the probability below which the student abstains, so that its predictions are right often enough.
+
+    Labelled texts count whether their prediction is right, the others their calibrated probability; these count like
+    at most ``VOTES_WEIGHT`` labels together, as they do in the temperature.
+
+    Args:
+        logits: Of held-out texts without label, (N, C).
+        given: Held-out labelled texts.
+        temperature: Of the softmax.
+        target: Share of right predictions.
+        progress: Receives a message.
+    """
+    probabilities = softmax(np.concatenate([logits, given.logits]) / temperature)
+    confidence, predicted = probabilities.max(1), probabilities.argmax(1)
+    right = np.append(confidence[: len(logits)], predicted[len(logits) :] == given.classes)
+    weight = np.append(np.full(len(logits), min(1.0, VOTES_WEIGHT / max(1, len(logits)))), np.ones(len(given.classes)))
+    threshold = fit_threshold(confidence, right, weight, target)
+    predicts = float(np.average(confidence >= threshold, weights=weight)) if len(weight) else 0.0
+    progress.log(
+        f"the student abstains below a probability of {threshold:.3g}, to be right in {target:.0%} of its predictions; "
+        f"it predicts a class for {predicts:.0%} of {len(weight)} held-out texts, {len(given.classes)} of them labelled"
+    )
+    return threshold
 
 
 def _agreement(plan: Plan, trained: TrainedStudent) -> Fidelity:

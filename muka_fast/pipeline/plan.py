@@ -31,6 +31,9 @@ from muka_fast.scoring.score_pool import manifest
 from muka_fast.scoring.store import ScoreStore
 from muka_fast.uncertainty.dropout_sites import require_sites
 
+THRESHOLD_LABELS = 16
+"""Labelled texts from which on a threshold is chosen by them; half of them are held out for it."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -125,6 +128,12 @@ def resolve_recipe(
     if recipe.selection.labelled_texts is not None:
         labelled = read_labelled(recipe.selection.labelled_texts, recipe.data, space.names, log=progress.log)
         _check_labels_of_absent(recipe, space, labelled.classes)
+        if recipe.student.target_accuracy is not None and len(labelled.classes) < THRESHOLD_LABELS:
+            raise RecipeError(
+                f"{len(labelled.classes)} labelled texts with a known class are too few to choose a threshold",
+                where="student.target_accuracy",
+                hint=f"label {THRESHOLD_LABELS} or more, or give abstain_below instead",
+            )
         corpus, labels = add_labelled(corpus, labelled)
     for table in tables:
         table.require_answers(corpus, progress.log)

@@ -15,7 +15,9 @@ import documents  # noqa: E402
 import forms  # noqa: E402
 import passes_tables  # noqa: E402
 import performance  # noqa: E402
+import selection_absent  # noqa: E402
 import selection_tables  # noqa: E402
+import study_tables  # noqa: E402
 
 from muka_fast.bench.results import SCHEMA_VERSION  # noqa: E402
 from muka_fast.evaluation.run_record import Evaluation  # noqa: E402
@@ -83,3 +85,11 @@ def test_documents_are_filled_between_their_marks(tmp_path):
     assert page.read_text() == (
         "a\n<!-- accuracy: one -->\n\n1 \\g<0>\n\n<!-- end -->\nb\n<!-- accuracy: two -->\n\n2\n\n<!-- end -->\n"
     )
+
+
+def test_the_studies_on_cheap_students_are_shown_as_committed():
+    methods, selection = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("methods.md", "selection.md"))
+    assert study_tables.targets_table(study_tables.read("selection-students.json")) in methods
+    assert study_tables.calibration_table(study_tables.read("calibration.json")) in methods
+    assert study_tables.judge_table(study_tables.read("selection-judge.json")) in selection
+    assert selection_absent.table(study_tables.read("selection-absent.json")["rows"]) in selection

@@ -59,6 +59,8 @@ def test_unknown_keys_name_the_nearest_known_one(extra, key, near):
         ({"teachers": ["org/a", "org/a"]}, "same teacher is listed twice"),
         ({"student": {}}, "either 'model'"),
         ({"student": {"config": "c.json"}}, "needs a 'tokenizer'"),
+        ({"student": {"model": "x", "target_accuracy": 0.9, "abstain_below": 0.5}}, "either 'abstain_below'"),
+        ({"student": {"model": "x", "target_accuracy": 0.9}}, "needs a method that trains a student, and labelled"),
     ],
 )
 def test_wrong_values_name_the_key(extra, part):

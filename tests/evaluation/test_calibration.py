@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from muka_fast.evaluation.calibration import LabelledLogits, expected_calibration_error, fit_temperature
+from muka_fast.evaluation.calibration import LabelledLogits, expected_calibration_error, fit_temperature, fit_threshold
 from muka_fast.runtime.numerics import softmax
 
 
@@ -35,3 +35,19 @@ def test_calibration_error_by_hand():
     confidence, correct = np.array([0.2, 0.4, 0.8, 1.0]), np.array([True, False, True, True])
     assert expected_calibration_error(confidence, correct, bins=2) == pytest.approx(0.5 * 0.2 + 0.5 * 0.1)
     assert expected_calibration_error(np.array([1.0]), np.array([True])) == 0
+
+
+@pytest.mark.parametrize(
+    ("confidence", "right", "weight", "target", "expected"),
+    [
+        ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 0], [1, 1, 1, 1], 0.6, 0.7),
+        ([0.9, 0.8, 0.7, 0.6], [1, 1, 0, 1], [1, 1, 1, 1], 0.75, 0.6),  # later texts may make up for a wrong one
+        ([0.9, 0.8, 0.8, 0.8], [1, 1, 0, 0], [1, 1, 1, 1], 0.9, 0.9),  # equal confidences stay together
+        ([0.9, 0.8], [1, 0], [1, 0.1], 0.9, 0.8),
+        ([0.9, 0.8], [0, 0], [1, 1], 0.9, 1.0),
+        ([], [], [], 0.9, 1.0),
+    ],
+)
+def test_the_threshold_is_the_smallest_with_the_accuracy(confidence, right, weight, target, expected):
+    given = (np.array(one, dtype=float) for one in (confidence, right, weight))
+    assert fit_threshold(*given, target) == expected

@@ -102,3 +102,19 @@ def test_a_label_of_a_teacher_without_texts_is_refused(finished, tmp_path):
         "--set", "selection.shares={one: 0}",
     )  # fmt: skip
     assert (refused.exit_code, "teachers of share 0" in refused.stderr) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_run_chooses_the_threshold_that_reaches_an_accuracy(finished, tmp_path):
+    few = tmp_path / "few.csv"
+    texts = [json.loads(line)["text"] for line in (finished.parent / "texts.jsonl").read_text().splitlines()]
+    few.write_text("text,label\n" + "".join(f"{text},music\n" for text in dict.fromkeys(texts)))
+    accuracy = ["--set", "student.target_accuracy=0.9"]
+    record, messages = amalgamate(finished, tmp_path / "out", "--labelled", few, *accuracy)
+    threshold = record["calibration"]["abstain_below"]
+    assert 0 < threshold <= 1
+    assert f"the student abstains below a probability of {threshold:.3g}" in messages
+
+    few.write_text("text,label\nplay the new song,music\n")
+    refused = invoke("check", finished.parent / "recipe.yaml", "-o", tmp_path / "no", "--labelled", few, *accuracy)
+    assert (refused.exit_code, "too few to choose a threshold" in refused.stderr) == (2, True), refused.stderr
