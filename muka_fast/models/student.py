@@ -56,14 +56,14 @@ class Student:
         return 0 if layer is None else layer.in_features
 
 
-def find_tokenizer(spec: StudentSpec) -> Checkpoint:
-    """Return the folder of the student's tokenizer."""
+def find_tokenizer(spec: StudentSpec, role: str = "student") -> Checkpoint:
+    """Return the folder of the student's tokenizer; ``role`` names the model in errors."""
     source = spec.tokenizer or spec.model or ""
     folder = Path(source)
     if folder.is_dir():  # a folder of tokenizer files without config.json is allowed
-        return Checkpoint(folder, None, f"tokenizer {source}", spec.trust_remote_code)
-    revision = None if spec.tokenizer else spec.revision
-    return find_checkpoint(source, revision=revision, trust_remote_code=spec.trust_remote_code, role="tokenizer")
+        return Checkpoint(folder, None, f"tokenizer of the {role} {source}", spec.trust_remote_code)
+    revision, role = None if spec.tokenizer else spec.revision, f"tokenizer of the {role}"
+    return find_checkpoint(source, revision=revision, trust_remote_code=spec.trust_remote_code, role=role)
 
 
 def find_weights(spec: StudentSpec, role: str = "student") -> Checkpoint:
@@ -99,7 +99,7 @@ def _read_source(spec: StudentSpec, role: str = "student") -> _Source:
     Raises:
         ModelError: If model, configuration or tokenizer is missing or damaged.
     """
-    tokenizer = read_tokenizer(find_tokenizer(spec))
+    tokenizer = read_tokenizer(find_tokenizer(spec, role))
     checkpoint = None if spec.model is None else find_weights(spec, role)
     config = _config_from_scratch(spec) if checkpoint is None else read_config(checkpoint)
     return _Source(f"{role} {spec.model or spec.config}", tokenizer, checkpoint, config)

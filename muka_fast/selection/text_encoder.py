@@ -53,7 +53,7 @@ class TextEncoder:
             ModelError: If its weights or its tokenizer cannot be used.
         """
         checkpoint = find_weights(spec, "encoder")
-        tokenizer = read_tokenizer(find_tokenizer(spec))
+        tokenizer = read_tokenizer(find_tokenizer(spec, "encoder"))
         config = read_config(checkpoint)
         model = AutoModel.from_pretrained(
             checkpoint.folder,

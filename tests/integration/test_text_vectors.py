@@ -62,7 +62,11 @@ def test_a_damaged_encoder_is_refused_by_its_name(from_scratch, monkeypatch):
     (from_scratch / "other" / "config.json").write_text("{}")
     refused = invoke("amalgamate", "recipe.yaml", "--set", "selection.encoder=other")
     assert refused.exit_code == 2
-    assert "encoder" in refused.stderr
+    folder = from_scratch / "other"
+    assert refused.stderr.endswith(
+        f"error: the folder has no tokenizer\nwhere: tokenizer of the encoder {folder}\n"
+        "fix: add the tokenizer's files to the folder\n"
+    )
     assert not (from_scratch / "out").exists()
 
 
