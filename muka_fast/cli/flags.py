@@ -123,10 +123,10 @@ def recipe_from_flags(
         "inject_dropout": "uncertainty.inject_dropout",
         "method": "selection.method",
         "trust": "selection.trust",
-        "labelled": "selection.labelled",
+        "labelled": "selection.labelled.texts",
     }
     if labelled:
-        flags["labelled"] = json.dumps([absolute(text) for text in labelled])
+        flags["labelled"] = json.dumps([absolute(text) for text in labelled], ensure_ascii=False)
     given = [f"{places.get(key, key)}={value}" for key, value in flags.items() if value is not None]
     where = "command line" if file is None else str(file)
     base = Path.cwd() if file is None else file.resolve().parent

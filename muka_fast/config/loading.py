@@ -11,12 +11,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from muka_fast.config.methods import keep_shared_keys, method_of_section, unknown_key_hint
+from muka_fast.config.methods import find_method, keep_shared_keys, method_of_section, unknown_key_hint
 from muka_fast.config.recipe import DataSpec, Recipe, TeacherSpec
 from muka_fast.errors import RecipeError
 from muka_fast.runtime.parsing import UnreadableError, parse_yaml, read_text
 
-_SHORTHAND = {"data": "texts", "test": "texts", "selection": "method"}
+_SHORTHAND = {"data": "texts", "test": "texts", "selection": "method", "labelled": "texts"}
 """Key that a section's bare value is of, where it is not ``model``."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -99,11 +99,14 @@ def anchor(recipe: Recipe, base: Path) -> Recipe:
     )
 
 
-def _known_keys(path: Sequence[str | int]) -> list[str]:
+def _known_keys(path: Sequence[str | int], tree: dict[str, Any]) -> list[str]:
     """Keys allowed in the section that ``path`` leads to."""
     model: Any = Recipe
     for part in path:
         if isinstance(part, int):
+            continue
+        if model is Recipe and part == "selection":
+            model = find_method(method_of_section(tree["selection"]))
             continue
         field = model.model_fields.get(part)
         if field is None:
@@ -119,7 +122,7 @@ def _known_key_hint(path: Sequence[str | int], tree: dict[str, Any]) -> str:
     """Return how to correct the unknown key at ``path`` of a recipe."""
     if path[:-1] == ["selection"]:
         return unknown_key_hint(method_of_section(tree["selection"]), str(path[-1]))
-    known = _known_keys(path[:-1])
+    known = _known_keys(path[:-1], tree)
     near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
 

@@ -37,6 +37,8 @@ def test_defaults_of_muka_are_the_papers():
         ({"teachers": [{"model": "a", "lables": []}, "b"]}, "teachers.0.lables", "'labels'"),
         ({"student": {"model": "x", "tokeniser": "y"}}, "student.tokeniser", "'tokenizer'"),
         ({"test": {"texts": "x", "label_colum": "y"}}, "test.label_colum", "'label_column'"),
+        ({"selection": {"labelled": {"texts": "x", "splt": "y"}}}, "selection.labelled.splt", "'split'"),
+        ({"selection": {"encoder": {"model": "x", "revison": "y"}}}, "selection.encoder.revison", "'revision'"),
     ],
 )
 def test_unknown_keys_name_the_nearest_known_one(extra, key, near):
@@ -89,6 +91,11 @@ def test_overrides_win_and_reach_into_shorthand_sections():
     assert recipe.uncertainty.passes == 4
     assert (recipe.data.texts, recipe.data.text_column) == (["/base/t.txt"], "body")
     assert recipe.training.learning_rate == pytest.approx(3e-4)
+    section = {"labelled": "few.csv", "encoder": "org/e"}
+    overrides = ["selection.labelled.label_column=topic", "selection.encoder.revision=v1"]
+    few = build(tree(selection=section), overrides).selection
+    assert (few.labelled.texts, few.labelled.label_column) == (["/base/few.csv"], "topic")
+    assert (few.encoder.model, few.encoder.revision) == ("org/e", "v1")
 
 
 @pytest.mark.parametrize("assignment", ["passes", "=3", "seed.x=1", "seed=[1"])
