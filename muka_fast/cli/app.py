@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import json
 import logging
 import os
 import shlex
@@ -140,9 +139,7 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
-    log_file: Annotated[
-        Path | None, typer.Option("--log-file", metavar="FILE", help="Append every message to a file, as JSON lines.")
-    ] = None,
+    log_file: LogFileOption = None,
 ) -> None:
     _state.update(verbose=verbose, log_file=log_file)
     # Without a handler of its own, Python's last resort would print records that _fail prints anyway.
@@ -157,8 +154,7 @@ def _options(
 
 def print_json(kind: str, **fields: Any) -> None:
     """Print one object with its schema version."""
-    text = dump_json({"schema_version": SCHEMA_VERSION, "kind": kind, **fields})
-    print("".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text))
+    print(dump_json({"schema_version": SCHEMA_VERSION, "kind": kind, **fields}))
 
 
 def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:

@@ -16,6 +16,7 @@ import typer
 from muka_fast.cli.app import command, print_json
 from muka_fast.cli.flags import JsonOption, PairOption, data_from_flags
 from muka_fast.cli.models import RemoteCodeOption, device_name, one_of
+from muka_fast.cli.streams import dump_json
 from muka_fast.errors import CorpusError, RecipeError
 from muka_fast.runtime.printable import printable
 
@@ -220,7 +221,7 @@ def _predict_rows(
     def sink(contents: Contents, added: Columns) -> contextlib.AbstractContextManager[Write]:
         if path is not None:
             return open_writer(path, contents, added)
-        return _standard_output(contents, added, form, options)
+        return _standard_output(form, options)
 
     predict_rows(source, predictor, sink, progress)
     if path is not None:
@@ -228,11 +229,11 @@ def _predict_rows(
 
 
 @contextlib.contextmanager
-def _standard_output(contents: Contents, added: Columns, form: str, options: ColumnOptions) -> Iterator[Write]:
+def _standard_output(form: str, options: ColumnOptions) -> Iterator[Write]:
     """Yield a function that prints chunks; the end of a reader such as ``head`` ends the command."""
-    from muka_fast.data.writers import text_writer
+    from muka_fast.data.writers import json_lines_writer
 
-    json_lines = text_writer(sys.stdout, ".jsonl", contents, added)
+    json_lines = json_lines_writer(sys.stdout, dump_json)
 
     def write(chunk: RowChunk, columns: Columns) -> None:
         if form == "jsonl":

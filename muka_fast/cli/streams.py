@@ -20,6 +20,11 @@ def prepare_streams() -> None:
 
 
 def dump_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON for stdout: letters as they are if its encoding has them all, else as JSON's escapes."""
+    """Return JSON for stdout: letters as they are if its encoding has them all, else as JSON's escapes.
+
+    Characters that move the cursor or reorder text are escapes in every encoding.
+    """
     is_unicode = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
-    return json.dumps(value, indent=indent, ensure_ascii=not is_unicode)
+    text = json.dumps(value, indent=indent, ensure_ascii=not is_unicode)
+    # Line feeds are those of the indentation: in a string they are escapes already.
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)

@@ -15,6 +15,7 @@ from muka_fast.config.recipe import DataSpec
 from muka_fast.data.readers import open_tables
 from muka_fast.data.tables import TextTable
 from muka_fast.errors import CorpusError, TextError
+from muka_fast.runtime.printable import is_valid_unicode
 
 TEXT_NAMES = ("text", "sentence", "content", "utterance", "query", "question", "body", "document", "message")
 LABEL_NAMES = ("label", "label_text", "labels", "intent", "category", "class", "target", "topic")
@@ -130,6 +131,22 @@ def guess_column(names: Sequence[str], known: Sequence[str]) -> str | None:
     return next((by_fold[candidate] for candidate in known if candidate in by_fold), None)
 
 
+def guess_text_column(table: TextTable, taken: Sequence[str | None], log: Callable[[str], None]) -> str | None:
+    """Return the text column of a table: one of a known name, or the only column of strings; None without one.
+
+    Args:
+        table: The table.
+        taken: Columns that hold something else.
+        log: Receives a line if the column is not named "text".
+    """
+    free = [name for name in table.columns if name not in taken]
+    strings = [name for name in table.strings if name in free and name.casefold() not in LABEL_NAMES]
+    text = guess_column(free, TEXT_NAMES) or (strings[0] if len(strings) == 1 else None)
+    if text not in (None, "text"):
+        log(f"{table.source}: reading texts from column {text!r}")
+    return text
+
+
 def choose_columns(
     spec: DataSpec, table: TextTable, with_labels: bool, log: Callable[[str], None]
 ) -> tuple[str, str | None, str | None]:
@@ -151,14 +168,9 @@ def choose_columns(
 
     text = spec.text_column
     if text is None:
-        taken = (spec.pair_column, spec.label_column, spec.id_column)
-        strings = [name for name in table.strings if name.casefold() not in LABEL_NAMES and name not in taken]
-        free = [name for name in table.columns if name not in taken]
-        text = guess_column(free, TEXT_NAMES) or (strings[0] if len(strings) == 1 else None)
+        text = guess_text_column(table, (spec.pair_column, spec.label_column, spec.id_column), log)
         if text is None:
             raise missing("no text column", "text_column")
-        if text != "text":
-            log(f"{table.source}: reading texts from column {text!r}")
     elif text not in table.columns:
         raise missing(f"no column {text!r}", "text_column")
     if spec.pair_column is not None and spec.pair_column not in table.columns:
@@ -203,7 +215,7 @@ def text_value(value: Any, column: str, where: str) -> str:
                 f"column {column!r} holds bytes that are not UTF-8", where=where, hint="write the column as strings"
             ) from None
     if isinstance(value, str):
-        if any("\ud800" <= character <= "\udfff" for character in value):
+        if not is_valid_unicode(value):
             raise CorpusError(
                 f"column {column!r} holds half of a surrogate pair", where=where, hint="write the text as valid Unicode"
             )
@@ -212,13 +224,23 @@ def text_value(value: Any, column: str, where: str) -> str:
     raise CorpusError(f"column {column!r} {kind}", where=where, hint="drop the row or write text into it")
 
 
-def _label_value(value: Any, column: str, where: str) -> str:
+def label_value(value: Any, column: str, where: str) -> str:
+    """Return the label in a cell, as text; the whole number 17 is the same label in all formats.
+
+    Args:
+        value: The cell.
+        column: Its column, for the message.
+        where: File and row.
+
+    Raises:
+        CorpusError: If it is missing, or not valid Unicode.
+    """
     if isinstance(value, str | bytes):
         return text_value(value, column, where)
     if is_missing(value):
         raise CorpusError(f"column {column!r} is missing (null or NaN)", where=where, hint="drop the row")
     try:
-        return str(value)
+        return str(int(value) if isinstance(value, float) and value.is_integer() else value)
     except ValueError:  # a whole number of thousands of digits
         raise CorpusError(
             f"column {column!r} holds {reprlib.repr(value)}, not a label", where=where, hint="correct the row"
@@ -236,8 +258,7 @@ def row_key(value: Any, column: str, where: str) -> int:
     Raises:
         CorpusError: If it is missing.
     """
-    whole = isinstance(value, float) and value.is_integer()
-    return text_id(_label_value(int(value) if whole else value, column, where))
+    return text_id(label_value(value, column, where))
 
 
 class _Row(NamedTuple):
@@ -261,7 +282,7 @@ def _rows(spec: DataSpec, *, with_labels: bool, log: Callable[[str], None]) -> I
             cells = dict(zip(wanted, values, strict=True))
             first = text_value(cells[text], text, where)
             second = None if pair is None else text_value(cells[pair], pair, where)
-            name = None if label is None else _label_value(cells[label], label, where)
+            name = None if label is None else label_value(cells[label], label, where)
             key = None if spec.id_column is None else row_key(cells[spec.id_column], spec.id_column, where)
             yield _Row(where, first, second, name, key)
 

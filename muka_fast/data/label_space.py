@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from muka_fast.errors import CorpusError, LabelError
-from muka_fast.runtime.printable import printable
+from muka_fast.runtime.printable import is_valid_unicode, printable
 
 SameName = Literal["merge", "prefix", "error"]
 
@@ -56,7 +56,7 @@ def check_distinct(names: Sequence[str], where: str) -> None:
     seen: dict[str, str] = {}
     for index, name in enumerate(names):
         key = normalize_label(name)
-        if any("\ud800" <= character <= "\udfff" for character in name):
+        if not is_valid_unicode(name):
             hint = "write the name as valid Unicode under 'labels:'"
             raise LabelError(f"label {index} holds half of a surrogate pair", where=where, hint=hint)
         if not key:

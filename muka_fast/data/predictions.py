@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 
 from muka_fast.config.recipe import PredictionsSpec
-from muka_fast.data.corpus import LABEL_NAMES, TEXT_NAMES, guess_column, is_missing, row_key, text_id, text_value
+from muka_fast.data.corpus import (
+    LABEL_NAMES,
+    guess_column,
+    guess_text_column,
+    is_missing,
+    label_value,
+    row_key,
+    text_id,
+    text_value,
+)
 from muka_fast.data.label_space import normalize_label
 from muka_fast.data.readers import PEEK_ROWS, TextTable, open_tables
 from muka_fast.errors import CorpusError
@@ -90,7 +99,7 @@ def read_predictions(
     columns = _choose_columns(spec, pair_column, log)
     keys: list[int] = []
     if columns.label is None:
-        rows, unanswered = _read_numbers(spec, columns, keys)
+        rows, unanswered = _read_numbers(spec, columns, keys, log)
         names = columns.classes if labels is None else tuple(labels)
         if len(names) != len(columns.classes):
             raise CorpusError(
@@ -101,7 +110,7 @@ def read_predictions(
             )
         values = _as_probabilities(rows, spec, _where(spec))
     else:
-        names, values, unanswered = _read_labels(spec, columns, labels, keys)
+        names, values, unanswered = _read_labels(spec, columns, labels, keys, log)
     if not keys:
         raise CorpusError("no row holds a prediction", where=_where(spec), hint="check the columns")
     unique, inverse = np.unique(np.array(keys, dtype=np.uint64), return_inverse=True)
@@ -134,15 +143,11 @@ def _choose_columns(spec: PredictionsSpec, pair_column: str | None, log: Callabl
     text = None
     if spec.id_column is None:
         present(pair, "pair_column")
-        given = (pair, spec.label_column, *(spec.probabilities or ()))
-        free = [name for name in table.columns if name not in given]
-        strings = [name for name in table.strings if name in free and name.casefold() not in LABEL_NAMES]
-        text = spec.text_column or guess_column(free, TEXT_NAMES) or (strings[0] if len(strings) == 1 else None)
+        taken = (pair, spec.label_column, *(spec.probabilities or ()))
+        text = spec.text_column or guess_text_column(table, taken, log)
         if text is None:
             hint = "name it with predictions.text_column, or an id with predictions.id_column and data.id_column"
             raise CorpusError(f"no text column among {listing}", where=table.source, hint=hint)
-        if text not in (spec.text_column, "text"):
-            log(f"{table.source}: reading texts from column {text!r}")
     if spec.probabilities is not None:
         for name in spec.probabilities:
             present(name, "probabilities")
@@ -198,12 +203,16 @@ def _numeric(table: TextTable, names: list[str]) -> list[str]:
     return [name for name in names if found[name] and seen[name]]
 
 
-def _rows(spec: PredictionsSpec, columns: _Columns, wanted: Sequence[str]) -> Iterator[tuple[str, int, list[Any]]]:
+def _rows(
+    spec: PredictionsSpec, columns: _Columns, wanted: Sequence[str], log: Callable[[str], None]
+) -> Iterator[tuple[str, int, list[Any]]]:
     """Yield file and row, key, and the wanted cells."""
     own = [spec.id_column] if spec.id_column is not None else [columns.text, columns.pair]
     ids = [name for name in own if name is not None]
     names = list(dict.fromkeys([*ids, *wanted]))
     for table in open_tables(spec.files):
+        if table.note:
+            log(f"{table.source}: {table.note}")
         for name in names:
             if name not in table.columns:
                 raise CorpusError(f"no column {name!r}", where=table.source, hint="give all files the same columns")
@@ -216,11 +225,13 @@ def _rows(spec: PredictionsSpec, columns: _Columns, wanted: Sequence[str]) -> It
             yield where, key, [cells[name] for name in wanted]
 
 
-def _read_numbers(spec: PredictionsSpec, columns: _Columns, keys: list[int]) -> tuple[np.ndarray, int]:
+def _read_numbers(
+    spec: PredictionsSpec, columns: _Columns, keys: list[int], log: Callable[[str], None]
+) -> tuple[np.ndarray, int]:
     """Read columns of numbers, (rows, C), and append the rows' keys; also return the number of empty rows."""
     rows: list[list[float]] = []
     unanswered = 0
-    for where, key, cells in _rows(spec, columns, columns.classes):
+    for where, key, cells in _rows(spec, columns, columns.classes, log):
         numbers = [_number(cell) for cell in cells]
         empty = sum(number is not None and number != number for number in numbers)
         if empty == len(numbers):
@@ -253,15 +264,20 @@ def _as_probabilities(rows: np.ndarray, spec: PredictionsSpec, where: str) -> np
 
 
 def _read_labels(
-    spec: PredictionsSpec, columns: _Columns, labels: Sequence[str] | None, keys: list[int]
+    spec: PredictionsSpec,
+    columns: _Columns,
+    labels: Sequence[str] | None,
+    keys: list[int],
+    log: Callable[[str], None],
 ) -> tuple[tuple[str, ...], np.ndarray, int]:
     """Read predicted classes; return their names, distributions (rows, C), and the number of empty rows."""
     wanted = [name for name in (columns.label, columns.score) if name is not None]
     found: list[str] = []
     scores: list[float] = []
     unanswered = 0
-    for where, key, cells in _rows(spec, columns, wanted):
-        if is_missing(cells[0]) or not str(cells[0]).strip():
+    for where, key, cells in _rows(spec, columns, wanted, log):
+        name = "" if is_missing(cells[0]) else label_value(cells[0], wanted[0], where)
+        if not name.strip():
             unanswered += 1
             continue
         score = _number(cells[1]) if len(cells) > 1 else float("nan")
@@ -271,7 +287,7 @@ def _read_labels(
                 where=where,
                 hint="give numbers from 0 to 1, or name another column with predictions.score_column",
             )
-        found.append(str(cells[0]))
+        found.append(name)
         scores.append(score)
         keys.append(key)
     if labels is None:

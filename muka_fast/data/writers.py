@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -85,7 +86,10 @@ def open_writer(path: Path, contents: Contents, added: Columns) -> Iterator[Writ
         else:
             # A lone surrogate of a JSON string stays the escape that it was.
             with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as text:
-                yield text_writer(text, suffix, contents, added)
+                if suffix in JSON_LINES:
+                    yield json_lines_writer(text)
+                else:
+                    yield _delimited_writer(text, TABULAR[suffix], contents, added)
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
@@ -94,11 +98,30 @@ def open_writer(path: Path, contents: Contents, added: Columns) -> Iterator[Writ
         temporary.unlink(missing_ok=True)
 
 
-def text_writer(stream: IO[str], suffix: str, contents: Contents, added: Columns) -> Write:
-    """Return a function that writes chunks to a text stream; arguments as :func:`open_writer`."""
-    if suffix in JSON_LINES:
-        return lambda chunk, columns: _write_json_lines(stream, chunk, columns)
-    table = csv.writer(stream, delimiter=TABULAR[suffix], lineterminator="\n")
+def dump_json(value: Any) -> str:
+    """Return JSON for a UTF-8 file."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def json_lines_writer(stream: IO[str], dump: Callable[[Any], str] = dump_json) -> Write:
+    """Return a function that writes chunks to a text stream as JSON lines.
+
+    Args:
+        stream: The stream.
+        dump: Returns the JSON of a row.
+    """
+
+    def write(chunk: RowChunk, columns: Columns) -> None:
+        for where, row, values in zip(chunk.where, chunk.records(), _rows(columns, len(chunk)), strict=True):
+            require_new(columns, row, where)
+            stream.write(dump(_as_json(row | dict(zip(columns, values, strict=True)))) + "\n")
+
+    return write
+
+
+def _delimited_writer(stream: IO[str], delimiter: str, contents: Contents, added: Columns) -> Write:
+    # The csv module quotes only the line breaks that are in its own: a text may hold a carriage return alone.
+    table = csv.writer(stream, delimiter=delimiter, lineterminator="\r\n")
     table.writerow([*contents.columns, *added])
 
     def write(chunk: RowChunk, columns: Columns) -> None:
@@ -114,16 +137,15 @@ def _rows(columns: Columns, count: int) -> Iterator[tuple[Any, ...]]:
     return zip(*lists, strict=True) if lists else iter([()] * count)
 
 
-def _write_json_lines(stream: IO[str], chunk: RowChunk, columns: Columns) -> None:
-    for where, row, values in zip(chunk.where, chunk.records(), _rows(columns, len(chunk)), strict=True):
-        require_new(columns, row, where)
-        joined = row | dict(zip(columns, values, strict=True))
-        stream.write(json.dumps(_finite(joined), ensure_ascii=False, default=_plain) + "\n")
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row with null in place of NaN, which JSON does not have."""
-    return {name: None if isinstance(value, float) and value != value else value for name, value in row.items()}
+def _as_json(value: Any) -> Any:
+    """Return a value in the types of JSON: null for NaN and infinities, text for what is no number, list or object."""
+    if isinstance(value, dict):
+        return {name: _as_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float) else _plain(value)
 
 
 def _plain(value: Any) -> str:
@@ -133,8 +155,8 @@ def _plain(value: Any) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, bool | dict | list):
-        return json.dumps(value, ensure_ascii=False, default=_plain)
+    if isinstance(value, bool | dict | list | tuple):
+        return dump_json(_as_json(value))
     return _plain(value)
 
 

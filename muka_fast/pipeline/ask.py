@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from muka_fast.config.loading import read_recipe
-from muka_fast.data.corpus import Corpus
+from muka_fast.data.corpus import LABEL_NAMES, TEXT_NAMES, Corpus
 from muka_fast.errors import ModelError, OutputError, RecipeError
 from muka_fast.pipeline.plan import resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
@@ -23,6 +23,9 @@ from muka_fast.runtime.files import atomic_write
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.in_domain_rule import pool_texts
 from muka_fast.selection.label_queries import LabelQueries, choose_texts
+
+WEIGHT_NAMES = ("weight", "query_weight")
+"""Names of the column of weights: the first that is not the pair column's."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,14 @@ def ask(
         progress: Receives messages; default stderr.
 
     Raises:
-        MukaError: If the folder holds no run, its method reads no labels, or the file exists.
+        MukaError: If the folder holds no run, its method reads no labels, or the file exists or has no folder.
     """
     progress, path = progress or Progress(), Path(output)
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
         raise OutputError(f"unknown file type {path.suffix!r}", where=str(path), hint="use .csv or .jsonl")
+    if not path.parent.is_dir():
+        raise OutputError("no such folder", where=str(path.parent), hint="make the folder, or choose another with -o")
     if path.exists():
         raise OutputError("the file exists", where=str(path), hint="give another name with -o")
     run = RunDirectory(folder)
@@ -88,7 +93,6 @@ def ask(
     views = selection.model.views
     places = views.join(views.apply(pool_texts(pool)), None)
     open_ = np.ones(len(pool), dtype=bool) if pool.classes is None else pool.classes < 0
-    open_ &= [_survives_csv(plan.corpus, row) for row in range(len(pool))]
     queries = choose_texts(selection.soft_weights, places, count, open_, recipe.seed)
     if not len(queries.rows):
         raise OutputError("every text has a label", where=str(folder), hint="amalgamate with them")
@@ -96,22 +100,22 @@ def ask(
     return Asked(path, len(queries.rows), plan.space.names)
 
 
-def _survives_csv(corpus: Corpus, row: int) -> bool:
-    """Whether a text is read back as it is: a carriage return is read as a line feed."""
-    return "\r" not in corpus.texts[row] and (corpus.pairs is None or "\r" not in corpus.pairs[row])
-
-
 def _rows(corpus: Corpus, queries: LabelQueries, pair_column: str | None) -> list[dict[str, Any]]:
+    """Return the rows to write; their columns are those that a reader of this pair column guesses."""
+    text, label, weight = (
+        next(name for name in names if name != pair_column) for names in (TEXT_NAMES, LABEL_NAMES, WEIGHT_NAMES)
+    )
     found = []
-    for row, weight in zip(queries.rows, queries.weight, strict=True):
+    for row, weight_of in zip(queries.rows, queries.weight, strict=True):
         pair = {} if corpus.pairs is None or pair_column is None else {pair_column: corpus.pairs[row]}
-        found.append({"text": corpus.texts[row], **pair, "label": "", "weight": round(float(weight), 4)})
+        found.append({text: corpus.texts[row], **pair, label: "", weight: round(float(weight_of), 4)})
     return found
 
 
 def _csv(rows: list[dict[str, Any]]) -> str:
     content = io.StringIO(newline="")
-    writer = csv.DictWriter(content, list(rows[0]), lineterminator="\n")
+    # The csv module quotes only the line breaks that are in its own: a text may hold a carriage return alone.
+    writer = csv.DictWriter(content, list(rows[0]), lineterminator="\r\n")
     writer.writeheader()
     writer.writerows(rows)
     return content.getvalue()

@@ -118,16 +118,19 @@ def require_free_output(output: Path, sources: Iterable[str], *, overwrite: bool
     """Refuse a file that cannot be written.
 
     Raises:
-        OutputError: If its format is unknown, its folder is missing, or it is a source, a folder, or a file that may
-            not be replaced.
+        OutputError: If its format is unknown, its folder is missing, or it is a source, in a folder that is one, a
+            folder, or a file that may not be replaced.
     """
     writer_suffix(output)
     if not output.parent.is_dir():
         raise OutputError("no such folder", where=str(output.parent), hint="make the folder, or choose another")
     if output.is_dir():
         raise OutputError("a folder where a file should be", where=str(output), hint="choose another name")
-    if any(Path(source).resolve() == output.resolve() for source in sources):
+    given, target = {Path(source).resolve() for source in sources}, output.resolve()
+    if target in given:
         raise OutputError("input and output are the same file", where=str(output), hint="choose another name")
+    if not given.isdisjoint(target.parents):
+        raise OutputError("the output is in a folder of the input", where=str(output), hint="choose another folder")
     if output.exists() and not overwrite:
         raise OutputError(
             "the file exists", where=str(output), hint="replace it with --overwrite, or choose another name"

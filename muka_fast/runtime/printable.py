@@ -26,6 +26,15 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
+def is_valid_unicode(text: str) -> bool:
+    """Return whether a text holds no half of a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 _MARKDOWN = str.maketrans(
     {character: f"\\{character}" for character in "\\`*_[]|~$"} | {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
 )

@@ -1,5 +1,6 @@
 """``predict`` from file to file and through pipes, with tiny models."""
 
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from muka_fast.cli import app
+from muka_fast.cli.predict import _standard_output
+from muka_fast.data.chunks import RowChunk
+from muka_fast.inference.columns import ColumnOptions
 from tests.helpers.models import texts
 
 
@@ -137,12 +141,15 @@ def test_refusals_leave_no_file_and_keep_the_earlier_one(run, project):
     (project / "bad.csv").write_text("text,n\na,1\nb,2,3\n", encoding="utf-8")
     (project / "kept.csv").write_text("kept", encoding="utf-8")
     (project / "labelled.csv").write_text("text,label\na,1\n", encoding="utf-8")
+    (project / "folder" / "sub").mkdir(parents=True)
     before = sorted(project.rglob("*"))
     for arguments, message in (
         (["-d", "in.parquet", "-o", "out.xlsx"], "cannot write files of type '.xlsx'"),
         (["-d", "in.parquet", "-o", "none/out.csv"], "no such folder"),
         (["-d", "in.parquet", "-o", "in.parquet", "--overwrite"], "input and output are the same file"),
         (["-d", "in.parquet", "-o", "kept.csv"], "the file exists"),
+        (["-d", ".", "-o", "kept.csv", "--overwrite"], "the output is in a folder of the input"),
+        (["-d", "folder", "-o", "folder/sub/out.csv"], "the output is in a folder of the input"),
         (["-d", "bad.csv", "-o", "kept.csv", "--overwrite"], "bad.csv:3"),
         (["-d", "labelled.csv", "-o", "out.csv"], "the input has 'label' already"),
         (["-d", "in.parquet", "-o", "out.csv", "--top", "3"], "give a number from 1 to 2"),
@@ -189,6 +196,19 @@ def test_standard_input_is_classified_in_lines_or_json(pipe, run, project):
         assert (failed.exit_code, message in failed.stderr) == (2, True), failed.stderr
     late = pipe('{"text": "a"}\n' * 300 + '{"text": "a", "label": 1}', "one", "-d", "-", "--format", "jsonl")
     assert (late.exit_code, "standard input:301" in late.stderr) == (2, True), late.stderr
+
+
+def test_json_lines_on_standard_output_move_no_cursor_and_are_json_in_every_encoding(run, project, monkeypatch):
+    text = "t\u00fcre \x9b\u202e"
+    (project / "in.jsonl").write_text(json.dumps({"text": text}))
+    printed = run("predict", "one", "-d", "in.jsonl", "--format", "jsonl").stdout
+    assert "\\u009b\\u202e" in printed
+    assert json.loads(printed)["text"] == text
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with _standard_output("jsonl", ColumnOptions()) as write:
+        write(RowChunk(["1"], [text], None, [{"text": text}]), {})
+    assert json.loads(stream.buffer.getvalue())["text"] == text
 
 
 def test_a_reader_that_ends_early_is_no_error(project):

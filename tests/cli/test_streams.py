@@ -37,6 +37,12 @@ def test_json_is_json_in_every_encoding(monkeypatch, encoding, text):
     assert json.loads(stream.buffer.getvalue().decode(encoding)) == {"text": text}
 
 
+def test_json_moves_no_cursor(monkeypatch):
+    replaced(monkeypatch, "utf-8")
+    assert dump_json({"\x9b": "a\u202eb\n"}) == '{"\\u009b": "a\\u202eb\\n"}'
+    assert dump_json(["a"], indent=1) == '[\n "a"\n]'
+
+
 def test_letters_stay_letters_where_stdout_has_them(monkeypatch):
     replaced(monkeypatch, "utf-8")
     assert dump_json(["türe"]) == '["türe"]'

@@ -48,6 +48,13 @@ def test_pairs_and_labels(tmp_path):
     assert labelled.ids[0] == labelled.ids[2] != labelled.ids[1]
 
 
+def test_a_whole_number_is_the_same_label_in_all_formats(tmp_path):
+    pq.write_table(pa.table({"text": ["a", "b"], "label": [1.0, 2.5]}), tmp_path / "a.parquet")
+    file = write(tmp_path / "a.csv", "text,label\na,1\nb,2.5\n")
+    both = [read_corpus(DataSpec(texts=[str(one)]), with_labels=True) for one in (tmp_path / "a.parquet", file)]
+    assert [one.labels for one in both] == [("1", "2.5")] * 2
+
+
 def test_the_second_text_is_guessed_for_nothing_else(tmp_path):
     file = write(tmp_path / "a.csv", "answer,question,topic,label\na,q,t,x\n")
     corpus = read_corpus(DataSpec(texts=[file], text_column="answer", pair_column="topic"), with_labels=True)

@@ -56,7 +56,10 @@ def test_numbers_that_are_not_positions_are_names():
     assert LabelSpace.union({"a": ["1999", "2000"], "b": ["x", "y"]}).names[:2] == ("1999", "2000")
 
 
-@pytest.mark.parametrize(("names", "message"), [(["x", " X "], "same name"), (["x", "  "], "empty name")])
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["x", " X "], "same name"), (["x", "  "], "empty name"), (["x", "\ud83d"], "half of a surrogate pair")],
+)
 def test_duplicate_and_empty_names_are_refused(names, message):
     with pytest.raises(LabelError, match=message):
         LabelSpace.union({"a": names, "b": ["p", "q"]})

@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from muka_fast.config.recipe import PredictionsSpec
@@ -57,6 +59,25 @@ def test_a_label_with_a_score_shares_the_rest_evenly_and_without_one_it_is_smoot
     assert of(table, "c") == pytest.approx({"a": 1 / 3, "B": 1 / 3, "c": 1 / 3})
     assert of(table, "d") == pytest.approx({"a": LEAST, "B": 1.0, "c": LEAST})
     assert (len(table), table.unanswered, table.repeated) == (4, 1, 0)
+
+
+def test_labels_of_other_types_are_read_as_text(tmp_path):
+    for name, labels, expected in (
+        ("bytes", pa.array([b"spam", b"ham", None], pa.binary()), ("ham", "spam")),
+        ("numbers", pa.array([1.0, 2.0, None], pa.float64()), ("1", "2")),
+    ):
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table({"text": ["a", "b", "c"], "label": labels}), path)
+        table = read(path)
+        assert (table.labels, table.unanswered) == (expected, 1)
+
+
+def test_how_a_table_is_read_is_logged(tmp_path):
+    for name, content in (("a.csv", "text;label\na;x\nb;y\n"), ("b.csv", "text;p;q\na;0.5;0.5\n")):
+        logged: list[str] = []
+        path = write(tmp_path / name, content)
+        read_predictions(PredictionsSpec(files=[path]), log=logged.append)
+        assert logged == [f"{path}: columns are separated by semicolons"]
 
 
 def test_listed_labels_may_be_named_by_their_index(tmp_path):

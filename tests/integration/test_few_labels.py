@@ -83,6 +83,7 @@ def test_what_cannot_be_asked_is_refused(finished, tmp_path):
         ((finished, "-o", tmp_path / "few.csv"), "the file exists"),
         ((finished, "-o", tmp_path / "few.txt"), "unknown file type"),
         ((tmp_path, "-o", tmp_path / "new.csv"), "no run in this folder"),
+        ((finished, "-o", tmp_path / "absent" / "few.csv"), "no such folder"),
     ):
         refused = invoke("ask", *arguments)
         assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
