@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,7 +94,7 @@ def export(
             where=model,
             hint="train a student with method 'pool', and export the student",
         )
-    texts, labelled = _read_export_texts(data, test, text_column, label_column)
+    texts, labelled = _read_export_texts(model, data, test, text_column, label_column)
     done = run(
         model,
         output,
@@ -134,10 +135,12 @@ def _print_graphs(done: Exported) -> None:
 
 
 def _read_export_texts(
-    data: list[str] | None, test: list[str] | None, text_column: str | None, label_column: str | None
+    model: str, data: list[str] | None, test: list[str] | None, text_column: str | None, label_column: str | None
 ) -> tuple[Corpus | None, Corpus | None]:
     """Return the unlabelled and the labelled texts that an export is compared on; None for those not given."""
     from muka_fast.data.corpus import read_corpus
+    from muka_fast.data.label_space import rename_labels
+    from muka_fast.pipeline.run_artifacts import label_map_of
     from muka_fast.runtime.progress import Progress
 
     log = Progress().log
@@ -145,7 +148,8 @@ def _read_export_texts(
     if not test:
         return texts, None
     spec = data_from_flags(test, text_column, label_column, "test")
-    return texts, read_corpus(spec, with_labels=True, distinct=False, log=log)
+    labelled = read_corpus(spec, with_labels=True, distinct=False, log=log)
+    return texts, replace(labelled, labels=rename_labels(labelled.labels or (), label_map_of(model)))
 
 
 def one_of(value: str, allowed: tuple[str, ...], where: str) -> str:

@@ -208,10 +208,13 @@ class StudentSpec(_Section):
 
 
 class LabelSpec(_Section):
-    """What a label name shared by two teachers means."""
+    """Which labels of different teachers are one class."""
 
     same_name: Literal["merge", "prefix", "error"] = Field(
-        "merge", description="one class, or one for each teacher (teacher/label), or refuse the name"
+        "merge", description="a name of two teachers: one class, or one for each (teacher/label), or refuse it"
+    )
+    map: dict[str, str] | None = Field(
+        None, description="classes of different teachers that are one: each name, and the class that it becomes"
     )
 
 
@@ -290,7 +293,7 @@ class Recipe(_Section):
     student: StudentSpec = Field(description="the model to train")
     output: str = Field(description="folder to write")
     test: DataSpec | None = Field(None, description="labelled texts, only to measure the result")
-    labels: LabelSpec = Field(LabelSpec(), description="label names that two teachers share")
+    labels: LabelSpec = Field(LabelSpec(), description="which labels of different teachers are one class")
     selection: SelectionSection = Field(
         default=None, validate_default=True, description="how the student's targets come from the teachers"
     )

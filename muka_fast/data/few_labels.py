@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from muka_fast.config.recipe import DataSpec
 from muka_fast.data.corpus import Corpus, read_corpus
-from muka_fast.data.label_space import match_labels
+from muka_fast.data.label_space import match_labels, rename_labels
 from muka_fast.errors import CorpusError
 
 AT_MOST = 2000
@@ -59,7 +59,11 @@ class LabelledTexts:
 
 
 def read_labelled(
-    spec: DataSpec, data: DataSpec, names: Sequence[str], log: Callable[[str], None] = lambda _: None
+    spec: DataSpec,
+    data: DataSpec,
+    names: Sequence[str],
+    label_map: Mapping[str, str] | None = None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> LabelledTexts:
     """Read a few labelled texts; rows without a label are left out.
 
@@ -67,6 +71,7 @@ def read_labelled(
         spec: Files and columns; the default of the pair column is that of ``data``.
         data: The unlabelled texts.
         names: Class names of the label space.
+        label_map: Names of merged classes, and the names that they have in the label space.
         log: Receives a line for each guessed column.
 
     Raises:
@@ -80,7 +85,7 @@ def read_labelled(
     read = read.take([row for row, label in enumerate(labels) if label.strip() and read.texts[row].strip()])
     if not len(read):
         raise CorpusError("no text has a label", where=where, hint="fill in the label column")
-    classes, left_out = match_labels(names, read.labels or (), where)
+    classes, left_out = match_labels(names, rename_labels(read.labels or (), label_map), where)
     read, classes = read.take(np.flatnonzero(classes >= 0)), classes[classes >= 0]
     _, first, group = np.unique(read.ids, return_index=True, return_inverse=True)
     unequal = np.flatnonzero(classes != classes[first][group])

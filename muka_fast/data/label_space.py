@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections import Counter
@@ -82,14 +83,22 @@ class LabelSpace:
         names: Class names of the union, in order of first appearance.
         teachers: Teacher names.
         union_index: For each teacher, the union index of each of its own labels, in the order of its columns.
+        names_before_map: Names of the union before a map merged some; None without a map. Scores are stored under them,
+            so that a map changes no scores.
     """
 
     names: tuple[str, ...]
     teachers: tuple[str, ...]
     union_index: tuple[tuple[int, ...], ...]
+    names_before_map: tuple[str, ...] | None = None
 
     @classmethod
-    def union(cls, labels: Mapping[str, Sequence[str]], same_name: SameName = "merge") -> LabelSpace:
+    def union(
+        cls,
+        labels: Mapping[str, Sequence[str]],
+        same_name: SameName = "merge",
+        label_map: Mapping[str, str] | None = None,
+    ) -> LabelSpace:
         """Join the label sets of several teachers.
 
         Args:
@@ -97,10 +106,11 @@ class LabelSpace:
             same_name: How to treat equal names (after :func:`normalize_label`) of two teachers. ``merge``: one class,
                 spelled as the first teacher spells it. ``prefix``: different classes, named ``teacher/label``.
                 ``error``: refuse.
+            label_map: Classes of this union to merge: name → name of the class that it becomes.
 
         Raises:
-            LabelError: On names :func:`check_names` refuses, shared names with ``error``, or with ``prefix`` a
-                ``teacher/label`` that is another label's name.
+            LabelError: On names :func:`check_names` refuses, shared names with ``error``, with ``prefix`` a
+                ``teacher/label`` that is another label's name, or as :meth:`merge_classes`.
         """
         teachers_of: dict[str, list[str]] = {}
         for teacher, names in labels.items():
@@ -135,7 +145,60 @@ class LabelSpace:
                     spelled.append(name)
                 own.append(index_of[key])
             union_index.append(tuple(own))
-        return cls(tuple(spelled), tuple(labels), tuple(union_index))
+        space = cls(tuple(spelled), tuple(labels), tuple(union_index))
+        return space.merge_classes(label_map) if label_map else space
+
+    def merge_classes(self, label_map: Mapping[str, str]) -> LabelSpace:
+        """Merge classes of different teachers that mean the same.
+
+        A class that becomes another one takes its name and its column. Two classes of one teacher are not merged: the
+        sum of their probabilities would be one of the merged class, but the teacher distinguishes them, so they do not
+        mean the same.
+
+        Args:
+            label_map: Name of a class → name of the class that it becomes, compared as in :meth:`union`.
+
+        Raises:
+            LabelError: On a name that is no class, two entries for one class, a class that becomes itself or one that
+                becomes another in turn, or two classes of one teacher.
+        """
+        column = {normalize_label(name): index for index, name in enumerate(self.names)}
+
+        def find(name: str) -> int:
+            key = normalize_label(name)
+            if key not in column:
+                near = [repr(self.names[column[one]]) for one in difflib.get_close_matches(key, column)]
+                hint = f"did you mean {' or '.join(near)}?" if near else "see the classes that 'muka-fast check' lists"
+                raise _wrong_map(f"no class is named {name!r}", hint)
+            return column[key]
+
+        becomes: dict[int, int] = {}
+        for source, target in label_map.items():
+            index, other = find(source), find(target)
+            if index == other:
+                raise _wrong_map(f"{source!r} and {target!r} are one class without the map", "remove this entry")
+            if becomes.setdefault(index, other) != other:
+                raise _wrong_map(f"two entries for {source!r}", "keep one of them")
+        for target in label_map.values():
+            if (other := find(target)) in becomes:
+                last = self.names[becomes[other]]
+                raise _wrong_map(
+                    f"{target!r} is to become {last!r}, and other classes are to become {target!r}",
+                    "map every name to the class that is to remain",
+                )
+        kept = [index for index in range(len(self.names)) if index not in becomes]
+        place = {index: new for new, index in enumerate(kept)}
+        joined = [place[becomes.get(index, index)] for index in range(len(self.names))]
+        union_index = tuple(tuple(joined[index] for index in own) for own in self.union_index)
+        for teacher, before, after in zip(self.teachers, self.union_index, union_index, strict=True):
+            shared = [name for name, count in Counter(after).items() if count > 1]
+            if shared:
+                names = [self.names[old] for old, new in zip(before, after, strict=True) if new == shared[0]]
+                raise _wrong_map(
+                    f"{' and '.join(map(repr, names[:2]))} would be one class, and teacher {teacher} has both",
+                    "merge classes of different teachers only",
+                )
+        return LabelSpace(tuple(self.names[index] for index in kept), self.teachers, union_index, self.names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -161,6 +224,21 @@ class LabelSpace:
         width = max(len("class"), *(len(name) for name in names))
         rows = zip(("class", *names), ("known to", *known_to), strict=True)
         return "\n".join(f"  {name:<{width}}  {teachers}" for name, teachers in rows)
+
+
+def _wrong_map(what: str, hint: str) -> LabelError:
+    return LabelError(what, where="labels.map", hint=hint)
+
+
+def rename_labels(labels: Sequence[str], label_map: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Return labels of texts with the names that a map gives them.
+
+    Args:
+        labels: Label of each text, (N,).
+        label_map: As in :meth:`LabelSpace.union`; None without one.
+    """
+    names = {normalize_label(name): target for name, target in (label_map or {}).items()}
+    return tuple(names.get(normalize_label(label), label) for label in labels)
 
 
 def match_labels(names: Sequence[str], labels: Sequence[str], where: str) -> tuple[np.ndarray, dict[str, int]]:

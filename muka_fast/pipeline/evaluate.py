@@ -7,6 +7,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from muka_fast.config.recipe import DataSpec
 from muka_fast.data.corpus import Corpus, read_corpus
-from muka_fast.data.label_space import match_labels
+from muka_fast.data.label_space import match_labels, rename_labels
 from muka_fast.errors import CorpusError, ModelError, RecipeError
 from muka_fast.evaluation.calibration import expected_calibration_error
 from muka_fast.evaluation.metrics import classification_metrics, selection_metrics
@@ -23,7 +24,7 @@ from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage
 from muka_fast.inference.base import TextClassifier
 from muka_fast.pipeline.load import load_classifier
 from muka_fast.pipeline.plan import Plan
-from muka_fast.pipeline.run_artifacts import RunArtifacts, is_ensemble, pair_column_of
+from muka_fast.pipeline.run_artifacts import RunArtifacts, is_ensemble, label_map_of, pair_column_of
 from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store, select_teachers
 from muka_fast.runtime.device import Device, choose_device
 from muka_fast.runtime.distributed import DistributedContext, init_distributed
@@ -63,6 +64,7 @@ def evaluate(
     is_run = any((Path(model) / name).is_file() for name in ("run.json", "recipe.yaml"))
     run = _read_run(model, progress) if teachers and is_run else None
     test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
+    test = replace(test, labels=rename_labels(test.labels or (), label_map_of(model)))
     classifier = load_classifier(model, device, log=progress.log, trust_remote_code=trust_remote_code)
     chosen = torch.device("cpu") if run is None else choose_device(device)
     plan, fitted = None, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from muka_fast.config.loading import anchor
 from muka_fast.config.recipe import Recipe, StudentSpec
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.few_labels import GivenLabels, add_labelled, read_labelled
-from muka_fast.data.label_space import LabelSpace, match_labels
+from muka_fast.data.label_space import LabelSpace, match_labels, rename_labels
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.method import Method, get_method, require_predictions_suffice
 from muka_fast.distillation.training_args import check_settings
@@ -122,11 +122,12 @@ def resolve_recipe(
         for teacher in models_of(teachers):
             require_sites(teacher.sites, teacher.checkpoint.where)
     check_settings(recipe.training, group)
-    space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
+    label_map = recipe.labels.map
+    space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name, label_map)
     corpus, labels = read_corpus(recipe.data, log=progress.log), None
     _check_shares(recipe, space)
     if recipe.selection.labelled_texts is not None:
-        labelled = read_labelled(recipe.selection.labelled_texts, recipe.data, space.names, log=progress.log)
+        labelled = read_labelled(recipe.selection.labelled_texts, recipe.data, space.names, label_map, progress.log)
         _check_labels_of_absent(recipe, space, labelled.classes)
         if recipe.student.target_accuracy is not None and len(labelled.classes) < THRESHOLD_LABELS:
             raise RecipeError(
@@ -143,6 +144,7 @@ def resolve_recipe(
     test = None
     if recipe.test is not None:
         test = read_corpus(recipe.test, with_labels=True, distinct=False, log=progress.log)
+        test = replace(test, labels=rename_labels(test.labels or (), label_map))
         match_labels(space.names, test.labels or (), where=", ".join(recipe.test.texts))
     student = resolve_student(recipe.student)
     if recipe.data.long_texts == "error" and recipe.selection.trains_student:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from muka_fast.config.loading import read_recipe
 from muka_fast.config.methods import find_method
@@ -21,22 +22,22 @@ from muka_fast.selection.in_domain import MODEL_FILE, InDomainModel
 from muka_fast.selection.text_vectors import encoder_spec
 
 
-def _reported(folder: str | Path, section: str, key: str) -> str | None:
+def _reported(folder: str | Path, section: str, key: str) -> Any:
     """Return a key of the recipe of the finished run in a folder; None if there is no run or no such key."""
     run = RunDirectory(folder)
     if not run.record.is_file() or not run.recipe.is_file():
         return None
     require_intact(run.path, str(run.path), only=(run.recipe.name,))
     try:
-        found = read_yaml(run.recipe)[section][key]
+        return read_yaml(run.recipe)[section][key]
     except (UnreadableError, LookupError, TypeError):
         return None
-    return None if found is None else str(found)
 
 
 def method_of(folder: str | Path) -> str | None:
     """Return the method of the finished run in a folder; None if there is none."""
-    return _reported(folder, "selection", "method")
+    found = _reported(folder, "selection", "method")
+    return None if found is None else str(found)
 
 
 def is_ensemble(folder: str | Path) -> bool:
@@ -48,7 +49,14 @@ def is_ensemble(folder: str | Path) -> bool:
 
 def pair_column_of(folder: str | Path) -> str | None:
     """Return the column of the second texts of a finished run; None if its texts are single, or there is no run."""
-    return _reported(folder, "data", "pair_column")
+    found = _reported(folder, "data", "pair_column")
+    return None if found is None else str(found)
+
+
+def label_map_of(folder: str | Path) -> dict[str, str]:
+    """Return the names of merged classes of a finished run, and their names in its label space; empty without a run."""
+    found = _reported(folder, "labels", "map")
+    return {str(name): str(target) for name, target in found.items()} if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ class RunArtifacts:
         require_intact(run.path, str(run.path), only=(run.recipe.name, MODEL_FILE))
         recipe = read_recipe(run.recipe)
         teachers = tuple(describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout, recipe.data.pair_column))
-        space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name)
+        labels = {teacher.name: teacher.labels for teacher in teachers}
+        space = LabelSpace.union(labels, recipe.labels.same_name, recipe.labels.map)
         path = run.path / MODEL_FILE
         model = _read_model(path) if path.exists() else None
         if model is not None and len(model.teachers) != len(teachers):

@@ -110,7 +110,7 @@ def manifest(
             _model_entry(teacher, settings) if isinstance(teacher, Teacher) else _predictions_entry(teacher, corpus)
             for teacher in teachers
         ],
-        "labels": list(space.names),
+        "labels": list(space.names_before_map or space.names),
         "texts": {"count": len(corpus), "fingerprint": texts_fingerprint(corpus.ids)},
     }
 

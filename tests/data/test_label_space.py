@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muka_fast.data.label_space import LabelSpace, normalize_label
+from muka_fast.data.label_space import LabelSpace, normalize_label, rename_labels
 from muka_fast.errors import LabelError
 
 
@@ -76,3 +76,46 @@ def test_every_column_of_every_teacher_lands_on_its_own_name(label_sets):
 @given(st.text(max_size=20))
 def test_fold_is_idempotent(name):
     assert normalize_label(normalize_label(name)) == normalize_label(name)
+
+
+TWO = {"a": ["sport", "World"], "b": ["art", "Sports", "world"], "c": ["SPORTS!", "art"]}
+
+
+def test_a_map_merges_classes_and_leaves_the_names_of_stored_scores():
+    plain = LabelSpace.union(TWO)
+    space = LabelSpace.union(TWO, label_map={" SPORT": "sports", "sports!": "Sports"})
+    assert (plain.names, plain.names_before_map) == (("sport", "World", "art", "Sports", "SPORTS!"), None)
+    assert (space.names, space.names_before_map) == (("World", "art", "Sports"), plain.names)
+    assert space.union_index == ((2, 0), (1, 2, 0), (2, 1))
+    assert space.membership.sum(0).tolist() == [2, 2, 3]
+    assert LabelSpace.union(TWO, label_map={}) == plain
+    prefixed = LabelSpace.union(TWO, "prefix", {"b/art": "c/art"})
+    assert prefixed.names == ("sport", "a/World", "Sports", "b/world", "SPORTS!", "c/art")
+
+
+@pytest.mark.parametrize(
+    ("label_map", "what", "hint"),
+    [
+        ({"sprot": "Sports"}, "no class is named 'sprot'", "did you mean 'sport' or 'Sports'"),
+        ({"sport": "Sport s"}, "no class is named 'Sport s'", "did you mean 'Sports' or 'SPORTS!' or 'sport'?"),
+        ({"sport": "zebra"}, "no class is named 'zebra'", "muka-fast check"),
+        ({"world": "World"}, "'world' and 'World' are one class without the map", "remove"),
+        ({"sport": "sports", "SPORT": "art"}, "two entries for 'SPORT'", "keep one"),
+        ({"sport": "sports", "Sports": "SPORTS!"}, "'sports' is to become 'SPORTS!'", "is to remain"),
+        ({"sport": "sports", "sports": "sport"}, "'sports' is to become 'sport'", "is to remain"),
+        ({"sports": "art"}, "'art' and 'Sports' would be one class, and teacher b has both", "different teachers only"),
+        ({"sport": "art", "Sports": "art"}, "teacher b has both", "different teachers only"),
+        ({"sport": "Sports", "World": "Sports"}, "'sport' and 'World' would be one class, and teacher a", "different"),
+    ],
+)
+def test_maps_that_cannot_be_meant_are_refused(label_map, what, hint):
+    with pytest.raises(LabelError) as refused:
+        LabelSpace.union(TWO, label_map=label_map)
+    assert what in refused.value.what
+    assert refused.value.where == "labels.map"
+    assert hint in refused.value.hint
+
+
+def test_labels_of_texts_get_the_names_of_the_map():
+    assert rename_labels(["Sport", "art", "x"], {"sport": "Sports"}) == ("Sports", "art", "x")
+    assert rename_labels(["Sport"], None) == ("Sport",)
