@@ -246,7 +246,9 @@ class UncertaintySpec(_Section):
         None, gt=0, lt=1, description="set every dropout probability to this"
     )
     token_budget: int | None = Field(None, ge=16, description="tokens of a batch; default 4096, on CUDA 65536")
-    shard_size: int = Field(1024, ge=1, description="texts in one file of the score store")
+    shard_size: int | None = Field(
+        None, ge=1, description="texts in one file of the score store; default 1024, up to 16384 for large pools"
+    )
 
     @property
     def runs_adaptively(self) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import reprlib
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +17,7 @@ import numpy as np
 from muka_fast.config.recipe import DataSpec
 from muka_fast.data.readers import open_tables
 from muka_fast.data.tables import TextTable
+from muka_fast.data.text_column import TextColumn, TextWriter, take_texts
 from muka_fast.errors import CorpusError, TextError
 from muka_fast.runtime.printable import is_valid_unicode
 
@@ -26,7 +30,7 @@ class Corpus:
     """N texts, in the order in which they were read.
 
     Attributes:
-        texts: One string per text, none empty.
+        texts: One string per text, none empty; of a corpus that was read, in a file.
         pairs: The second text of each pair, or None.
         ids: Content hashes, uint64, (N,).
         labels: Label name of each text, or None if labels were not requested.
@@ -37,8 +41,8 @@ class Corpus:
         keys: Hash of each text's cell in the id column, uint64, (N,); None without such a column.
     """
 
-    texts: tuple[str, ...]
-    pairs: tuple[str, ...] | None
+    texts: Sequence[str]
+    pairs: Sequence[str] | None
     ids: np.ndarray
     labels: tuple[str, ...] | None = None
     read: int = 0
@@ -52,14 +56,15 @@ class Corpus:
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Corpus:
         """Return the texts at ``indices``, in that order."""
-
-        def select(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
-            return None if values is None else tuple(values[i] for i in indices)
-
-        texts = tuple(self.texts[i] for i in indices)
         rows = np.asarray(indices, dtype=np.int64)
-        keys = None if self.keys is None else self.keys[rows]
-        return Corpus(texts, select(self.pairs), self.ids[rows], select(self.labels), source=self.source, keys=keys)
+        return Corpus(
+            take_texts(self.texts, rows),
+            None if self.pairs is None else take_texts(self.pairs, rows),
+            self.ids[rows],
+            None if self.labels is None else tuple(self.labels[row] for row in rows),
+            source=self.source,
+            keys=None if self.keys is None else self.keys[rows],
+        )
 
     def location(self, index: int) -> str:
         """Return file and line of a text, found by reading its source again, or the text itself if it was given."""
@@ -93,35 +98,27 @@ def build_corpus(
     distinct: bool = True,
 ) -> Corpus:
     """Build a corpus; if ``distinct``, leave out and count empty and repeated texts."""
-    keep, ids, seen, empty = [], [], set(), 0
-    for index, text in enumerate(texts):
-        pair = None if pairs is None else pairs[index]
-        identity = text_id(text, pair)
-        if distinct and not text.strip() and not (pair or "").strip():
-            empty += 1
-            continue
-        if distinct and identity in seen:
-            continue
-        seen.add(identity)
-        keep.append(index)
-        ids.append(identity)
+    ids, blank = np.empty(len(texts), dtype=np.uint64), np.zeros(len(texts), dtype=bool)
+    for index, (text, pair) in enumerate(zip(texts, repeat(None) if pairs is None else pairs, strict=False)):
+        ids[index] = text_id(text, pair)
+        blank[index] = not text.strip() and not (pair or "").strip()
     everything = Corpus(
-        tuple(texts),
-        None if pairs is None else tuple(pairs),
-        np.zeros(len(texts), dtype=np.uint64),
+        texts if isinstance(texts, TextColumn) else tuple(texts),
+        pairs if pairs is None or isinstance(pairs, TextColumn) else tuple(pairs),
+        ids,
         None if labels is None else tuple(labels),
+        read=len(texts),
         keys=None if keys is None else np.array(keys, dtype=np.uint64),
     )
-    kept = everything.take(keep)
-    return Corpus(
-        kept.texts,
-        kept.pairs,
-        np.array(ids, dtype=np.uint64),
-        kept.labels,
+    if not distinct:
+        return everything
+    filled = np.flatnonzero(~blank)
+    kept = filled[np.sort(np.unique(ids[filled], return_index=True)[1])]
+    return replace(
+        everything if len(kept) == len(texts) else everything.take(kept),
         read=len(texts),
-        empty=empty,
-        duplicate=len(texts) - empty - len(keep),
-        keys=kept.keys,
+        empty=len(texts) - len(filled),
+        duplicate=len(filled) - len(kept),
     )
 
 
@@ -293,23 +290,24 @@ def read_corpus(
     with_labels: bool = False,
     distinct: bool = True,
     log: Callable[[str], None] = lambda _: None,
+    scratch: Path | None = None,
 ) -> Corpus:
-    """Read the texts of a recipe's data section.
+    """Read the texts of a recipe's data section; they are kept in a file, not in memory.
 
     Args:
         spec: Files, columns and hub data sets.
         with_labels: Read the label column too; never set for the unlabelled pool.
         distinct: Leave out empty and repeated texts.
         log: Receives a line for each guessed column.
+        scratch: Folder of the file without a name that holds the texts; default: the system's for temporary files.
 
     Raises:
         CorpusError: On a missing or empty file, a missing column, a value that is not text, or text that is not
             UTF-8; the message names file and row.
     """
-    texts: list[str] = []
-    pairs: list[str] = []
+    texts, pairs = TextWriter(scratch), TextWriter(scratch)
     labels: list[str] = []
-    keys: list[int] = []
+    keys = array("Q")
     for row in _rows(spec, with_labels=with_labels, log=log):
         texts.append(row.text)
         if row.pair is not None:
@@ -319,8 +317,8 @@ def read_corpus(
         if row.key is not None:
             keys.append(row.key)
     corpus = build_corpus(
-        texts,
-        pairs if spec.pair_column is not None else None,
+        texts.finish(),
+        pairs.finish() if spec.pair_column is not None else None,
         labels if with_labels else None,
         keys if spec.id_column is not None else None,
         distinct=distinct,

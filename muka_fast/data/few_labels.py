@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from muka_fast.config.recipe import DataSpec
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import match_labels, rename_labels
+from muka_fast.data.text_column import join_texts
 from muka_fast.errors import CorpusError
 
 AT_MOST = 2000
@@ -107,14 +109,20 @@ def _keys(corpus: Corpus) -> np.ndarray:
     return np.zeros(len(corpus), dtype=np.uint64) if corpus.keys is None else corpus.keys
 
 
-def add_labelled(corpus: Corpus, labelled: LabelledTexts) -> tuple[Corpus, GivenLabels]:
-    """Join the unlabelled texts, N distinct ones, with labelled ones; those that are not among them come last."""
+def add_labelled(corpus: Corpus, labelled: LabelledTexts, scratch: Path | None = None) -> tuple[Corpus, GivenLabels]:
+    """Join the unlabelled texts, N distinct ones, with labelled ones; those that are not among them come last.
+
+    Args:
+        corpus: The unlabelled texts.
+        labelled: The labelled texts.
+        scratch: As in :func:`~muka_fast.data.corpus.read_corpus`.
+    """
     new = np.flatnonzero(~np.isin(labelled.corpus.ids, corpus.ids))
     more = labelled.corpus.take(new)
     joined = replace(
         corpus,
-        texts=corpus.texts + more.texts,
-        pairs=None if corpus.pairs is None else corpus.pairs + (more.pairs or ()),
+        texts=join_texts(corpus.texts, more.texts, scratch),
+        pairs=None if corpus.pairs is None else join_texts(corpus.pairs, more.pairs or (), scratch),
         ids=np.concatenate([corpus.ids, more.ids]),
         read=corpus.read + len(new),
         keys=None if corpus.keys is None else np.concatenate([corpus.keys, _keys(more)]),

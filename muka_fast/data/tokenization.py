@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,12 @@ import torch
 
 from muka_fast.data.batching import Padding
 from muka_fast.data.corpus import Corpus
+from muka_fast.data.encodings import Encodings, EncodingWriter, TokenizedText
 from muka_fast.errors import TextError
+from muka_fast.runtime.mapped import mapped_chunks
 
 CHUNK = 8192
 """Texts per call of the tokenizer."""
-
-TokenizedText = dict[str, np.ndarray]
-"""One text's tokenizer outputs, such as ``input_ids``, without padding."""
 
 
 @dataclass(frozen=True)
@@ -30,59 +30,54 @@ class TokenizedTexts:
         untruncated_lengths: Tokens of each text before truncation, int64, (N,).
     """
 
-    encodings: list[TokenizedText]
+    encodings: Encodings
     lengths: np.ndarray
     untruncated_lengths: np.ndarray
 
     def take(self, indices: np.ndarray) -> TokenizedTexts:
         """Return the texts at ``indices``."""
-        return TokenizedTexts(
-            [self.encodings[i] for i in indices], self.lengths[indices], self.untruncated_lengths[indices]
-        )
+        return TokenizedTexts(self.encodings.take(indices), self.lengths[indices], self.untruncated_lengths[indices])
 
 
-def tokenize(tokenizer: Any, corpus: Corpus, max_length: int) -> TokenizedTexts:
+def tokenize(tokenizer: Any, corpus: Corpus, max_length: int, scratch: Path | None = None) -> TokenizedTexts:
     """Tokenize texts (and their pairs) and truncate each one to ``max_length`` tokens.
 
     Args:
         tokenizer: A transformers tokenizer, fast or slow.
         corpus: N texts.
         max_length: Tokens of a text at most, special tokens included.
+        scratch: Folder of files without a name that hold the token ids; default: they are in memory.
 
     Raises:
         TextError: If a text has no tokens.
     """
-    encodings: list[TokenizedText] = []
-    untruncated_lengths: list[int] = []
+    encodings, untruncated_lengths = EncodingWriter(scratch), [np.zeros(0, dtype=np.int64)]
 
     def arguments(indices: Sequence[int]) -> tuple[list[str], ...]:
         texts = [corpus.texts[i] for i in indices]
         return (texts,) if corpus.pairs is None else (texts, [corpus.pairs[i] for i in indices])
 
-    for start in range(0, len(corpus), CHUNK):
-        indices = range(start, min(start + CHUNK, len(corpus)))
+    for rows in mapped_chunks(len(corpus), CHUNK):
+        indices = range(rows.start, min(rows.stop, len(corpus)))
         whole = tokenizer(*arguments(indices), truncation=False, verbose=False)
-        for offset, index in enumerate(indices):
-            encoding = {key: whole[key][offset] for key in whole}
-            length = len(encoding["input_ids"])
-            if not length:
-                raise TextError("a text has no tokens", index=index, where=corpus.location(index), hint="leave it out")
-            if length > max_length:
-                dropped = _overflow(whole, offset, max_length, tokenizer.truncation_side)
-                if dropped is None:
-                    truncated = tokenizer(*arguments([index]), truncation=True, max_length=max_length)
-                    encoding = {key: truncated[key][0] for key in truncated}
-                else:
-                    encoding = {
-                        key: values[: dropped.start] + values[dropped.stop :] for key, values in encoding.items()
-                    }
-            untruncated_lengths.append(length)
-            encodings.append({key: np.array(values, dtype=np.int32) for key, values in encoding.items()})
-    return TokenizedTexts(
-        encodings,
-        np.array([len(encoding["input_ids"]) for encoding in encodings], dtype=np.int64),
-        np.array(untruncated_lengths, dtype=np.int64),
-    )
+        outputs: dict[str, list[Any]] = {key: list(whole[key]) for key in whole}
+        lengths = np.array([len(ids) for ids in outputs["input_ids"]], dtype=np.int64)
+        if not lengths.all():
+            index = rows.start + int(lengths.argmin())
+            raise TextError("a text has no tokens", index=index, where=corpus.location(index), hint="leave it out")
+        for offset in np.flatnonzero(lengths > max_length).tolist():
+            dropped = _overflow(whole, offset, max_length, tokenizer.truncation_side)
+            if dropped is None:
+                truncated = tokenizer(*arguments([rows.start + offset]), truncation=True, max_length=max_length)
+                kept = {key: truncated[key][0] for key in truncated}
+            else:
+                kept = {key: own[offset][: dropped.start] + own[offset][dropped.stop :] for key, own in outputs.items()}
+            for key, own in outputs.items():
+                own[offset] = kept[key]
+        untruncated_lengths.append(lengths)
+        encodings.append(outputs)
+    found = encodings.finish()
+    return TokenizedTexts(found, found.lengths, np.concatenate(untruncated_lengths))
 
 
 def _overflow(whole: Any, index: int, max_length: int, side: str) -> slice | None:

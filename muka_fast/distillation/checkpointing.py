@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from muka_fast.config.recipe import TrainingSpec
@@ -19,6 +18,7 @@ from muka_fast.errors import OutputError
 from muka_fast.models.student import Student
 from muka_fast.runtime.files import atomic_write, remove, sync_folder, sync_tree
 from muka_fast.runtime.integrity import find_damage, parse_file_records, record_files
+from muka_fast.runtime.mapped import mapped_chunks
 from muka_fast.runtime.parsing import UnreadableError, read_json
 from muka_fast.runtime.progress import Progress
 
@@ -26,6 +26,8 @@ COMPLETE = "complete.json"
 """Name of the marker of a finished checkpoint."""
 FINGERPRINT = "fingerprint.json"
 STATE = "trainer_state.json"
+HASHED_AT_ONCE = 4096
+"""Texts whose targets are computed at once for the hash of the training inputs."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,14 @@ def training_fingerprint(
         digest.update(weight.cpu().reshape(-1).view(torch.uint8).numpy())
     for data in sets:
         digest.update(f"{len(data)} texts".encode())
-        for item in (data[position] for position in range(len(data))):
-            for key, ids in item["encoding"].items():
-                digest.update(f"{key} {len(ids)}".encode())
-                digest.update(np.asarray(ids).tobytes())
-            digest.update(item["target"].tobytes() + np.float64(item["sample_weight"]).tobytes())
+        for positions in mapped_chunks(len(data), HASHED_AT_ONCE):
+            rows = data.indices[positions]
+            for name in data.encodings.values:
+                digest.update(name.encode())
+                for row in rows.tolist():
+                    digest.update(data.encodings[row][name].tobytes())
+            for values in (data.lengths[positions], data.targets[rows], data.sample_weight[rows]):
+                digest.update(values.tobytes())
     return digest.hexdigest()
 
 

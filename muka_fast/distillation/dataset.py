@@ -1,4 +1,4 @@
-"""Training data of the student: encoded texts with stored targets, the validation split, a reproducible order."""
+"""Training data of the student: encoded texts with their targets, the validation split, a reproducible order."""
 
 from __future__ import annotations
 
@@ -8,35 +8,49 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from muka_fast.data.tokenization import TokenizedText
+from muka_fast.data.encodings import Encodings
+from muka_fast.runtime.computed_rows import RowArray
+from muka_fast.runtime.mapped import release_pages
+
+RELEASED_AFTER = 4096
+"""Texts after whose reading the pages of mapped files are released."""
 
 
 class DistillationSet(Dataset[dict[str, Any]]):
-    """Some of the pool's encoded texts with their stored targets and sample weights.
+    """Some of the pool's encoded texts with their targets and sample weights.
 
     Args:
         encodings: Encoded texts of the whole pool.
         targets: What the loss compares with, of the whole pool, (N, W); for most losses, class distributions.
         sample_weight: Weight of each text of the pool, (N,).
         indices: Which texts of the pool belong to this set.
+
+    Attributes:
+        lengths: Tokens of each text of the set.
     """
 
-    def __init__(
-        self, encodings: Sequence[TokenizedText], targets: np.ndarray, sample_weight: np.ndarray, indices: np.ndarray
-    ) -> None:
+    def __init__(self, encodings: Encodings, targets: RowArray, sample_weight: np.ndarray, indices: np.ndarray) -> None:
         self.encodings, self.targets, self.sample_weight, self.indices = encodings, targets, sample_weight, indices
-        self.lengths = np.array([len(encodings[index]["input_ids"]) for index in indices])
+        self.lengths = encodings.lengths[indices]
+        self._read = 0
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        index = self.indices[position]
-        return {
-            "encoding": self.encodings[index],
-            "target": self.targets[index],
-            "sample_weight": self.sample_weight[index],
-        }
+        return self.__getitems__([position])[0]
+
+    def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Any]]:
+        """Return several items; data loaders prefer it to one call an item."""
+        rows = self.indices[np.asarray(positions, dtype=np.int64)]
+        self._read += len(rows)
+        if self._read >= RELEASED_AFTER:
+            release_pages()
+            self._read = 0
+        return [
+            {"encoding": self.encodings[row], "target": target, "sample_weight": weight}
+            for row, target, weight in zip(rows.tolist(), self.targets[rows], self.sample_weight[rows], strict=True)
+        ]
 
 
 class LengthGroupedSampler(Sampler[int]):

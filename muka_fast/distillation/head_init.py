@@ -6,12 +6,15 @@ the learning rates that pretrained encoders need; with few texts and many classe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from muka_fast.data.batching import TOKEN_BUDGET, token_batches
-from muka_fast.data.tokenization import TokenizedText, pad_batch
+from muka_fast.data.encodings import TokenizedText
+from muka_fast.data.tokenization import pad_batch
 from muka_fast.distillation.dataset import DistillationSet
 from muka_fast.models.student import Student
 from muka_fast.runtime.softmax_regression import fit_softmax_regression
@@ -41,7 +44,7 @@ def linear_probe_init(student: Student, data: DistillationSet, device: torch.dev
     """
     layer = classifier_layer(student.model)
     indices = np.linspace(0, len(data) - 1, min(len(data), TEXTS)).round().astype(int)
-    items = [data[index] for index in indices]
+    items = data.__getitems__(indices.tolist())
     sample_weight = torch.tensor([float(item["sample_weight"]) for item in items], device=device)
     if layer is None or not sample_weight.any():
         return False
@@ -58,7 +61,7 @@ def linear_probe_init(student: Student, data: DistillationSet, device: torch.dev
 
 
 def _features(
-    student: Student, encodings: list[TokenizedText], lengths: np.ndarray, device: torch.device
+    student: Student, encodings: Sequence[TokenizedText], lengths: np.ndarray, device: torch.device
 ) -> Tensor | None:
     """Return what the classifier layer reads of each text, (N, D); None if it does not read one vector per text."""
     model = student.model.to(device).eval()

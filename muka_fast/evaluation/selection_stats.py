@@ -20,7 +20,7 @@ from muka_fast.evaluation.run_record import (
     TeacherVote,
     UncertainText,
 )
-from muka_fast.runtime.numerics import softmax
+from muka_fast.runtime.numerics import row_chunks, softmax
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.trust_scores import TRUST_SCORES
 from muka_fast.uncertainty.signals import normalised
@@ -30,6 +30,33 @@ LEAST_CERTAIN = 20
 POINTS = 50
 _LENGTH = 200
 """Characters of a text that the record keeps."""
+
+
+def _entropy_histograms(pool: Pool, chosen: np.ndarray) -> list[EntropyHistograms]:
+    found = []
+    for teacher, signals in enumerate(pool.signals):
+        values = normalised(signals.predictive_entropy, signals.logits.shape[1])
+        own = chosen == teacher
+        found.append(EntropyHistograms(chosen=_histogram(values[own]), other=_histogram(values[~own])))
+    return found
+
+
+def _margin(weights: np.ndarray) -> np.ndarray:
+    """Return the difference of the two largest of (N, T) weights, (N,), for some texts at a time."""
+    margin = np.empty(len(weights))
+    for rows in row_chunks(len(weights)):
+        ranked = np.sort(weights[rows], axis=1)
+        margin[rows] = ranked[:, -1] - ranked[:, -2]
+    return margin
+
+
+def _smallest(values: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
+    """Return the texts of the smallest values, smallest first; ids break ties."""
+    if len(values) > count:
+        some = np.flatnonzero(values <= np.partition(values, count)[count])
+    else:
+        some = np.arange(len(values))
+    return some[np.lexsort((ids[some], values[some]))[:count]]
 
 
 def _histogram(values: np.ndarray) -> list[int]:
@@ -52,7 +79,7 @@ def _one_line(corpus: Corpus, index: int) -> str:
 
 def _least_certain(pool: Pool, trust: Selection, corpus: Corpus, margin: np.ndarray) -> list[UncertainText]:
     texts = []
-    for index in np.lexsort((pool.ids, margin))[:LEAST_CERTAIN]:
+    for index in _smallest(margin, pool.ids, LEAST_CERTAIN).tolist():
         votes = []
         for teacher, signals in enumerate(pool.signals):
             probabilities = softmax(signals.logits[index])
@@ -117,10 +144,8 @@ def selection_stats(
         shares: The shares that the recipe gives, by teacher name.
     """
     teachers, chosen = len(pool.signals), trust.chosen
-    ranked = np.sort(trust.soft_weights, axis=1)
-    margin = ranked[:, -1] - ranked[:, -2]
+    margin = _margin(trust.soft_weights)
     counts = np.bincount(chosen, minlength=teachers)
-    entropies = [normalised(signals.predictive_entropy, signals.logits.shape[1]) for signals in pool.signals]
     scores = np.stack([TRUST_SCORES["predictive-entropy"](signals) for signals in pool.signals], axis=1)
     passes, texts = np.unique(pool.signals[0].passes, return_counts=True)
     return SelectionStats(
@@ -129,10 +154,7 @@ def selection_stats(
         chosen=counts.tolist(),
         chosen_share=(counts / len(pool)).tolist(),
         margin=_histogram(margin),
-        entropy=[
-            EntropyHistograms(chosen=_histogram(values[chosen == teacher]), other=_histogram(values[chosen != teacher]))
-            for teacher, values in enumerate(entropies)
-        ],
+        entropy=_entropy_histograms(pool, chosen),
         passes=[(int(number), int(count)) for number, count in zip(passes, texts, strict=True)],
         score_by_selection=contingency_table(scores.argmax(1), chosen, teachers),
         reliability=_reliability(trust),

@@ -11,7 +11,8 @@ import torch
 
 from muka_fast.data.batching import Padding, token_batches
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.tokenization import TokenizedText, pad_batch, tokenize
+from muka_fast.data.encodings import TokenizedText
+from muka_fast.data.tokenization import pad_batch, tokenize
 from muka_fast.errors import CheckFailed, ModelError, first_line
 from muka_fast.export.export_record import Parity
 
@@ -34,7 +35,7 @@ class Probe:
 def _with_a_long_one(sample: Corpus, max_length: int) -> Corpus:
     """Return a few texts of a corpus and one that is truncated."""
     few = sample.take(np.arange(min(31, len(sample))))
-    long = " ".join(few.texts * (1 + max_length // len(few)))
+    long = " ".join([*few.texts] * (1 + max_length // len(few)))
     pairs = None if few.pairs is None else (*few.pairs, few.pairs[0])
     return Corpus((*few.texts, long), pairs, np.arange(len(few) + 1, dtype=np.uint64))
 

@@ -20,6 +20,7 @@ from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store, sel
 from muka_fast.runtime.device import Device
 from muka_fast.runtime.distributed import SINGLE_PROCESS
 from muka_fast.runtime.files import atomic_write
+from muka_fast.runtime.mapped import mapped_chunks
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.in_domain_rule import pool_texts
 from muka_fast.selection.label_queries import LabelQueries, choose_texts
@@ -91,7 +92,9 @@ def ask(
     if selection.model is None:
         raise TypeError(f"{recipe.selection.title} reads labels and fits no model of the pool")
     views = selection.model.views
-    places = views.join(views.apply(pool_texts(pool)), None)
+    texts = pool_texts(pool)
+    parts = [views.join(views.apply(texts.take(rows)), None) for rows in mapped_chunks(len(texts))]
+    places = np.concatenate(parts)
     open_ = np.ones(len(pool), dtype=bool) if pool.classes is None else pool.classes < 0
     queries = choose_texts(selection.soft_weights, places, count, open_, recipe.seed)
     if not len(queries.rows):

@@ -124,7 +124,8 @@ def resolve_recipe(
     check_settings(recipe.training, group)
     label_map = recipe.labels.map
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name, label_map)
-    corpus, labels = read_corpus(recipe.data, log=progress.log), None
+    scratch = Path(recipe.output).parent
+    corpus, labels = read_corpus(recipe.data, log=progress.log, scratch=scratch), None
     _check_shares(recipe, space)
     if recipe.selection.labelled_texts is not None:
         labelled = read_labelled(recipe.selection.labelled_texts, recipe.data, space.names, label_map, progress.log)
@@ -135,12 +136,14 @@ def resolve_recipe(
                 where="student.target_accuracy",
                 hint=f"label {THRESHOLD_LABELS} or more, or give abstain_below instead",
             )
-        corpus, labels = add_labelled(corpus, labelled)
+        corpus, labels = add_labelled(corpus, labelled, scratch)
     for table in tables:
         table.require_answers(corpus, progress.log)
     if recipe.data.long_texts == "error":
         for teacher in models_of(teachers):
-            _refuse_long(corpus, read_tokenizer(teacher.checkpoint), teacher.max_length, f"teacher {teacher.name}")
+            _refuse_long(
+                corpus, read_tokenizer(teacher.checkpoint), teacher.max_length, f"teacher {teacher.name}", scratch
+            )
     test = None
     if recipe.test is not None:
         test = read_corpus(recipe.test, with_labels=True, distinct=False, log=progress.log)
@@ -148,7 +151,7 @@ def resolve_recipe(
         match_labels(space.names, test.labels or (), where=", ".join(recipe.test.texts))
     student = resolve_student(recipe.student)
     if recipe.data.long_texts == "error" and recipe.selection.trains_student:
-        _refuse_long(corpus, *read_student_tokenizer(student), "the student")
+        _refuse_long(corpus, *read_student_tokenizer(student), "the student", scratch)
     selection = recipe.selection
     if (encoder := selection.text_encoder) is not None:
         revision = resolve_student(StudentSpec(**encoder.model_dump()), "encoder").revision
@@ -215,8 +218,8 @@ def _require_safe_store(scores: Path, output: Path) -> None:
         raise MachineError(what, where=str(scores), hint="choose another folder")
 
 
-def _refuse_long(corpus: Corpus, tokenizer: Any, max_length: int, reader: str) -> None:
-    tokens = tokenize(tokenizer, corpus, max_length).untruncated_lengths
+def _refuse_long(corpus: Corpus, tokenizer: Any, max_length: int, reader: str, scratch: Path) -> None:
+    tokens = tokenize(tokenizer, corpus, max_length, scratch).untruncated_lengths
     if (tokens > max_length).any():
         longest = int(tokens.argmax())
         raise CorpusError(

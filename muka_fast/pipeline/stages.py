@@ -183,7 +183,7 @@ def train(
     """Train the student on the targets of the selection; resume from the run's last checkpoint."""
     recipe = plan.recipe
     student = load_student(recipe.student, plan.space.names, recipe.seed)
-    encodings = tokenize(student.tokenizer, plan.corpus, student.max_length).encodings
+    encodings = tokenize(student.tokenizer, plan.corpus, student.max_length, scratch=run.path).encodings
     targets = plan.method.build_targets(pool, selection, student.width)
 
     def subset(indices: np.ndarray) -> DistillationSet:

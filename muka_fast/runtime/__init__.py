@@ -1,6 +1,7 @@
 """This machine and its processes.
 
 * ``arrays``: dataclasses of arrays in one file
+* ``computed_rows``: rows of an array that are computed where they are read
 * ``device``: the device of a run
 * ``distributed``: the processes that share a run
 * ``environment``: versions and devices
@@ -9,6 +10,7 @@
 * ``launch``: the variables of a launcher
 * ``locks``: one writer per folder
 * ``logs``: messages as records of ``logging``
+* ``mapped``: arrays in files without a name
 * ``memory``: memory of a finished stage freed
 * ``numerics``: array functions that several rooms need; numpy only
 * ``parsing``: JSON and YAML from files that may be damaged

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from muka_fast.errors import ScoreStoreError
 from muka_fast.models.predictions_teacher import PredictionsTeacher
 from muka_fast.models.teacher import AnyTeacher, Teacher, models_of
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
+from muka_fast.runtime.mapped import mapped_arrays, release_pages
 from muka_fast.runtime.parsing import UnreadableError
 from muka_fast.runtime.progress import Progress
 from muka_fast.runtime.typed import from_tree
@@ -26,8 +28,11 @@ from muka_fast.scoring.teacher_pool import RESIDENT_BYTES, TeacherPool
 from muka_fast.uncertainty.signals import Signals
 from muka_fast.uncertainty.stopping import Audit
 
-WINDOW = 8
-"""Shards scored together in adaptive mode where teachers are loaded one at a time."""
+WINDOW = 8192
+"""Texts scored together in adaptive mode where teachers are loaded one at a time; one shard if it has more."""
+SHARD_SIZE, LARGEST_SHARD = 1024, 16_384
+"""Texts of a shard of a small pool, and at most; between them, a pool has at most ``SHARDS`` of them."""
+SHARDS = 64
 Shard = tuple[int, np.ndarray]
 """Number of a shard, and the indices of its texts in the corpus."""
 
@@ -61,7 +66,7 @@ class ScoringJob:
     @cached_property
     def shards(self) -> list[Shard]:
         """All shards of the corpus."""
-        return list(enumerate(shards(self.corpus.ids, self.settings.shard_size)))
+        return list(enumerate(shards(self.corpus.ids, shard_size(self.settings, len(self.corpus)))))
 
     def read(self, teacher: int, shard: Shard) -> Signals | None:
         """Return the stored signals of a teacher for a shard; None if they are missing or damaged."""
@@ -88,6 +93,13 @@ class PoolScores:
     audit: Audit | None = None
 
 
+def shard_size(settings: UncertaintySpec, count: int) -> int:
+    """Return the texts in one file of a store of ``count`` texts, where the recipe sets no number: a power of two."""
+    if settings.shard_size is not None:
+        return settings.shard_size
+    return min(max(SHARD_SIZE, 1 << max(0, -(-count // SHARDS) - 1).bit_length()), LARGEST_SHARD)
+
+
 def manifest(
     teachers: Sequence[AnyTeacher], space: LabelSpace, corpus: Corpus, settings: UncertaintySpec, seed: int
 ) -> dict[str, Any]:
@@ -104,7 +116,7 @@ def manifest(
         "passes": settings.passes,
         "adaptive": adaptive if settings.runs_adaptively else None,
         "seed": seed,
-        "shard_size": settings.shard_size,
+        "shard_size": shard_size(settings, len(corpus)),
         "inject_dropout": settings.inject_dropout,
         "teachers": [
             _model_entry(teacher, settings) if isinstance(teacher, Teacher) else _predictions_entry(teacher, corpus)
@@ -174,6 +186,7 @@ def _fill_fixed(job: ScoringJob, pool: TeacherPool) -> None:
                 encoded = runner.tokenize(corpus)
                 signals = runner.score(corpus, encoded, job.settings.passes, advance)
                 job.store.write(index, number, corpus.ids, encoded.untruncated_lengths, signals)
+                release_pages()
 
 
 def _fill_adaptively(job: ScoringJob, pool: TeacherPool) -> None:
@@ -188,7 +201,7 @@ def _fill_adaptively(job: ScoringJob, pool: TeacherPool) -> None:
     own = job.own_share(missing)
     if not own:
         return
-    size = 1 if pool.all_stay else WINDOW
+    size = 1 if pool.all_stay else max(1, WINDOW // shard_size(job.settings, len(job.corpus)))
     rule = stopping_rule(job.settings)
     total = sum(len(indices) for _, indices in own) * len(pool)
     with job.progress.task("scoring, adaptive passes", total, "texts × teachers") as advance:
@@ -200,6 +213,7 @@ def _fill_adaptively(job: ScoringJob, pool: TeacherPool) -> None:
                 job.store.write_note(_audit_name(number), asdict(shard.audit))
                 for teacher in range(len(pool)):
                     job.store.write(teacher, number, corpus.ids, shard.tokens[teacher], shard.signals[teacher])
+            release_pages()
 
 
 def _audit_name(number: int) -> str:
@@ -216,29 +230,39 @@ def _read_audit(store: ScoreStore, number: int) -> Audit | None:
 
 
 def collect(job: ScoringJob) -> PoolScores:
-    """Read a complete store, rows in the order of the corpus.
+    """Read a complete store into mapped files, rows in the order of the corpus.
 
     Raises:
         ScoreStoreError: If a shard is missing or damaged.
     """
-    inverse = np.argsort(np.concatenate([indices for _, indices in job.shards]), kind="stable")
     signals, truncated = [], []
     for index, teacher in enumerate(job.teachers):
-        stored = []
-        for shard in job.shards:
-            found = job.read(index, shard)
+        arrays: dict[str, np.ndarray] = {}
+        longer = 0
+        for number, rows in job.shards:
+            found = job.read(index, (number, rows))
             if found is None:
                 raise ScoreStoreError(
-                    "a shard is missing or damaged", where=str(job.store.path(index, shard[0])), hint="score again"
+                    "a shard is missing or damaged", where=str(job.store.path(index, number)), hint="score again"
                 )
-            stored.append(found)
-        signals.append(Signals.concatenate(stored).take(inverse))
-        if isinstance(teacher, PredictionsTeacher):
-            truncated.append(0.0)
-            continue
-        tokens = np.concatenate([job.store.tokens(index, number) for number, _ in job.shards])
-        truncated.append(float((tokens > teacher.max_length).mean()))
+            if not arrays:
+                arrays = _like(found, len(job.corpus), job.store.folder)
+            for name, values in arrays.items():
+                values[rows] = getattr(found, name)
+            if isinstance(teacher, Teacher):
+                longer += int((job.store.tokens(index, number) > teacher.max_length).sum())
+            release_pages()
+        signals.append(Signals(**arrays))
+        truncated.append(longer / len(job.corpus))
     if not job.settings.runs_adaptively:
         return PoolScores(tuple(signals), tuple(truncated))
     audits = [_read_audit(job.store, number) for number, _ in job.shards]
     return PoolScores(tuple(signals), tuple(truncated), Audit.total([audit for audit in audits if audit is not None]))
+
+
+def _like(signals: Signals, count: int, folder: Path) -> dict[str, np.ndarray]:
+    """Return mapped arrays for the signals of ``count`` texts, of the widths and types of some."""
+    names = [field.name for field in fields(Signals)]
+    some = [getattr(signals, name) for name in names]
+    arrays = mapped_arrays([((count, *one.shape[1:]), one.dtype) for one in some], folder)
+    return dict(zip(names, arrays, strict=True))

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from muka_fast.runtime.mapped import mapped_chunks
 from muka_fast.selection.base import Selection
 from muka_fast.uncertainty.signals import Signals
 
@@ -18,11 +19,12 @@ def abstentions(signals: Sequence[Signals], tables: Sequence[bool]) -> np.ndarra
         signals: Every teacher's, for N texts.
         tables: Which teachers are tables of predictions, (T,); models never abstain.
     """
-    columns = [
-        (one.logits == one.logits[:, :1]).all(1) if table else np.zeros(len(one), dtype=bool)
-        for one, table in zip(signals, tables, strict=True)
-    ]
-    return np.stack(columns, axis=1)
+    found = np.zeros((len(signals[0]), len(signals)), dtype=bool)
+    for rows in mapped_chunks(len(found)) if any(tables) else ():
+        for teacher in np.flatnonzero(tables).tolist():
+            logits = signals[teacher].logits[rows]
+            found[rows, teacher] = (logits == logits[:, :1]).all(1)
+    return found
 
 
 def without_abstentions(selection: Selection, abstains: np.ndarray) -> Selection:

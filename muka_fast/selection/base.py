@@ -9,11 +9,15 @@ import numpy as np
 import torch
 
 from muka_fast.data.label_space import LabelSpace
+from muka_fast.runtime.computed_rows import RowArray, Rows
+from muka_fast.runtime.mapped import mapped_chunks
 from muka_fast.selection.in_domain import InDomainModel
 from muka_fast.selection.ngrams import NgramSpace
 from muka_fast.selection.reliability import Reliability
-from muka_fast.selection.trust_scores import probabilities
 from muka_fast.uncertainty.signals import Signals
+
+ALL = slice(None)
+"""The rows of all texts."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,8 @@ class Pool:
     signals: tuple[Signals, ...]
     space: LabelSpace
     ids: np.ndarray
-    embeddings: np.ndarray | None = None
-    name_similarity: np.ndarray | None = None
+    embeddings: RowArray | None = None
+    name_similarity: RowArray | None = None
     ngrams: NgramSpace | None = None
     classes: np.ndarray | None = None
 
@@ -71,7 +75,12 @@ class Selection:
     @property
     def teacher_weights(self) -> np.ndarray:
         """Share of each teacher in the target, (N, T), rows summing to one."""
-        return np.eye(self.soft_weights.shape[1])[self.chosen] if self.hard else self.soft_weights
+        return self.weights_of(ALL)
+
+    def weights_of(self, rows: Rows) -> np.ndarray:
+        """Return :attr:`teacher_weights` of the texts at ``rows``, (M, T)."""
+        soft = self.soft_weights[rows]
+        return np.eye(soft.shape[1])[soft.argmax(1)] if self.hard else soft
 
     @property
     def margin(self) -> np.ndarray:
@@ -80,34 +89,50 @@ class Selection:
         return top[:, 1] - top[:, 0]
 
 
-def joint_softmax(pool: Pool, temperature: float = 1.0) -> list[np.ndarray]:
-    """Return each teacher's part of the softmax over all teachers' logits side by side, (N, C_t) fp32 each."""
-    together = torch.from_numpy(np.concatenate([signals.logits for signals in pool.signals], axis=1))
+def joint_softmax(pool: Pool, temperature: float = 1.0, rows: Rows = ALL) -> list[np.ndarray]:
+    """Return each teacher's part of the softmax over all teachers' logits side by side, (M, C_t) fp32 each.
+
+    Args:
+        pool: N texts.
+        temperature: Of the softmax.
+        rows: The M texts; default: all.
+    """
+    together = torch.from_numpy(np.concatenate([signals.logits[rows] for signals in pool.signals], axis=1))
     widths = [signals.logits.shape[1] for signals in pool.signals]
     return [part.numpy() for part in (together / temperature).softmax(-1).split(widths, dim=1)]
 
 
 def joint_softmax_rule(pool: Pool) -> Selection:
     """Weight each teacher by the share of its classes in the softmax over all teachers' logits side by side."""
-    weights = np.stack([part.sum(1) for part in joint_softmax(pool)], axis=1).astype(np.float64)
+    weights = np.empty((len(pool), len(pool.signals)))
+    for rows in mapped_chunks(len(pool)):
+        weights[rows] = np.stack([part.sum(1) for part in joint_softmax(pool, rows=rows)], axis=1)
     return Selection(weights, weights, np.ones(len(pool)))
 
 
-def targets(pool: Pool, selection: Selection) -> np.ndarray:
+def targets(pool: Pool, selection: Selection, rows: Rows = ALL) -> np.ndarray:
     """Mix the teachers' deterministic distributions, padded into the label space, by weight.
 
     The target of a text whose class is given is this class alone.
 
+    Args:
+        pool: N texts.
+        selection: The teachers' weights on them.
+        rows: The M texts; default: all.
+
     Returns:
-        The student's target distributions, (N, classes), fp32, rows summing to one.
+        The student's target distributions, (M, classes), fp32, rows summing to one.
     """
-    mixed = np.zeros((len(pool), len(pool.space)), dtype=np.float32)
+    weights = selection.weights_of(rows)
+    mixed = np.zeros((len(weights), len(pool.space)), dtype=np.float32)
     for teacher, signals in enumerate(pool.signals):
-        weighted = selection.teacher_weights[:, teacher, None] * probabilities(signals).double().numpy()
+        own = torch.from_numpy(signals.logits[rows]).softmax(-1)
+        weighted = weights[:, teacher, None] * own.double().numpy()
         mixed[:, list(pool.space.union_index[teacher])] += weighted.astype(np.float32)
     if pool.classes is not None:
-        labelled = np.flatnonzero(pool.classes >= 0)
-        mixed[labelled] = np.eye(len(pool.space), dtype=np.float32)[pool.classes[labelled]]
+        classes = pool.classes[rows]
+        labelled = np.flatnonzero(classes >= 0)
+        mixed[labelled] = np.eye(len(pool.space), dtype=np.float32)[classes[labelled]]
     return mixed
 
 
@@ -122,16 +147,15 @@ def class_votes(pool: Pool, selection: Selection, indices: np.ndarray) -> np.nda
     """
     votes = np.zeros((len(indices), len(pool.space)))
     rows = np.arange(len(indices))
-    predictions = teacher_predictions(pool)[indices]
-    for teacher, predicted in enumerate(predictions.T):
+    for teacher, predicted in enumerate(teacher_predictions(pool, indices).T):
         votes[rows, predicted] += selection.soft_weights[indices, teacher]
     return votes
 
 
-def teacher_predictions(pool: Pool) -> np.ndarray:
-    """Return each teacher's own most likely class as a union column, (N, T)."""
+def teacher_predictions(pool: Pool, rows: Rows = ALL) -> np.ndarray:
+    """Return each teacher's own most likely class as a union column, (M, T), of the texts at ``rows``; default: all."""
     columns: Sequence[np.ndarray] = [
-        np.asarray(pool.space.union_index[teacher])[signals.logits.argmax(1)]
+        np.asarray(pool.space.union_index[teacher])[signals.logits[rows].argmax(1)]
         for teacher, signals in enumerate(pool.signals)
     ]
     return np.stack(columns, axis=1)

@@ -54,7 +54,7 @@ class FirstStage:
             texts: The sample.
             numbers: Names of the numbers to keep.
         """
-        names = None if texts.names is None else NameStatistics.fit(texts.names)
+        names = None if texts.names is None else NameStatistics.fit(texts.names[:])
         scaled, standard = standardised_names(names, texts)
         fits, found = [], []
         for logits, features, columns in zip(texts.logits, texts.features, texts.columns, strict=True):
@@ -80,7 +80,8 @@ def standardised_names(names: NameStatistics | None, texts: Texts) -> tuple[np.n
     """Return name similarities on one scale, and standardised by class, (N, C) each."""
     if names is None or texts.names is None:
         return None, None
-    return names.apply(texts.names), names.standardise(texts.names)
+    found = texts.names[:]
+    return names.apply(found), names.standardise(found)
 
 
 def join_numbers(

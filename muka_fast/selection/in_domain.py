@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import softmax
 
-from muka_fast.runtime.numerics import row_chunks
+from muka_fast.runtime.mapped import mapped_chunks
 from muka_fast.selection.conditional_logit import LogitWeights
 from muka_fast.selection.evidence import NameStatistics, TeacherEvidence
 from muka_fast.selection.few_labels import Known, LabelCorrection, RuleOutput
@@ -109,7 +109,7 @@ class InDomainModel:
     def apply(self, texts: Texts) -> np.ndarray:
         """Return scores of texts outside the sample, (N, T), each by itself."""
         result = np.empty((len(texts), len(self.teachers)))
-        for rows in row_chunks(len(texts), CHUNK):
+        for rows in mapped_chunks(len(texts), CHUNK):
             result[rows] = self.correct(self.apply_rule(texts.take(rows)))
         return result
 
@@ -156,7 +156,12 @@ def share_shift(score: np.ndarray, step: float = SHARE_STEP) -> np.ndarray:
 
 
 def judge_pool(
-    texts: Texts, ids: np.ndarray, weights: LogitWeights, reference: int = REFERENCE, known: Known | None = None
+    texts: Texts,
+    ids: np.ndarray,
+    weights: LogitWeights,
+    reference: int = REFERENCE,
+    known: Known | None = None,
+    chunk: int = CHUNK,
 ) -> tuple[InDomainModel, np.ndarray]:
     """Fit the rule to a pool, and score all of its texts.
 
@@ -166,6 +171,7 @@ def judge_pool(
         weights: For the kind of evidence that there is.
         reference: Texts of the sample that the rule is fitted to, at most; texts with labels are added to them.
         known: What is known of the pool; None if nothing is.
+        chunk: Texts outside the sample that are read at once.
 
     Returns:
         The model, and scores (N, T): log posterior up to a constant of each text.
@@ -176,10 +182,11 @@ def judge_pool(
     if known is not None:
         classes = [one.shape[1] for one in texts.logits]
         model = replace(model, correction=LabelCorrection.fit(own, known.within(sample), classes))
-    scores, rule = np.empty((2, len(texts), len(texts.logits)))
+    scores = np.empty((len(texts), len(texts.logits)))
+    rule = scores if model.correction is None else np.empty_like(scores)
     scores[sample], rule[sample] = model.correct(own), own.score
     others = np.setdiff1d(np.arange(len(texts)), sample, assume_unique=True)
-    for rows in row_chunks(len(others), CHUNK):
+    for rows in mapped_chunks(len(others), chunk):
         found = model.apply_rule(texts.take(others[rows]))
         scores[others[rows]], rule[others[rows]] = model.correct(found), found.score
     if known is not None and model.correction is not None:

@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.label_space import LabelSpace
+from muka_fast.runtime.computed_rows import ComputedRows
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.conditional_logit import weights_for
 from muka_fast.selection.few_labels import Known
@@ -56,8 +57,14 @@ def ngram_pool(
         A pool without vectors if the texts have too few n-grams in common.
     """
     ngrams = NgramSpace.fit(corpus, REFERENCE) if fitted is None else fitted.ngrams
-    vectors = None if ngrams is None else ngrams.apply(corpus)
+    vectors = None if ngrams is None else ngram_vectors(ngrams, corpus)
     return Pool(signals, space, corpus.ids, vectors, ngrams=ngrams)
+
+
+def ngram_vectors(ngrams: NgramSpace, corpus: Corpus) -> ComputedRows:
+    """Return the vectors of N texts, (N, D), computed where they are read: they take more memory than the texts."""
+    everything = np.arange(len(corpus))
+    return ComputedRows((len(corpus), ngrams.width), lambda rows: ngrams.apply(corpus.take(everything[rows])))
 
 
 def known_of(pool: Pool, shares: Mapping[str, float] | None = None) -> Known | None:

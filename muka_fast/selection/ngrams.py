@@ -97,11 +97,15 @@ class NgramSpace:
         kinds = ((self.words, WORDS), (self.characters, CHARACTERS))
         return [(kind.vectorizer(settings), kind.components) for kind, settings in kinds if kind is not None]
 
+    @property
+    def width(self) -> int:
+        """D, the columns of the vectors."""
+        return sum(kind.components.shape[1] for kind in (self.words, self.characters) if kind is not None)
+
     def apply(self, corpus: Corpus) -> np.ndarray:
         """Return the texts' vectors, (N, D) fp32."""
         texts = _joined(corpus)
-        width = sum(components.shape[1] for _, components in self._projections)
-        result = np.empty((len(texts), width), dtype=np.float32)
+        result = np.empty((len(texts), self.width), dtype=np.float32)
         for rows in row_chunks(len(texts), CHUNK):
             parts = [vectorizer.transform(texts[rows]) @ components for vectorizer, components in self._projections]
             result[rows] = np.concatenate(parts, axis=1)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from muka_fast.runtime.computed_rows import RowArray
+
 
 @dataclass(frozen=True)
 class Texts:
@@ -23,8 +25,8 @@ class Texts:
     logits: Sequence[np.ndarray]
     features: Sequence[np.ndarray | None]
     columns: Sequence[np.ndarray]
-    embeddings: np.ndarray | None = None
-    names: np.ndarray | None = None
+    embeddings: RowArray | None = None
+    names: RowArray | None = None
 
     def __len__(self) -> int:
         return len(self.logits[0])

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from muka_fast.errors import RecipeError
+from muka_fast.runtime.mapped import mapped_chunks
 from muka_fast.selection.mahalanobis import MahalanobisModel
 from muka_fast.uncertainty.signals import Signals, entropy, normalised
 
@@ -17,20 +18,26 @@ def probabilities(signals: Signals) -> torch.Tensor:
     return torch.from_numpy(signals.logits).softmax(-1)
 
 
+def _by_rows(score: Callable[[Signals], np.ndarray], signals: Signals) -> np.ndarray:
+    """Return a score of each text by itself, (N,), computed for some texts at a time."""
+    return np.concatenate([score(signals.take(rows)) for rows in mapped_chunks(len(signals))])
+
+
 def _predictive_entropy(signals: Signals) -> np.ndarray:
     return 1 - normalised(signals.predictive_entropy, signals.logits.shape[1])
 
 
 def _single_pass_entropy(signals: Signals) -> np.ndarray:
-    return 1 - normalised(entropy(probabilities(signals)).numpy(), signals.logits.shape[1])
+    classes = signals.logits.shape[1]
+    return _by_rows(lambda some: 1 - normalised(entropy(probabilities(some)).numpy(), classes), signals)
 
 
 def _energy(signals: Signals) -> np.ndarray:
-    return torch.from_numpy(signals.logits).logsumexp(-1).numpy()
+    return _by_rows(lambda some: torch.from_numpy(some.logits).logsumexp(-1).numpy(), signals)
 
 
 def _max_probability(signals: Signals) -> np.ndarray:
-    return probabilities(signals).amax(-1).numpy()
+    return _by_rows(lambda some: probabilities(some).amax(-1).numpy(), signals)
 
 
 def _mutual_information(signals: Signals) -> np.ndarray:
@@ -44,8 +51,14 @@ def _standard_energy(signals: Signals) -> np.ndarray:
 
 
 def _tempered_entropy(signals: Signals) -> np.ndarray:
-    logits = torch.from_numpy(signals.logits).double()
-    return 1 - normalised(entropy((logits / level_temperature(logits)).softmax(-1)).numpy(), logits.shape[1])
+    logits = torch.from_numpy(signals.logits)
+    temperature, classes = level_temperature(logits), logits.shape[1]
+
+    def score(some: Signals) -> np.ndarray:
+        tempered = torch.from_numpy(some.logits).double() / temperature
+        return 1 - normalised(entropy(tempered.softmax(-1)).numpy(), classes)
+
+    return _by_rows(score, signals)
 
 
 def level_temperature(logits: torch.Tensor) -> float:
@@ -57,7 +70,7 @@ def level_temperature(logits: torch.Tensor) -> float:
     Args:
         logits: (N, C), C ≥ 2.
     """
-    some = logits[:: max(1, len(logits) // FITTED_ON)]
+    some = logits[:: max(1, len(logits) // FITTED_ON)].double()
     low, high = -10.0, 10.0
     for _ in range(40):
         middle = (low + high) / 2
@@ -67,22 +80,30 @@ def level_temperature(logits: torch.Tensor) -> float:
 
 
 def _relative_mahalanobis(signals: Signals) -> np.ndarray:
-    features, everyone = signals.features.astype(np.float64), np.ones(len(signals))
-    if not features.shape[1]:
+    if not signals.features.shape[1]:
         raise RecipeError(
             "trust 'relative-mahalanobis' needs features, and a teacher's classifier has none",
             where="selection.trust",
             hint="use 'energy'",
         )
+    some = signals.take(slice(None, None, max(1, len(signals) // MEANS_FROM)))
+    features, everyone = some.features.astype(np.float64), np.ones(len(some))
     background, own = (
-        MahalanobisModel.fit(features, classes, everyone).nearest(features)
-        for classes in (everyone[:, None], probabilities(signals).double().numpy())
+        MahalanobisModel.fit(features, classes, everyone)
+        for classes in (everyone[:, None], probabilities(some).double().numpy())
     )
-    return background - own
+
+    def score(part: Signals) -> np.ndarray:
+        features = part.features.astype(np.float64)
+        return background.nearest(features) - own.nearest(features)
+
+    return _by_rows(score, signals)
 
 
 FITTED_ON = 20_000
 """Texts that a temperature is fitted on, about."""
+MEANS_FROM = 50_000
+"""Texts that class means and covariances are computed from, about."""
 MAD_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 

@@ -114,6 +114,6 @@ class Views:
 
 
 def _blocks(texts: Texts) -> list[np.ndarray]:
-    found = [] if texts.embeddings is None else [texts.embeddings.astype(np.float64)]
+    found = [] if texts.embeddings is None else [texts.embeddings[:].astype(np.float64)]
     found += [one.astype(np.float64) for one in texts.features if one is not None]
     return found or [log_softmax(one) for one in texts.logits]

@@ -47,7 +47,7 @@ class Signals:
         """Predictive minus expected entropy, (N,), never negative."""
         return np.maximum(self.predictive_entropy - self.expected_entropy, 0)
 
-    def take(self, indices: np.ndarray) -> Signals:
+    def take(self, indices: np.ndarray | slice) -> Signals:
         """Return the texts at ``indices``."""
         return Signals(*(getattr(self, field.name)[indices] for field in fields(self)))
 

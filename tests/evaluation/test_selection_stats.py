@@ -13,7 +13,7 @@ from muka_fast.data.few_labels import GivenLabels
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.evaluation.record_base import LabelEffect
 from muka_fast.evaluation.run_record import ReliabilityStats, SelectionStats
-from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage, selection_stats
+from muka_fast.evaluation.selection_stats import _smallest, group_confusion, risk_coverage, selection_stats
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.reliability import Reliability
 from muka_fast.uncertainty.signals import Signals
@@ -178,3 +178,10 @@ def test_the_effect_of_given_labels_is_kept():
         known_shares={"b": 0.25},
     )
     assert STATS.labels is None
+
+
+def test_the_least_certain_texts_are_the_first_of_a_full_sort():
+    random = np.random.default_rng(0)
+    for margin in (random.random(200), random.integers(0, 3, 200) / 4.0, random.random(5)):
+        ids = random.permutation(len(margin)).astype(np.uint64)
+        assert np.array_equal(_smallest(margin, ids, 20), np.lexsort((ids, margin))[:20])

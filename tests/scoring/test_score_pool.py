@@ -10,7 +10,7 @@ from muka_fast.errors import ModelError, ScoreStoreError
 from muka_fast.models.teacher import describe_teachers
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.progress import Progress
-from muka_fast.scoring.score_pool import ScoringJob, collect, manifest, score_pool
+from muka_fast.scoring.score_pool import ScoringJob, collect, manifest, score_pool, shard_size
 from muka_fast.scoring.store import ScoreStore
 from tests.helpers.models import texts
 
@@ -143,3 +143,9 @@ def test_identical_passes_are_never_reported_as_uncertainty(tmp_path, model_fold
         with pytest.raises(ModelError, match="no dropout site is live"):
             fill(tmp_path / "t", teachers, corpus, SETTINGS)
     fill(tmp_path / "u", teachers, corpus, UncertaintySpec(passes=0))
+
+
+def test_a_large_pool_has_few_files():
+    counts = (1, 65_536, 65_537, 10**6, 10**7)
+    assert [shard_size(UncertaintySpec(), count) for count in counts] == [1024, 1024, 2048, 16_384, 16_384]
+    assert shard_size(UncertaintySpec(shard_size=100), 10**7) == 100

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 from muka_fast.runtime.arrays import load_arrays, save_arrays
+from muka_fast.runtime.computed_rows import ComputedRows
 from muka_fast.selection import in_domain
 from muka_fast.selection.conditional_logit import weights_for
 from muka_fast.selection.in_domain import InDomainModel, judge_pool, share_shift
@@ -81,3 +84,21 @@ def test_the_shift_is_a_damped_step_to_the_shares():
     share = softmax(score + shift, axis=1).mean(0)
     assert shift == pytest.approx(in_domain.SHARE_STEP * (np.log(share) - np.log(share).mean()), abs=1e-6)
     assert shift[0] > 0 > shift[1]
+
+
+def test_no_more_rows_of_the_pool_are_read_than_the_sample_or_a_chunk():
+    texts, _ = planted((200, 200))
+    read = []
+
+    def rows_of(values):
+        def compute(rows):
+            read.append(len(values[rows]))
+            return values[rows]
+
+        return ComputedRows(values.shape, compute)
+
+    computed = replace(texts, embeddings=rows_of(texts.embeddings), names=rows_of(texts.names))
+    _, scores = judge_pool(computed, IDS[:400], ALL, reference=120, chunk=50)
+    assert max(read) == 120
+    assert sum(read) == 2 * 400
+    assert np.array_equal(scores, judge_pool(texts, IDS[:400], ALL, reference=120, chunk=50)[1])

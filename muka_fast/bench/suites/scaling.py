@@ -27,6 +27,7 @@ from muka_fast.bench.subprocesses import CommandRunner, FinishedCommand, run_com
 from muka_fast.bench.timer import Run
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.corpus import Corpus
+from muka_fast.scoring.score_pool import SHARD_SIZE
 from muka_fast.scoring.teacher_pool import TeacherPool
 
 TOKENS = 2048
@@ -181,7 +182,7 @@ def _processes(
 
 def _memory(inputs: BenchmarkInputs, pools: Sequence[int], runner: CommandRunner) -> dict[float, FinishedCommand]:
     """Score pools of the same texts, numbered so that they differ, with the deterministic pass."""
-    texts, shard_size = inputs.corpus.texts, UncertaintySpec().shard_size
+    texts, shard_size = inputs.corpus.texts, SHARD_SIZE
     commands = {}
     for size in pools:
         pool = [f"{texts[index % len(texts)]} {index}" for index in range(size)]

@@ -53,7 +53,7 @@ def build_suite(inputs: BenchmarkInputs, *, batches: int = 4) -> Suite:
         work = None if least is None else Work(3 * least, weights * len(on))
         return Case(name, partial(_Steps, inputs, student, encoded.encodings, on, loop), len(on), work, precision)
 
-    texts = corpus.texts
+    texts = tuple(corpus.texts)
     cases = [
         case("stored targets", None, steps),
         case("teachers in the loop, one pass", TeachersInLoop(texts), steps),

@@ -24,8 +24,14 @@ class UHC(AllTeachersMethod):
         """Return each teacher's distribution, side by side."""
         from muka_fast.distillation.losses import UHCLoss
         from muka_fast.distillation.targets import DistillationTargets
+        from muka_fast.runtime.computed_rows import ComputedRows, Rows
         from muka_fast.runtime.numerics import softmax
 
         temperature = self.distillation_temperature
-        own = np.concatenate([softmax(signals.logits / temperature) for signals in pool.signals], axis=1)
+        width = sum(signals.logits.shape[1] for signals in pool.signals)
+
+        def compute(rows: Rows) -> np.ndarray:
+            return np.concatenate([softmax(signals.logits[rows] / temperature) for signals in pool.signals], axis=1)
+
+        own = ComputedRows((len(pool), width), compute)
         return DistillationTargets(own, np.ones(len(pool)), UHCLoss(pool.space.union_index, temperature))

@@ -24,8 +24,8 @@ def test_feature_methods_add_features(name, kind):
     learn = learnt(name, replace(PAIR, signals=tuple(looks)))
     joint = [2 / 11, 1 / 11, 3 / 11, 4 / 11, 1 / 11]
     standard = np.array([[*joint, -1, 0, -1, 0], [*joint, 1, 0, 1, 0]])  # each column: mean 0, variance 1 or 0
-    assert learn.targets == pytest.approx(standard, rel=1e-5, abs=1e-6)
-    assert learn.targets.dtype == np.float32
+    assert learn.targets[:] == pytest.approx(standard, rel=1e-5, abs=1e-6)
+    assert learn.targets[:].dtype == np.float32
     assert isinstance(learn.loss_fn, kind)
     assert (learn.loss_fn.classes, learn.loss_fn.widths) == (5, [2, 2])
 
