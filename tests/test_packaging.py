@@ -16,11 +16,16 @@ DISTRIBUTIONS = {
     "markupsafe": "jinja2",
     "pydantic_core": "pydantic",
     "sklearn": "scikit-learn",
+    "starlette": "fastapi",
     "onnx_ir": "onnxscript",
     "yaml": "pyyaml",
     "torch_uncertainty": "torch-uncertainty",
 }
 """Distributions that are not called as what they install, or that bring it."""
+
+
+SERVER = ("fastapi", "prometheus_client", "starlette", "uvicorn")
+"""Packages of the extra ``serve``."""
 
 
 def names(requirements):
@@ -65,7 +70,7 @@ def loads(package):
 
 
 def test_what_every_module_imports_at_once_is_a_base_requirement():
-    optional = {"triton", "onnx", "onnxscript", "onnxruntime", "onnx_ir"}
+    optional = {"triton", "onnx", "onnxscript", "onnxruntime", "onnx_ir", *SERVER}
     for name, tree in TREES.items():
         for target in imported(tree.body):
             package = target.partition(".")[0]
@@ -97,6 +102,14 @@ def test_datasets_is_loaded_by_a_function_alone():
     assert "datasets" not in BASE
     assert "datasets" in EXTRAS["hub"]
     assert loads("datasets") == set()
+
+
+@pytest.mark.parametrize("package", SERVER)
+def test_the_packages_of_the_server_are_loaded_by_it_alone(package):
+    assert DISTRIBUTIONS.get(package, package) in EXTRAS["serve"] - BASE
+    found = loads(package)
+    assert found
+    assert {name for name in found if not name.startswith("muka_fast.serving.")} == set()
 
 
 @pytest.mark.parametrize("minor", range(11, 15))

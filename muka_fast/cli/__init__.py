@@ -10,6 +10,7 @@
 * ``predict``: the command ``predict``
 * ``push``: the command that uploads a student to a model hub
 * ``recipes``: the commands that take a recipe
+* ``serve``: the command that serves an export over HTTP
 * ``streams``: stdout and stderr, whatever they can write
 * ``tools``: the commands ``demo`` and ``env``
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 # Each registers its commands; --help shows them in this order.
 # isort: off
-from muka_fast.cli import recipes, models, predict, push, ask, bench, tools  # noqa: F401
+from muka_fast.cli import recipes, models, predict, serve, push, ask, bench, tools  # noqa: F401
 
 # isort: on
 from muka_fast.cli.app import app

@@ -44,6 +44,7 @@ class OnnxClassifier(LogitClassifier):
         calibration: Temperature of the softmax, and the probability below which no class is named.
         max_length: Tokens read of a text; longer texts are truncated.
         precision: Precision of the graph.
+        token_budget: Maximum number of padded tokens in a batch.
         provider: ONNX Runtime's execution provider that computes.
         warning: Why the provider is not CUDA although onnxruntime-gpu is installed; empty otherwise.
 
@@ -79,7 +80,7 @@ class OnnxClassifier(LogitClassifier):
         self.labels = record.labels
         self.max_length = record.max_length
         self.precision = chosen
-        self._budget = token_budget
+        self.token_budget = token_budget
         self._padding = Padding(record.inputs, record.padding_side, record.mixed_lengths, record.counted_token)
         self._tokenizer = _tokenizer(folder, self.max_length, record.truncation_side)
         self._graph = folder / graphs[chosen].file
@@ -127,7 +128,7 @@ class OnnxClassifier(LogitClassifier):
         return logits
 
     def _batches(self, lengths: np.ndarray) -> list[np.ndarray]:
-        budget = self._budget
+        budget = self.token_budget
         if self._threads > 1:  # two batches per thread, so that no thread waits long for the last batch of another
             budget = min(budget, max(MIN_BATCH_TOKENS, -(-int(lengths.sum()) // (2 * self._threads))))
         return token_batches(lengths, np.arange(len(lengths), dtype=np.uint64), budget, MIN_BATCH_TOKENS)
@@ -145,11 +146,17 @@ class OnnxClassifier(LogitClassifier):
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[dict[str, list[int]]]:
         """Return the inputs of the graph for each text, by input name, without padding."""
-        require_list(texts)
-        joined = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
         columns = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-        rows = self._tokenizer.encode_batch(joined)
+        rows = self._tokenize(texts, pairs)
         return [{name: getattr(row, columns[name]) for name in self._padding.values} for row in rows]
+
+    def exceed_max_length(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[bool]:
+        """Return for each text whether it has more tokens than ``max_length``, so that it is truncated."""
+        return [bool(row.overflowing) for row in self._tokenize(texts, pairs)]
+
+    def _tokenize(self, texts: Sequence[str], pairs: Sequence[str] | None) -> list[Any]:
+        require_list(texts)
+        return self._tokenizer.encode_batch(list(texts) if pairs is None else list(zip(texts, pairs, strict=True)))
 
 
 def _require_same_shape(session: Session, record: ExportRecord, graph: Path) -> None:

@@ -17,6 +17,7 @@ import passes_tables  # noqa: E402
 import performance  # noqa: E402
 import selection_absent  # noqa: E402
 import selection_tables  # noqa: E402
+import serving_load  # noqa: E402
 import study_tables  # noqa: E402
 
 from muka_fast.bench.results import SCHEMA_VERSION  # noqa: E402
@@ -34,6 +35,13 @@ def test_the_export_page_shows_the_committed_figures():
     scored = forms.read_results(RESULTS / "forms-cpu.json")
     assert len(scored["data"]) >= 2
     assert forms.table(scored["data"]).strip() in (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+
+
+def test_the_serving_page_shows_the_committed_figures():
+    found = json.loads((RESULTS / "serving-load.json").read_text(encoding="utf-8"))
+    assert found["statuses"] == {"200": found["requests"]}
+    assert all(400 <= status < 500 for status in found["malformed"].values())
+    assert serving_load.table(found) in (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
 
 
 def test_the_performance_page_is_written_from_the_committed_results():
