@@ -66,6 +66,7 @@ from muka_fast.evaluation.metrics import (
 from muka_fast.inference.classifier import Classifier
 from muka_fast.models.student import load_student
 from muka_fast.runtime.environment import device_name, versions
+from muka_fast.selection import conditional_logit
 from muka_fast.selection.base import Selection, targets
 
 
@@ -165,6 +166,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=PASSES, help="of muka")
     parser.add_argument("--scope", default="full", help="of muka's passes")
     parser.add_argument("--device", default="cpu", help="of passes and students: cpu, cuda (default: cpu)")
+    parser.add_argument("--weights", type=Path, help="weights of the selection rule that leave the data set out")
     parser.add_argument("--no-students", action="store_true", help="select teachers, train nothing")
     parser.add_argument("--results", type=Path, required=True, help="Parquet file to extend")
     parser.add_argument("--documents", nargs="*", type=Path, default=[], help="Markdown files to put the tables into")
@@ -172,6 +174,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.settings and not args.base:
         parser.error("--base is needed to train students")
+    if args.weights is not None:
+        conditional_logit.WEIGHTS = args.weights
     training = {key: getattr(args, key) for key in ("steps", "batch_size", "learning_rate", "max_length", "precision")}
     for setting in args.settings:
         found = sorted(
@@ -188,6 +192,7 @@ def main() -> None:
                 if is_there(args.results, key, given, students=not args.no_students):
                     continue
                 row = key | measure(run, method, not args.no_students) | given | {"versions": json.dumps(versions())}
+                row["weights"] = "the package's" if args.weights is None else f"without {args.weights.stem}"
                 extend(args.results, row)
                 figures = ", ".join(
                     f"{name} {row[name]:.4f}" for name in ("chosen", "accuracy") if row.get(name) is not None
