@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from muka_fast.models.teacher import AnyTeacher
     from muka_fast.pipeline.estimate import CostEstimate, TeacherEstimate
     from muka_fast.pipeline.plan import Plan
+    from muka_fast.pipeline.similar_labels import LabelAdvice
 
 
 @command
@@ -52,18 +53,22 @@ def check(options: RecipeOptions, overwrite: OverwriteOption = False, as_json: J
     """Resolve everything, train nothing: teachers, label union, texts, dropout sites, time and memory."""
     recipe = options.recipe()
     from muka_fast.pipeline.estimate import check as run
+    from muka_fast.pipeline.similar_labels import find_similar_labels, stored_signals
 
     plan, estimate = run(recipe, overwrite=overwrite)
+    advice = find_similar_labels(plan.space, plan.recipe.labels, stored_signals(plan))
     if as_json:
         print_json(
             "check",
             labels=list(plan.space.names),
+            similar_labels=[pair.model_dump() for pair in advice.pairs],
+            label_map=advice.label_map,
             texts=len(plan.corpus),
             device=str(plan.device),
             estimate=asdict(estimate),
         )
     else:
-        _print_estimate(plan, estimate)
+        _print_estimate(plan, estimate, advice)
 
 
 def _estimate_row(teacher: AnyTeacher, estimate: TeacherEstimate, seconds: str) -> list[str]:
@@ -85,10 +90,12 @@ def _estimate_row(teacher: AnyTeacher, estimate: TeacherEstimate, seconds: str) 
     ]
 
 
-def _print_estimate(plan: Plan, estimate: CostEstimate) -> None:
+def _print_estimate(plan: Plan, estimate: CostEstimate, advice: LabelAdvice) -> None:
     from muka_fast.evaluation.tables import duration
 
     print(f"label space: {len(plan.space)} classes\n{plan.space.table()}\n")
+    if advice.lines:
+        print(f"{advice.lines}\n")
     rows = [_estimate_row(t, e, duration(e.seconds)) for t, e in zip(plan.teachers, estimate.teachers, strict=True)]
     header = ["teacher", "labels", "model", "weights", "max tokens", "texts cut", "live sites", "backend", "scoring"]
     print_table("teachers", header, rows)

@@ -8,6 +8,7 @@
 * ``few_labels``: a few labelled texts beside the pool
 * ``hub``: data sets of the Hugging Face hub
 * ``label_space``: the union of the teachers' labels
+* ``near_names``: class names as words, and classes with nearly the same name
 * ``predictions``: tables of a teacher's predictions
 * ``readers``: files, folders and hub data sets as named columns
 * ``sources``: the data files of a folder

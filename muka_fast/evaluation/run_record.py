@@ -132,6 +132,31 @@ class SelectionStats(Record):
     """The 20 texts of smallest margin, ascending."""
 
 
+class SimilarLabels(Record):
+    """Two classes of different teachers that may mean the same; nothing was merged."""
+
+    first: str
+    """Name of the class that comes first in the label space."""
+    second: str
+    """Name of the other class."""
+    name_ratio: Share | None = None
+    """Similarity of the names without case, spaces, punctuation and plurals; null where they are not near."""
+    correlation: float | None = None
+    """Correlation of the probabilities over the pool; null where they are not predicted for the same texts."""
+    texts: Count | None = None
+    """Texts for which both are the most likely class; null with ``correlation``."""
+
+    def reason(self) -> str:
+        """Return what the classes have in common."""
+        found = []
+        if self.name_ratio is not None:
+            equal = "names that differ in case, spaces, punctuation or plural only"
+            found.append(equal if self.name_ratio == 1 else f"near names ({self.name_ratio:.0%} of the letters)")
+        if self.correlation is not None:
+            found.append(f"probabilities correlate at {self.correlation:.2f}, both most likely for {self.texts} texts")
+        return "; ".join(found)
+
+
 class LossPoint(Record):
     """One entry of the training log."""
 
@@ -276,6 +301,8 @@ class RunRecord(Record):
     """The pool of unlabelled texts."""
     labels: list[str]
     """The label space: class names in column order, (C,)."""
+    similar_labels: list[SimilarLabels] = Field(default_factory=list)
+    """Classes of different teachers that may mean the same, the likeliest first."""
     teachers: list[TeacherRecord]
     """The teachers, in the recipe's order."""
     encoder_fingerprint: str | None

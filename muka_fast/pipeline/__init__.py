@@ -12,5 +12,6 @@
 * ``push``: a finished student uploaded to a model hub
 * ``run_artifacts``: a finished run read back, and inputs that have changed since
 * ``run_directory``: the output folder: started, resumed, refused, finalized
+* ``similar_labels``: classes of different teachers that may mean the same, and the recipe lines that merge them
 * ``stages``: the stages of a run: scoring, selection, training, record
 """

@@ -20,6 +20,7 @@ from muka_fast.pipeline.calibrate import calibrate
 from muka_fast.pipeline.evaluate import measure
 from muka_fast.pipeline.plan import Plan, log_plan, resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
+from muka_fast.pipeline.similar_labels import find_similar_labels
 from muka_fast.pipeline.stages import (
     build_pool,
     build_record,
@@ -136,6 +137,9 @@ def _amalgamate(
         with progress.stage("selection"):
             pool = build_pool(plan, plan.corpus, scores, store, group, progress)
     with progress.stage("selection"):
+        advice = find_similar_labels(plan.space, recipe.labels, pool.signals)
+        if advice.lines:
+            progress.log(advice.lines)
         selection = select(plan, pool, progress)
 
     classifier: TextClassifier
@@ -170,6 +174,7 @@ def _amalgamate(
         scores,
         selection,
         stats,
+        advice.pairs,
         training,
         test,
         classifier.calibration,

@@ -3,6 +3,7 @@
 * ``abstention``: teachers that have no preference for a text
 * ``base``: the pool's signals and the selection made of them
 * ``conditional_logit``: the learned weights of the evidence (weights.json), and scores by them
+* ``correlated_classes``: classes of different teachers that are predicted for the same texts
 * ``ensemble``: teachers that answer together, without a student
 * ``evidence``: numbers of each (text, teacher) that suppose no choice of teacher
 * ``few_labels``: the rule's scores corrected by a few labels and by known shares

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,19 +15,12 @@ from transformers import AutoModel
 from muka_fast.config.recipe import StudentSpec
 from muka_fast.data.batching import TOKEN_BUDGET, Padding, token_batches
 from muka_fast.data.corpus import Corpus
+from muka_fast.data.near_names import class_name_text
 from muka_fast.data.tokenization import pad_batch, tokenize
 from muka_fast.models.checkpoint import read_config, read_tokenizer, token_limit
 from muka_fast.models.padding import choose_padding, set_padding_token
 from muka_fast.models.student import find_tokenizer, find_weights
 from muka_fast.selection.neighbours import unit_rows
-
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_SEPARATORS = re.compile(r"[._/\-\s]+")
-
-
-def class_name_text(name: str) -> str:
-    """Write a class name as words: ``rec.sport-hockey`` and ``recSport_hockey`` are ``rec sport hockey``."""
-    return _SEPARATORS.sub(" ", _CAMEL.sub(" ", name)).strip().lower() or name
 
 
 @dataclass(frozen=True)

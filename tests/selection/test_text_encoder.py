@@ -5,7 +5,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from muka_fast.config.recipe import StudentSpec
 from muka_fast.data.corpus import build_corpus
-from muka_fast.selection.text_encoder import TextEncoder, class_name_text, name_similarity
+from muka_fast.selection.text_encoder import TextEncoder, name_similarity
 from tests.helpers.models import make_model, texts
 
 CPU = torch.device("cpu")
@@ -25,14 +25,6 @@ def test_vectors_are_means_of_the_last_hidden_states(tmp_path):
 def test_no_texts_have_no_vectors(tmp_path):
     folder = make_model(tmp_path / "base", ("x", "y"))
     assert len(TextEncoder.load(StudentSpec(model=str(folder)), CPU).encode(build_corpus([]))) == 0
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [("rec.sport-hockey", "rec sport hockey"), ("bookFlight_now", "book flight now"), ("LABEL", "label"), ("__", "__")],
-)
-def test_class_names_are_read_as_words(name, words):
-    assert class_name_text(name) == words
 
 
 def test_similarities_are_cosines():
