@@ -6,6 +6,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import transformers
@@ -14,7 +15,16 @@ from tests.helpers.commands import invoke
 from tests.helpers.models import make_model
 from tests.helpers.projects import write_project
 
-SHARED = {"bert": "export-bert", "exported": "exported", "finished": "finished", "setting": "accuracy"}
+if TYPE_CHECKING:
+    from muka_fast import AmalgamatedClassifier
+
+SHARED = {
+    "bert": "export-bert",
+    "exported": "exported",
+    "finished": "finished",
+    "fitted": "fitted",
+    "setting": "accuracy",
+}
 """What takes long to make and serves several tests, and the group of these: a worker runs all of a group."""
 
 
@@ -98,6 +108,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     result = invoke(*arguments, "--set", "training.max_steps=2", "--set", "uncertainty.passes=0")
     assert result.exit_code == 0, result.stderr
     return project / "out"
+
+
+@pytest.fixture(scope="session")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> AmalgamatedClassifier:
+    """A fitted estimator; tests must not change it."""
+    from tests.helpers.estimators import fit_estimator
+
+    return fit_estimator(tmp_path_factory.mktemp("fitted"))
 
 
 @pytest.fixture(autouse=True)

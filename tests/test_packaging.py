@@ -85,7 +85,8 @@ def test_what_functions_import_is_declared():
             targets = [each.name for each in node.names] if isinstance(node, ast.Import) else []
             targets += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
             for package in {target.partition(".")[0] for target in targets}:
-                if package not in sys.stdlib_module_names | {"muka_fast"}:
+                # IPython is used only in a process that it runs.
+                if package not in sys.stdlib_module_names | {"muka_fast", "IPython"}:
                     known = DISTRIBUTIONS.get(package, package).replace("-", "_")
                     assert known in declared, f"{name} imports {package}"
 

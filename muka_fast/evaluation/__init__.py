@@ -2,6 +2,7 @@
 
 * ``calibration``: temperature scaling without labels, expected calibration error
 * ``html_report``: ``report.html``
+* ``html_summary``: a run as a small HTML table
 * ``metrics``: accuracy, macro-F1, metrics by class, metrics of the selection, fidelity
 * ``model_card``: the output's ``README.md``
 * ``record_base``: the base of the record's parts, and the effect of given labels

@@ -25,6 +25,7 @@ from muka_fast.models.checkpoint import (
 )
 from muka_fast.models.head import read_head
 from muka_fast.models.padding import choose_padding
+from muka_fast.runtime.library_messages import quiet_libraries
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Classifier(LogitClassifier):
     calibration: Calibration = UNCALIBRATED
 
     @classmethod
+    @quiet_libraries()
     def load(cls, source: str, device: torch.device, *, trust_remote_code: bool = False) -> Classifier:
         """Load a classifier from a folder or hub id.
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import shutil
+import tempfile
+import weakref
 from pathlib import Path
+from typing import Any, overload
 
-from muka_fast.config.recipe import Recipe
+from muka_fast.config.recipe import Recipe, StudentSpec
 from muka_fast.distillation.method import require_single_process
+from muka_fast.errors import RecipeError
 from muka_fast.evaluation.html_report import report_page
 from muka_fast.evaluation.model_card import model_card
 from muka_fast.evaluation.run_record import RunRecord
@@ -18,7 +22,9 @@ from muka_fast.inference.predictions import Calibration
 from muka_fast.models.teacher import models_of
 from muka_fast.pipeline.calibrate import calibrate
 from muka_fast.pipeline.evaluate import measure
+from muka_fast.pipeline.inputs import LabelledInput, ModelInput, Teachers, TextInput, recipe_of_inputs
 from muka_fast.pipeline.plan import Plan, log_plan, resolve_recipe
+from muka_fast.pipeline.result import Result
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.pipeline.similar_labels import find_similar_labels
 from muka_fast.pipeline.stages import (
@@ -34,6 +40,8 @@ from muka_fast.pipeline.stages import (
 from muka_fast.runtime.arrays import save_arrays
 from muka_fast.runtime.device import choose_device
 from muka_fast.runtime.distributed import DistributedContext, init_distributed
+from muka_fast.runtime.launch import read_launch
+from muka_fast.runtime.library_messages import quiet_libraries
 from muka_fast.runtime.memory import free_memory
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import PoolScores
@@ -43,19 +51,7 @@ from muka_fast.selection.in_domain import (
 )
 
 
-@dataclass(frozen=True)
-class Result:
-    """A finished amalgamation.
-
-    Attributes:
-        output: The student's folder.
-        record: The content of ``run.json``.
-    """
-
-    output: Path
-    record: RunRecord
-
-
+@quiet_libraries()
 def score(recipe: Recipe, *, wait: bool = False, progress: Progress | None = None) -> tuple[Path, PoolScores]:
     """Fill the score store of a recipe; resume where an earlier run stopped.
 
@@ -88,22 +84,95 @@ def score(recipe: Recipe, *, wait: bool = False, progress: Progress | None = Non
     return folder, scores
 
 
+@overload
 def amalgamate(
     recipe: Recipe, *, overwrite: bool = False, wait: bool = False, progress: Progress | None = None
-) -> Result:
-    """Merge the recipe's teachers into one student over the union of their labels.
+) -> Result: ...
 
-    An interrupted run resumes when called again with the same recipe and inputs.
+
+@overload
+def amalgamate(
+    *,
+    teachers: Teachers,
+    texts: TextInput,
+    student: ModelInput | StudentSpec,
+    output: str | Path | None = None,
+    test: LabelledInput | None = None,
+    labelled: LabelledInput | None = None,
+    overwrite: bool = False,
+    wait: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Result: ...
+
+
+@quiet_libraries()
+def amalgamate(
+    recipe: Recipe | None = None,
+    *,
+    teachers: Teachers | None = None,
+    texts: TextInput | None = None,
+    student: ModelInput | StudentSpec | None = None,
+    output: str | Path | None = None,
+    test: LabelledInput | None = None,
+    labelled: LabelledInput | None = None,
+    overwrite: bool = False,
+    wait: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Result:
+    """Merge teachers into one student over the union of their labels: those of a recipe, or those given.
+
+    An interrupted run resumes when called again with the same recipe, or the same arguments, and inputs.
 
     Args:
-        recipe: From :func:`muka_fast.read_recipe` or built in Python.
+        recipe: From :func:`muka_fast.read_recipe` or built in Python. Without it give teachers, texts and student.
+        teachers: Two or more, in a list or by name: folders, hub ids, sections of a recipe, pairs of a loaded model and
+            its tokenizer, or transformers pipelines. Models in memory are saved beside the output.
+        texts: A list, array, Series or column of strings or of pairs of strings, a table with a column of texts, or a
+            file. Texts in memory are written beside the output.
+        student: The model to train, in the same forms as a teacher.
+        output: Folder to write; default: a temporary one, which lives as long as the result. What was in memory is
+            written to ``OUTPUT-inputs``.
+        test: A file of labelled texts, or (texts, labels): measures the result.
+        labelled: The same: corrects the choice of teachers; a text without a label is left out.
         overwrite: Discard an earlier run in the output folder; an unfinished one of the same recipe and inputs resumes.
         wait: Wait for another run that writes to the same folders, instead of raising.
         progress: Receives messages; default stderr.
+        **settings: Other keys of a recipe, such as ``training={"epochs": 3}`` or ``selection="muka"``.
 
     Raises:
         MukaError: With what is wrong, where, and how to fix it.
+        TypeError: If neither a recipe nor teachers, texts and student are given, or both.
     """
+    inputs = {"teachers": teachers, "texts": texts, "student": student}
+    others = {"output": output, "test": test, "labelled": labelled, **settings}
+    if recipe is not None:
+        given = [name for name, value in (inputs | others).items() if value is not None]
+        if given:
+            raise TypeError(f"a recipe and {given[0]!r}: write it into the recipe, or give no recipe")
+        return _run(recipe, overwrite, wait, progress)
+    if "data" in settings:
+        raise TypeError("give 'texts', not 'data'")
+    absent = [name for name, value in inputs.items() if value is None]
+    if absent:
+        raise TypeError(f"give a recipe, or teachers, texts and student: {absent[0]!r} is missing")
+    if output is not None:
+        return _run(recipe_of_inputs(Path(output), inputs, others), overwrite, wait, progress)
+    if read_launch().world_size > 1:
+        raise RecipeError("several processes need one folder", where="output", hint="give output='FOLDER'")
+    base = tempfile.mkdtemp(prefix="muka-fast-")
+    try:
+        result = _run(recipe_of_inputs(Path(base) / "student", inputs, others), overwrite, wait, progress)
+    except BaseException:
+        shutil.rmtree(base, ignore_errors=True)
+        raise
+    weakref.finalize(result, shutil.rmtree, base, ignore_errors=True)
+    return result
+
+
+def _run(recipe: Recipe, overwrite: bool, wait: bool, progress: Progress | None) -> Result:
+    """Run a recipe in its output folder."""
     group = init_distributed(choose_device(recipe.device))
     progress = progress or Progress(silent=not group.is_main_process)
     require_single_process(recipe.selection, group.world_size)
@@ -122,7 +191,7 @@ def amalgamate(
                 progress.log(f"resuming the unfinished run in {run.path}")
         group.barrier()
         log_plan(plan, progress)
-        return Result(run.path, _amalgamate(plan, run, group, progress, wait=wait))
+        return Result(run.path, _amalgamate(plan, run, group, progress, wait=wait), recipe.device)
 
 
 def _amalgamate(

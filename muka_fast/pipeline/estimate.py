@@ -20,6 +20,7 @@ from muka_fast.models.teacher import models_of
 from muka_fast.pipeline.plan import Plan, resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.launch import leave_stale_launch
+from muka_fast.runtime.library_messages import quiet_libraries
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.teacher_pool import TeacherPool, TeacherRunner
@@ -144,6 +145,7 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
     return seconds * batches, 4 * weights
 
 
+@quiet_libraries()
 def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None = None) -> tuple[Plan, CostEstimate]:
     """Resolve a recipe and estimate the cost of its run; nothing is trained or written.
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,12 +29,14 @@ from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store, sel
 from muka_fast.runtime.device import Device, choose_device
 from muka_fast.runtime.distributed import DistributedContext, init_distributed
 from muka_fast.runtime.files import is_writable
+from muka_fast.runtime.library_messages import quiet_libraries
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.abstention import abstentions
 from muka_fast.selection.base import targets
 from muka_fast.selection.in_domain import InDomainModel
 
 
+@quiet_libraries()
 def evaluate(
     model: str,
     data: DataSpec,
@@ -61,11 +63,39 @@ def evaluate(
     """
     progress = progress or Progress()
     data = data.model_copy(update={"pair_column": data.pair_column or pair_column_of(model)})
+    test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
+
+    def load() -> TextClassifier:
+        return load_classifier(model, device, log=progress.log, trust_remote_code=trust_remote_code)
+
+    return evaluate_corpus(model, test, load, teachers=teachers, device=device, wait=wait, progress=progress)
+
+
+def evaluate_corpus(
+    model: str,
+    test: Corpus,
+    load: Callable[[], TextClassifier],
+    *,
+    teachers: bool,
+    device: Device,
+    wait: bool = False,
+    progress: Progress,
+) -> Evaluation:
+    """Measure a classifier on labelled texts that are in memory; the rest as :func:`evaluate`.
+
+    Args:
+        model: Folder or hub id.
+        test: Labelled texts.
+        load: Returns the classifier; called after the run was read, whose errors name what to do.
+        teachers: Measure the teachers too.
+        device: Device to compute on.
+        wait: Wait for another run that scores the same texts in the same folder, instead of raising.
+        progress: Receives messages.
+    """
     is_run = any((Path(model) / name).is_file() for name in ("run.json", "recipe.yaml"))
     run = _read_run(model, progress) if teachers and is_run else None
-    test = read_corpus(data, with_labels=True, distinct=False, log=progress.log)
     test = replace(test, labels=rename_labels(test.labels or (), label_map_of(model)))
-    classifier = load_classifier(model, device, log=progress.log, trust_remote_code=trust_remote_code)
+    classifier = load()
     chosen = torch.device("cpu") if run is None else choose_device(device)
     plan, fitted = None, None
     if run is not None:

@@ -1,4 +1,4 @@
-"""Progress on stderr: bars with the remaining time on a terminal, elsewhere a line every half minute."""
+"""Progress: bars with the time left on a terminal, a changing line in a notebook, else a line every half minute."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from muka_fast.runtime.logs import LOGGER, ConsoleLines
+from muka_fast.runtime.notebook import NotebookLine, in_notebook
 from muka_fast.runtime.printable import printable
 
 INTERVAL = 30.0
 """Seconds between two lines of progress where no bar is drawn."""
+_REDRAWN = 0.5
+"""Seconds between two changes of a notebook's line."""
 
 
 class Progress:
@@ -27,7 +30,8 @@ class Progress:
     Every line is a record of the logger ``muka_fast.run`` too, for handlers that a program or ``--log-file`` installs.
 
     Args:
-        console: Output; default stderr. Bars are drawn only if it is a terminal.
+        console: Output; default stderr. Bars are drawn only if it is a terminal; without it, in a notebook, the line of
+            a task changes below the cell.
         silent: Write nothing; for processes that are not the main process.
         interval: Seconds between two lines of progress where no bar is drawn.
 
@@ -38,7 +42,9 @@ class Progress:
     """
 
     def __init__(self, console: Console | None = None, *, silent: bool = False, interval: float = INTERVAL) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self._in_notebook = console is None and in_notebook()
+        # In a notebook rich would make a block of HTML of each line.
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=False)
         self.silent = silent
         self.seconds: dict[str, float] = {}
         self._interval = interval
@@ -53,12 +59,16 @@ class Progress:
             message: The line.
             **fields: Values that a log file holds beside the line, such as ``event`` and ``done``.
         """
+        self._log(message, fields)
+
+    def _log(self, message: str, fields: dict[str, Any], *, on_console: bool = True) -> None:
         if self.silent:
             return
         record = self._logger.makeRecord(
             self._logger.name, logging.INFO, __file__, 0, message, (), None, extra=fields or None
         )
-        self._lines.handle(record)
+        if on_console:
+            self._lines.handle(record)
         if self._logger.isEnabledFor(logging.INFO):
             self._logger.handle(record)
 
@@ -82,7 +92,7 @@ class Progress:
         Yields:
             A function that advances the progress by a number of units.
         """
-        activity = _Activity(name, total, unit)
+        activity, line = _Activity(name, total, unit), None
         with self._reporting(activity):
             if self.console.is_terminal and not self.silent:
                 columns = (
@@ -102,11 +112,17 @@ class Progress:
                         bars.advance(task, amount)
 
                     yield advance
+            elif self._in_notebook and not self.silent:
+                line = NotebookLine(printable(activity.line()))
+                yield _redrawing(line, activity)
             else:
                 yield activity.advance
         seconds = activity.elapsed()
         fields = {"event": "done", "task": name, "total": total, "unit": unit, "seconds": round(seconds, 3)}
-        self.log(f"{name}: {total:,.0f} {unit}, {seconds:.1f} s", **fields)
+        message = f"{name}: {total:,.0f} {unit}, {seconds:.1f} s"
+        if line is not None:
+            line.update(printable(message))
+        self._log(message, fields, on_console=line is None)
 
     @contextmanager
     def _reporting(self, activity: _Activity) -> Iterator[None]:
@@ -123,13 +139,29 @@ class Progress:
 
         self._activities.append(activity)
         thread = threading.Thread(target=report, name="muka-fast-progress", daemon=True)
-        thread.start()
+        if not (self._in_notebook and activity.total):  # there the task's own line shows it
+            thread.start()
         try:
             yield
         finally:
             ended.set()
-            thread.join()
+            if thread.is_alive():
+                thread.join()
             self._activities.remove(activity)
+
+
+def _redrawing(line: NotebookLine, activity: _Activity) -> Callable[[float], None]:
+    """Return a function that advances a task and, twice a second at most, writes its line again."""
+    drawn = activity.elapsed()
+
+    def advance(amount: float) -> None:
+        nonlocal drawn
+        activity.advance(amount)
+        if activity.elapsed() - drawn >= _REDRAWN:
+            drawn = activity.elapsed()
+            line.update(printable(activity.line()))
+
+    return advance
 
 
 class _Activity:

@@ -89,6 +89,24 @@ def test_a_stage_reports_too_unless_a_task_runs_inside_it():
     assert re.fullmatch(r"encoding: 0 of 10 texts, \d+ s so far", inside)
 
 
+def test_in_a_notebook_the_line_of_a_task_changes_and_is_not_written_to_stderr(notebook, capsys):
+    progress = Progress()
+    with progress.task("scoring", 4, "texts") as advance:
+        advance(4)
+    progress.log("selection: done")
+    assert re.fullmatch(r"scoring: 0 of 4 texts, 0 s so far", notebook[0])
+    assert re.fullmatch(r"scoring: 4 texts, \d+\.\d s", notebook[-1])
+    assert capsys.readouterr().err == "selection: done\n"
+
+
+def test_a_given_console_is_written_to_in_a_notebook_too(notebook):
+    stream, progress = written()
+    with progress.task("scoring", 4, "texts") as advance:
+        advance(4)
+    assert stream.getvalue().startswith("scoring: 4 texts, ")
+    assert notebook == []
+
+
 def test_a_name_is_no_markup_on_a_terminal():
     stream, progress = written(True)
     with progress.task("scoring with banking [/v2] \x1b[2J", 1, "texts") as advance:
