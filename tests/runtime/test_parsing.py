@@ -18,7 +18,7 @@ YAML = {
     "int tag": "!!int x",
     "bool tag": "!!bool x",
     "timestamp tag": "!!timestamp x",
-    "nested": "[" * 3000,
+    "nested": "[" * 1200,
     "object tag": "!!python/object/apply:os.system [id]",
     "control character": "a: \x00",
     "unhashable key": "? [a]\n: b",

@@ -16,7 +16,7 @@ from muka_fast.models.teacher import describe_teachers
 from muka_fast.scoring import onnx_teacher as module
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.teacher_pool import TeacherPool
-from tests.helpers.models import make_model, texts
+from tests.helpers.models import make_model, one_layer, texts
 
 pytestmark = pytest.mark.usefixtures("written_once")
 
@@ -61,7 +61,8 @@ def engine_of(pool):
     ],
 )
 def test_signals_are_the_torch_forms(family, scope, tmp_path):
-    folder = make_model(tmp_path / family, ("a", "b", "c"), family=family, initializer_range=0.2, scale=1.0)
+    layers = {} if scope.startswith("last") else one_layer(family)
+    folder = make_model(tmp_path / family, ("a", "b", "c"), family=family, initializer_range=0.2, scale=1.0, **layers)
     corpus = build_corpus(texts(25))
     found = []
     for form in ("torch", "onnx"):
