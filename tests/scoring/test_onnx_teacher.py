@@ -80,7 +80,7 @@ def test_signals_are_the_torch_forms(family, scope, tmp_path):
 def test_adaptive_passes_choose_alike(form, tmp_path):
     """int8 looks may send a few texts on another way; the choice is of the same passes."""
     folders = [
-        make_model(tmp_path / name, ("a", "b", "c"), seed=seed, initializer_range=0.2, scale=1.0)
+        make_model(tmp_path / name, ("a", "b", "c"), seed=seed, initializer_range=0.2, scale=1.0, **one_layer("bert"))
         for seed, name in enumerate(("one", "two"))
     ]
     teachers = describe_teachers([TeacherSpec(model=str(folder)) for folder in folders])
@@ -97,7 +97,7 @@ def test_adaptive_passes_choose_alike(form, tmp_path):
 def test_the_graph_is_made_once_and_never_taken_for_anothers(empty_cache, tmp_path, monkeypatch):
     written, write = [], module._write
     monkeypatch.setattr(module, "_write", lambda *given: (written.append(given), write(*given)))
-    folder = make_model(tmp_path / "one")
+    folder = make_model(tmp_path / "one", **one_layer("bert"))
     for _ in range(2):
         engine_of(make_pool(folder, "onnx")[0])
     assert len(written) == 1
@@ -106,13 +106,13 @@ def test_the_graph_is_made_once_and_never_taken_for_anothers(empty_cache, tmp_pa
     engine_of(make_pool(folder, "onnx")[0])
     assert len(written) == 2
     engine_of(make_pool(folder, "onnx", scope="head")[0])
-    engine_of(make_pool(make_model(tmp_path / "two", seed=4), "onnx")[0])
+    engine_of(make_pool(make_model(tmp_path / "two", seed=4, **one_layer("bert")), "onnx")[0])
     assert len(list(empty_cache.iterdir())) == 3
 
 
 @pytest.mark.slow
 def test_auto_says_what_it_picked(tmp_path, monkeypatch):
-    folder = make_model(tmp_path / "one")
+    folder = make_model(tmp_path / "one", **one_layer("bert"))
     for wins, name in ((True, "ONNX Runtime"), (False, "PyTorch")):
         monkeypatch.setattr(module, "faster", lambda *_, wins=wins: (wins, "1 ms against 2 ms"))
         pool, messages = make_pool(folder, "auto")
@@ -129,7 +129,7 @@ def test_auto_says_what_it_picked(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_probe_times_both_forms(tmp_path, monkeypatch):
-    folder = make_model(tmp_path / "one")
+    folder = make_model(tmp_path / "one", **one_layer("bert"))
     engine = engine_of(make_pool(folder, "torch")[0])
     exported = engine_of(make_pool(folder, "onnx")[0]).frozen_prefix
     model = AutoModelForSequenceClassification.from_pretrained(folder)
@@ -143,7 +143,7 @@ def test_the_probe_times_both_forms(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_form_that_differs_is_refused(tmp_path):
-    folder = make_model(tmp_path / "one")
+    folder = make_model(tmp_path / "one", **one_layer("bert"))
     engine = engine_of(make_pool(folder, "torch")[0])
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     padding, where = Padding({"input_ids": 0, "attention_mask": 0}), "teacher one"
@@ -156,4 +156,4 @@ def test_a_form_that_differs_is_refused(tmp_path):
 
 def test_only_float32_is_exported(tmp_path):
     with pytest.raises(ModelError, match="float32"):
-        engine_of(make_pool(make_model(tmp_path / "one"), "onnx", dtype="bfloat16")[0])
+        engine_of(make_pool(make_model(tmp_path / "one", **one_layer("bert")), "onnx", dtype="bfloat16")[0])
