@@ -211,6 +211,7 @@ def test_json_lines_on_standard_output_move_no_cursor_and_are_json_in_every_enco
     assert json.loads(stream.buffer.getvalue())["text"] == text
 
 
+@pytest.mark.slow
 def test_a_reader_that_ends_early_is_no_error(project):
     (project / "many.txt").write_text("play some jazz\n" * 20000, encoding="utf-8")
     command = f"{sys.executable} -m muka_fast predict one -d many.txt -o - | head -n 2"
@@ -220,6 +221,7 @@ def test_a_reader_that_ends_early_is_no_error(project):
     assert "BrokenPipe" not in done.stderr
 
 
+@pytest.mark.slow
 def test_teachers_of_a_student_and_of_an_ensemble_are_named(run, project):
     write_parquet(project / "in.parquet")
     for name, more in (("student", ["training.max_steps=1"]), ("ensemble", ["selection.method=ensemble"])):

@@ -92,6 +92,7 @@ def test_int8_alone_is_model_onnx_and_leaves_nothing_else(bert, tmp_path):
     assert not list((tmp_path / "out").glob(".*"))
 
 
+@pytest.mark.slow
 def test_labelled_texts_judge_by_accuracy(bert, tmp_path):
     """int8 that changes classes passes if it is right as often, and is refused if not."""
     sample = texts(40)

@@ -52,6 +52,7 @@ def run(project, monkeypatch):
     unregister_method("favourite")
 
 
+@pytest.mark.slow
 def test_a_registered_method_runs_through_recipe_command_line_training_and_report(run, project):
     schema = json.loads(run("init", "--schema").stdout)
     assert "teacher" in schema["$defs"]["Favourite"]["properties"]

@@ -45,6 +45,7 @@ def teacher(project, **keys):
     change_recipe(project, teachers=["one", {"predictions": {"files": "answers.jsonl"} | keys, "name": "gpt"}])
 
 
+@pytest.mark.slow
 def test_answers_of_a_language_model_are_a_teacher(answered):
     checked = run("check", "recipe.yaml")
     assert "gpt" in checked.stdout

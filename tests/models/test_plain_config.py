@@ -74,7 +74,7 @@ USES = {
 }
 
 
-@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("use", [pytest.param(use, marks=[pytest.mark.slow] * (use == "export")) for use in USES])
 def test_code_beside_a_model_never_runs_unless_it_is_trusted(use, evil, model_folder, tmp_path):
     plain = model_folder("plain", ("one", "two"))
     with contextlib.suppress(MukaError):
@@ -122,6 +122,7 @@ def test_a_tokenizer_alone_brings_no_code(evil):
     assert not list(evil.rglob("ran"))
 
 
+@pytest.mark.slow
 def test_weights_of_absurdly_many_tensors_are_refused(tmp_path):
     save_file({f"t{index}": torch.zeros(0) for index in range(100_001)}, tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match="100001 tensors"):

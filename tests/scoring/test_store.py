@@ -80,6 +80,7 @@ def test_a_shard_with_values_of_another_kind_counts_as_absent(tmp_path, change):
     assert store.read(0, 0, IDS) is None
 
 
+@pytest.mark.slow
 def test_no_damage_of_a_shard_is_read_as_other_values(tmp_path):
     """The footer has no checksum: every byte of it is changed in turn, and every fifth one of the pages."""
     store = ScoreStore(tmp_path / "s", MANIFEST)
