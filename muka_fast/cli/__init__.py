@@ -13,13 +13,14 @@
 * ``serve``: the command that serves an export over HTTP
 * ``streams``: stdout and stderr, whatever they can write
 * ``tools``: the commands ``demo`` and ``env``
+* ``watch``: the command that compares new texts with the pool of a run
 """
 
 from __future__ import annotations
 
 # Each registers its commands; --help shows them in this order.
 # isort: off
-from muka_fast.cli import recipes, models, predict, serve, push, ask, bench, tools  # noqa: F401
+from muka_fast.cli import recipes, models, predict, serve, push, watch, ask, bench, tools  # noqa: F401
 
 # isort: on
 from muka_fast.cli.app import app

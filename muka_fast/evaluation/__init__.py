@@ -1,6 +1,9 @@
 """Metrics, and how a run is recorded and shown.
 
 * ``calibration``: temperature scaling without labels, expected calibration error
+* ``drift``: new texts compared with the pool
+* ``drift_record``: the records of drift, one of them in ``run.json``
+* ``drift_report``: the page of ``muka-fast watch``
 * ``html_report``: ``report.html``
 * ``html_summary``: a run as a small HTML table
 * ``metrics``: accuracy, macro-F1, metrics by class, metrics of the selection, fidelity

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from muka_fast.errors import ModelError
+from muka_fast.evaluation.drift_record import PoolReference
 from muka_fast.evaluation.record_base import Count, LabelEffect, Record, Share
 from muka_fast.runtime.integrity import FileRecord
 from muka_fast.runtime.parsing import UnreadableError, read_json
@@ -196,6 +197,8 @@ class TrainingRecord(Record):
     """The training log, ascending."""
     fidelity: Fidelity | None
     """Agreement with the targets; null for methods whose targets are no class distributions."""
+    reference: PoolReference | None = None
+    """What the student predicted for a sample of the pool; null in records of earlier versions."""
 
 
 class ClassMetrics(Record):

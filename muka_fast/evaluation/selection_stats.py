@@ -69,7 +69,7 @@ def contingency_table(rows: np.ndarray, columns: np.ndarray, size: int) -> list[
     return np.bincount(rows * size + columns, minlength=size * size).reshape(size, size).tolist()
 
 
-def _one_line(corpus: Corpus, index: int) -> str:
+def one_line(corpus: Corpus, index: int) -> str:
     """Return a text, and the second of its pair, without control characters and cut to 200 characters."""
     whole = corpus.texts[index] if corpus.pairs is None else f"{corpus.texts[index]} / {corpus.pairs[index]}"
     visible = "".join(" " if unicodedata.category(character) == "Cc" else character for character in whole)
@@ -94,7 +94,7 @@ def _least_certain(pool: Pool, trust: Selection, corpus: Corpus, margin: np.ndar
         texts.append(
             UncertainText(
                 id=f"{pool.ids[index]:016x}",
-                text=_one_line(corpus, index),
+                text=one_line(corpus, index),
                 margin=float(margin[index]),
                 teachers=votes,
             )

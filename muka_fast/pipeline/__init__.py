@@ -17,4 +17,5 @@
 * ``run_directory``: the output folder: started, resumed, refused, finalized
 * ``similar_labels``: classes of different teachers that may mean the same, and the recipe lines that merge them
 * ``stages``: the stages of a run: scoring, selection, training, record
+* ``watch``: new texts compared with the pool of a run
 """

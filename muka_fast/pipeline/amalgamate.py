@@ -20,7 +20,7 @@ from muka_fast.evaluation.tables import fidelity_line
 from muka_fast.inference.base import TextClassifier
 from muka_fast.inference.predictions import Calibration
 from muka_fast.models.teacher import models_of
-from muka_fast.pipeline.calibrate import calibrate
+from muka_fast.pipeline.calibrate import calibrate, measure_reference
 from muka_fast.pipeline.evaluate import measure
 from muka_fast.pipeline.inputs import LabelledInput, ModelInput, Teachers, TextInput, recipe_of_inputs
 from muka_fast.pipeline.plan import Plan, log_plan, resolve_recipe
@@ -229,7 +229,7 @@ def _amalgamate(
             classifier = student
             if fidelity is not None:
                 progress.log(fidelity_line(fidelity))
-            training = training_record(trained.result, fidelity)
+            training = training_record(trained.result, fidelity, measure_reference(plan, trained, student))
             group.barrier()  # every process has read the best checkpoint before it is deleted
         free_memory()
 

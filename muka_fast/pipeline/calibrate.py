@@ -12,6 +12,8 @@ from muka_fast.evaluation.calibration import (
     fit_temperature,
     fit_threshold,
 )
+from muka_fast.evaluation.drift import pool_reference
+from muka_fast.evaluation.drift_record import PoolReference
 from muka_fast.evaluation.metrics import fidelity
 from muka_fast.evaluation.run_record import Fidelity
 from muka_fast.inference.classifier import Classifier
@@ -25,6 +27,11 @@ from muka_fast.selection.base import Pool, Selection, class_votes
 
 FIDELITY_TEXTS = 50
 """Validation texts from which on the agreement is measured on them; else about as many training texts."""
+
+REFERENCE_LEAST = 50
+"""Validation texts from which on later texts are compared with them; else with training texts."""
+REFERENCE_MOST = 2000
+"""Texts that later texts are compared with, at most."""
 
 
 def calibrate(
@@ -104,6 +111,20 @@ def _choose_threshold(
         f"it predicts a class for {predicts:.0%} of {len(weight)} held-out texts, {len(given.classes)} of them labelled"
     )
     return threshold
+
+
+def measure_reference(plan: Plan, trained: TrainedStudent, classifier: Classifier) -> PoolReference:
+    """Summarise what the calibrated student predicts for validation texts or, with fewer than 50, training texts.
+
+    Args:
+        plan: The run.
+        trained: Which texts it was trained on.
+        classifier: The calibrated student.
+    """
+    held_out = len(trained.validation) >= REFERENCE_LEAST
+    indices = trained.validation if held_out else trained.training
+    corpus = plan.corpus.take(indices[:: -(-len(indices) // REFERENCE_MOST)])
+    return pool_reference(classifier.distributions(corpus.texts, corpus.pairs), held_out=held_out)
 
 
 def _agreement(plan: Plan, trained: TrainedStudent) -> Fidelity:

@@ -14,6 +14,7 @@ from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.dataset import DistillationSet, split_validation
 from muka_fast.distillation.targets import DistillationTargets
 from muka_fast.distillation.trainer import TrainingResult, train_student
+from muka_fast.evaluation.drift_record import PoolReference
 from muka_fast.evaluation.run_record import (
     CalibrationRecord,
     Evaluation,
@@ -211,14 +212,16 @@ def train(
     return TrainedStudent(classifier, result, targets, training, validation)
 
 
-def training_record(result: TrainingResult, agreement: Fidelity | None) -> TrainingRecord:
+def training_record(result: TrainingResult, agreement: Fidelity | None, reference: PoolReference) -> TrainingRecord:
     """Return the record of a training; log entries without a loss are left out."""
     points = [
         LossPoint.model_validate({key: value for key, value in entry.items() if key in LossPoint.model_fields})
         for entry in result.history
         if entry.keys() & {"loss", "eval_loss"}
     ]
-    return TrainingRecord(steps=result.steps, best_loss=result.best_loss, history=points, fidelity=agreement)
+    return TrainingRecord(
+        steps=result.steps, best_loss=result.best_loss, history=points, fidelity=agreement, reference=reference
+    )
 
 
 def build_record(
