@@ -68,7 +68,9 @@ def anchor(recipe: Recipe, base: Path) -> Recipe:
 
     def teacher(spec: TeacherSpec) -> TeacherSpec:
         if spec.predictions is None:
-            return spec.model_copy(update={"model": model(spec.model, "teacher folder")})
+            return spec.model_copy(
+                update={"model": model(spec.model, "teacher folder"), "base": model(spec.base, "base model's folder")}
+            )
         anchored = spec.predictions.model_copy(update={"files": files(spec.predictions.files)})
         return spec.model_copy(update={"predictions": anchored})
 

@@ -119,7 +119,8 @@ class TeacherSpec(_Section):
 
     SHORTHANDS: ClassVar[tuple[str, ...]] = ("string",)
 
-    model: str | None = Field(None, description="folder or hub id of a fine-tuned sequence classifier")
+    model: str | None = Field(None, description="folder or hub id of a fine-tuned sequence classifier, or its adapter")
+    base: str | None = Field(None, description="base model of an adapter: folder or hub id; default: the one it names")
     predictions: PredictionsSpec | None = Field(None, description="in place of a model: its predictions, in files")
     revision: str | None = Field(None, description="branch, tag or commit of a hub model; the resolved recipe pins it")
     max_length: int | None = Field(None, ge=8, description="tokens; never above what model and tokenizer can take")
@@ -138,7 +139,7 @@ class TeacherSpec(_Section):
         if (self.model is None) == (self.predictions is None):
             raise ValueError("give either 'model' or 'predictions'")
         if self.predictions is not None:
-            of_models = ("revision", "max_length", "trust_remote_code", "dtype")
+            of_models = ("base", "revision", "max_length", "trust_remote_code", "dtype")
             idle = [key for key in of_models if getattr(self, key) != type(self).model_fields[key].default]
             if idle:
                 raise ValueError(f"{idle[0]!r} has no effect on predictions: leave it out")

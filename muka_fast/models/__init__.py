@@ -1,5 +1,6 @@
 """Hugging Face checkpoints on disk.
 
+* ``adapter``: PEFT adapters, merged into their base model
 * ``checkpoint``: folders found or downloaded, checked and fingerprinted
 * ``head``: what the outputs of a classifier are, and their names
 * ``integrity``: output folders checked against their record

@@ -16,7 +16,7 @@ from muka_fast.models.integrity import require_intact
 from muka_fast.models.padding import match_inputs
 from muka_fast.models.plain_config import require_plain
 from muka_fast.models.requirements import check_quantization, missing_package
-from muka_fast.models.unusable import explain_file, explain_folder, only_onnx
+from muka_fast.models.unusable import ADAPTER_CONFIG, explain_file, explain_folder, only_onnx
 from muka_fast.uncertainty.text_config import text_config, vocabulary_size
 
 TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
@@ -41,6 +41,11 @@ class Checkpoint:
     revision: str | None
     where: str
     trust_remote_code: bool = False
+
+    @property
+    def tokenizer(self) -> Checkpoint:
+        """The folder that holds the tokenizer."""
+        return self
 
     def files(self, patterns: tuple[str, ...]) -> list[Path]:
         """Return the files matching any of ``patterns``, sorted by name."""
@@ -91,14 +96,13 @@ def _download(model: str, revision: str | None, *, remote_code: bool) -> Path:
         ) from None
 
 
-def find_checkpoint(
+def find_folder(
     model: str, *, revision: str | None = None, trust_remote_code: bool = False, role: str = "model"
 ) -> Checkpoint:
-    """Return the local folder of a model, downloading it if it is a hub id that is not cached.
+    """Return the local folder of a model, downloading it if it is a hub id that is not cached; its content is not read.
 
     Raises:
-        ModelError: If the folder or repository is missing or has no ``config.json``, or is an output of ``amalgamate``
-            that is unfinished or damaged.
+        ModelError: If the folder or repository is missing.
         MachineError: If the hub cannot be reached.
     """
     where = f"{role} {model}"
@@ -109,10 +113,33 @@ def find_checkpoint(
         commit = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else revision
     elif not folder.is_dir():
         raise explain_file(folder, where)
-    require_intact(folder, where)
-    if not (folder / "config.json").exists():
-        raise explain_folder(folder, where)
     return Checkpoint(folder, commit, where, trust_remote_code)
+
+
+def require_checkpoint(found: Checkpoint) -> Checkpoint:
+    """Return a folder if it is one of a full model.
+
+    Raises:
+        ModelError: If it has no ``config.json``, holds an adapter, or is an output of ``amalgamate`` that is unfinished
+            or damaged.
+    """
+    require_intact(found.folder, found.where)
+    # With peft installed, transformers would load the base model that an adapter names, from wherever that is.
+    if not (found.folder / "config.json").exists() or (found.folder / ADAPTER_CONFIG).exists():
+        raise explain_folder(found.folder, found.where)
+    return found
+
+
+def find_checkpoint(
+    model: str, *, revision: str | None = None, trust_remote_code: bool = False, role: str = "model"
+) -> Checkpoint:
+    """Return the local folder of a full model, downloading it if it is a hub id that is not cached.
+
+    Raises:
+        ModelError: If the folder or repository is missing, or as :func:`require_checkpoint`.
+        MachineError: If the hub cannot be reached.
+    """
+    return require_checkpoint(find_folder(model, revision=revision, trust_remote_code=trust_remote_code, role=role))
 
 
 def check_weights(checkpoint: Checkpoint) -> None:
@@ -265,19 +292,26 @@ def token_limit(model: Any, tokenizer: Any, max_length: int | None = None) -> in
     return min(known) if known else 512
 
 
-def load_model(checkpoint: Checkpoint, config: Any, device: Any, dtype: str = "float32") -> tuple[Any, Any]:
-    """Load a fine-tuned sequence classifier and its tokenizer.
+def load_weights(
+    checkpoint: Checkpoint, config: Any, dtype: str = "float32", *, any_shape: bool = False
+) -> tuple[Any, list[str]]:
+    """Load a sequence classifier on the CPU.
+
+    Args:
+        checkpoint: Folder of the model.
+        config: Its configuration.
+        dtype: Type of the weights in memory.
+        any_shape: Count weights of other shapes as missing; they are an error otherwise.
 
     Returns:
-        The model in eval mode on ``device``, and a tokenizer whose outputs the model's ``forward`` takes.
+        The model, and the sorted names of the weights that are not in the checkpoint.
 
     Raises:
-        ModelError: If weights are missing (a base model without a trained head) or of other shapes.
+        ModelError: If the weights cannot be loaded.
     """
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    tokenizer = read_tokenizer(checkpoint)
     if getattr(config, "reference_compile", False) is None:
         config.reference_compile = False  # ModernBERT of transformers 4 would compile itself at the first batch
     try:
@@ -289,6 +323,7 @@ def load_model(checkpoint: Checkpoint, config: Any, device: Any, dtype: str = "f
             local_files_only=True,
             trust_remote_code=checkpoint.trust_remote_code,
             output_loading_info=True,
+            ignore_mismatched_sizes=any_shape,
         )
     except (ImportError, RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
         absent = missing_package(error, checkpoint.where)
@@ -299,7 +334,22 @@ def load_model(checkpoint: Checkpoint, config: Any, device: Any, dtype: str = "f
             where=checkpoint.where,
             hint="check that config.json and the weights belong together",
         ) from None
-    missing = sorted(info["missing_keys"])
+    # transformers 5 gives a mismatched weight with its two shapes, version 4 its name alone.
+    mismatched = {one if isinstance(one, str) else one[0] for one in info["mismatched_keys"]}
+    return model, sorted({*info["missing_keys"], *mismatched})
+
+
+def load_model(checkpoint: Checkpoint, config: Any, device: Any, dtype: str = "float32") -> tuple[Any, Any]:
+    """Load a fine-tuned sequence classifier and its tokenizer.
+
+    Returns:
+        The model in eval mode on ``device``, and a tokenizer whose outputs the model's ``forward`` takes.
+
+    Raises:
+        ModelError: If weights are missing (a base model without a trained head) or of other shapes.
+    """
+    tokenizer = read_tokenizer(checkpoint)
+    model, missing = load_weights(checkpoint, config, dtype)
     if missing:
         raise ModelError(
             f"{len(missing)} weight(s) are not in the checkpoint, for example {missing[0]}",

@@ -13,6 +13,7 @@ from muka_fast.config.recipe import TeacherSpec
 from muka_fast.data.label_space import check_names, normalize_label
 from muka_fast.data.text_files import without_compression
 from muka_fast.errors import ModelError
+from muka_fast.models.adapter import Adapter, find_adapter, load_adapter, read_adapter_config, require_peft
 from muka_fast.models.checkpoint import (
     TOKENIZER_FILES,
     WEIGHT_FILES,
@@ -20,15 +21,16 @@ from muka_fast.models.checkpoint import (
     build_skeleton,
     check_vocabulary,
     check_weights,
-    find_checkpoint,
+    find_folder,
     load_model,
     read_config,
     read_tokenizer,
+    require_checkpoint,
     token_limit,
 )
 from muka_fast.models.head import check_head, class_names
 from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions
-from muka_fast.models.unusable import require_head
+from muka_fast.models.unusable import ADAPTER_CONFIG, require_head
 from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_sites
 from muka_fast.uncertainty.factory import known_family
 
@@ -85,8 +87,19 @@ def predictions_of(teachers: Sequence[AnyTeacher]) -> tuple[PredictionsTeacher, 
     return tuple(teacher for teacher in teachers if isinstance(teacher, PredictionsTeacher))
 
 
+def _find(spec: TeacherSpec) -> Checkpoint:
+    """Find a teacher's folder, and check what is in it."""
+    found = find_folder(spec.source, revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="teacher")
+    if (found.folder / ADAPTER_CONFIG).exists():
+        require_peft(found.where)
+        return find_adapter(found, spec.base)
+    if spec.base is not None:
+        raise ModelError("'base' is for adapters; this is a full model", where=found.where, hint="leave 'base' out")
+    return require_checkpoint(found)
+
+
 def _config(checkpoint: Checkpoint, inject: float | None) -> Any:
-    config = read_config(checkpoint)
+    config = read_adapter_config(checkpoint) if isinstance(checkpoint, Adapter) else read_config(checkpoint)
     return config if inject is None else inject_dropout(config, inject)
 
 
@@ -183,17 +196,15 @@ def _content(teacher: AnyTeacher) -> str:
 
 
 def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> Teacher:
-    checkpoint = find_checkpoint(
-        spec.source, revision=spec.revision, trust_remote_code=spec.trust_remote_code, role="teacher"
-    )
+    checkpoint = _find(spec)
     where = checkpoint.where
     config = _config(checkpoint, inject)
-    if not spec.trust_remote_code:
+    if not spec.trust_remote_code and not isinstance(checkpoint, Adapter):
         require_head(checkpoint.folder, config, where)
     check_head(config, where)
     labels = _labels(spec, config, where)
     check_weights(checkpoint)
-    tokenizer = read_tokenizer(checkpoint)
+    tokenizer = read_tokenizer(checkpoint.tokenizer)
     check_vocabulary(tokenizer, config, where)
     model = build_skeleton(config, checkpoint)
     return Teacher(
@@ -204,7 +215,7 @@ def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> Teach
         max_length=token_limit(model, tokenizer, spec.max_length),
         weights=checkpoint.fingerprint(WEIGHT_FILES),
         fingerprint=checkpoint.fingerprint((*WEIGHT_FILES, "config.json")),
-        tokenizer_fingerprint=checkpoint.fingerprint(TOKENIZER_FILES),
+        tokenizer_fingerprint=checkpoint.tokenizer.fingerprint(TOKENIZER_FILES),
         architecture=type(model).__name__,
         parameters=model.num_parameters(),
         sites=len(live_sites(model)),
@@ -216,4 +227,8 @@ def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> Teach
 
 def load_teacher(teacher: Teacher, device: torch.device) -> tuple[Any, Any]:
     """Load a teacher's weights and tokenizer; see :func:`muka_fast.models.checkpoint.load_model`."""
-    return load_model(teacher.checkpoint, _config(teacher.checkpoint, teacher.inject), device, teacher.spec.dtype)
+    checkpoint = teacher.checkpoint
+    config = _config(checkpoint, teacher.inject)
+    if isinstance(checkpoint, Adapter):
+        return load_adapter(checkpoint, config, device, teacher.spec.dtype)
+    return load_model(checkpoint, config, device, teacher.spec.dtype)

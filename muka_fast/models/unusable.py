@@ -12,6 +12,8 @@ PICKLES = (".pkl", ".pickle", ".joblib")
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel")
 """How the names of architectures without a classification head end."""
+ADAPTER_CONFIG = "adapter_config.json"
+MERGE_HINT = "merge it with peft's merge_and_unload(), and give the folder of the merged model and its tokenizer"
 _EXPORT = "write its class probabilities for the texts into a table, and give that under 'predictions:'"
 
 
@@ -27,14 +29,9 @@ def explain_file(path: Path, where: str) -> ModelError:
 
 
 def explain_folder(folder: Path, where: str) -> ModelError:
-    """Return the error of a folder without ``config.json``."""
-    if (folder / "adapter_config.json").exists():
-        return ModelError(
-            "a PEFT adapter without its base model",
-            where=where,
-            hint="merge it: AutoPeftModelForSequenceClassification.from_pretrained(FOLDER, num_labels=N)"
-            ".merge_and_unload().save_pretrained(NEW), and save the tokenizer there too",
-        )
+    """Return the error of a folder without ``config.json``, or with an adapter."""
+    if (folder / ADAPTER_CONFIG).exists():
+        return ModelError("a PEFT adapter, where a full model is needed", where=where, hint=MERGE_HINT)
     checkpoints = [
         (int(match[1]), path)
         for path in folder.glob("checkpoint-*")

@@ -142,7 +142,11 @@ def resolve_recipe(
     if recipe.data.long_texts == "error":
         for teacher in models_of(teachers):
             _refuse_long(
-                corpus, read_tokenizer(teacher.checkpoint), teacher.max_length, f"teacher {teacher.name}", scratch
+                corpus,
+                read_tokenizer(teacher.checkpoint.tokenizer),
+                teacher.max_length,
+                f"teacher {teacher.name}",
+                scratch,
             )
     test = None
     if recipe.test is not None:

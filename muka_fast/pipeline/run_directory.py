@@ -161,6 +161,7 @@ class RunDirectory:
         sources = [
             one for spec in recipe.teachers for one in (spec.predictions.files if spec.predictions else [spec.source])
         ]
+        sources += [spec.base for spec in recipe.teachers if spec.base]
         sources += [
             source for source in (recipe.student.model, recipe.student.config, recipe.student.tokenizer) if source
         ]

@@ -1,7 +1,5 @@
 """Folders and files that people have, and that are no classifier's checkpoint: each is named, with what to do."""
 
-import json
-
 import pytest
 from transformers import AutoModel
 
@@ -15,11 +13,6 @@ from tests.helpers.models import make_model
 def trainer_output(folder):
     for step in (9, 100, 20):
         make_model(folder / f"checkpoint-{step}")
-
-
-def adapter(folder):
-    folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "org/b"}))
 
 
 def base_model(folder):
@@ -52,7 +45,6 @@ def onnx_below(folder):
     ("make", "what", "hint"),
     [
         (trainer_output, "output folder of a training: the model is in its 3", "teacher/checkpoint-100, the newest"),
-        (adapter, "a PEFT adapter without its base model", "merge_and_unload"),
         (base_model, r"a base model \(BertModel\) without a trained classification head", "fine-tune it"),
         (sentence_encoder, "a sentence-transformers encoder", "under 'predictions:'"),
         (setfit, "a SetFit model, whose head model_head.pkl is a pickle", "under 'predictions:'"),
