@@ -57,6 +57,18 @@ def map_file(file: IO[bytes], dtype: np.dtype | type, shape: Sequence[int], *, w
     return np.frombuffer(memory, dtype=dtype, count=count).reshape(shape)
 
 
+def open_array(path: Path) -> np.ndarray:
+    """Map an ``.npy`` file for reading.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged.
+    """
+    values = np.load(path, mmap_mode="r")
+    _MAPS.add(values._mmap)
+    return values.view(np.ndarray)
+
+
 def mapped_arrays(
     shapes: Sequence[tuple[Sequence[int], np.dtype | type]], folder: Path | None = None
 ) -> list[np.ndarray]:

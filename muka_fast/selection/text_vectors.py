@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +15,36 @@ from muka_fast.config.recipe import Recipe, StudentSpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.models.student import encoder_fingerprint
 from muka_fast.runtime.arrays import load_arrays, save_arrays
+from muka_fast.runtime.computed_rows import ComputedRows
+from muka_fast.runtime.files import temporary_sibling
+from muka_fast.runtime.mapped import mapped_chunks, open_array
 from muka_fast.runtime.parsing import UnreadableError
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.text_encoder import TextEncoder, name_similarity
+
+ENCODED_AT_ONCE = 65_536
+"""Texts whose token ids and fp32 vectors are in memory at once."""
+
+
+@dataclass(frozen=True)
+class VectorsIndex:
+    """What is kept beside the file of the vectors of N texts.
+
+    Attributes:
+        ids: Text ids, ascending, (N,).
+        names: Class names, (C,).
+        name_vectors: Their vectors, (C, D) fp16.
+        checksum: CRC-32 of the texts' vectors.
+    """
+
+    ids: np.ndarray
+    names: np.ndarray
+    name_vectors: np.ndarray
+    checksum: int
+
+    def fits(self, ids: np.ndarray, names: Sequence[str]) -> bool:
+        """Return whether the vectors are of texts with these ids, ascending, and of these class names."""
+        return np.array_equal(self.ids, ids) and self.names.tolist() == list(names)
 
 
 @dataclass(frozen=True)
@@ -24,32 +53,21 @@ class TextVectors:
 
     Attributes:
         ids: Text ids, ascending, (N,).
-        texts: Vectors of the texts in the order of ``ids``, (N, D) fp16.
-        names: Class names, (C,).
-        name_vectors: Their vectors, (C, D) fp16.
+        texts: Vectors of the texts in the order of ``ids``, (N, D) fp16; in a mapped file if a folder keeps them.
+        name_vectors: Vectors of the class names, (C, D) fp16.
     """
 
     ids: np.ndarray
     texts: np.ndarray
-    names: np.ndarray
     name_vectors: np.ndarray
 
-    def fits(self, ids: np.ndarray, names: Sequence[str]) -> bool:
-        """Return whether these are vectors of texts with these ids, ascending, and of these class names."""
-        shapes = [values.shape for values in (self.texts, self.name_vectors)]
-        return (
-            np.array_equal(self.ids, ids)
-            and self.names.tolist() == list(names)
-            and all(len(shape) == 2 for shape in shapes)
-            and [shape[0] for shape in shapes] == [len(ids), len(names)]
-            and shapes[0][1] == shapes[1][1] > 0
-        )
-
-    def of(self, corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    def of(self, corpus: Corpus) -> tuple[ComputedRows, ComputedRows]:
         """Return vectors (N, D) and name similarities (N, C), fp32, in the order of a corpus of the same texts."""
-        rows = np.searchsorted(self.ids, corpus.ids)
-        vectors = self.texts[rows].astype(np.float32)
-        return vectors, name_similarity(vectors, self.name_vectors.astype(np.float32))
+        places, names = np.searchsorted(self.ids, corpus.ids), self.name_vectors.astype(np.float32)
+        vectors = ComputedRows(
+            (len(places), self.texts.shape[1]), lambda rows: self.texts[places[rows]].astype(np.float32)
+        )
+        return vectors, ComputedRows((len(places), len(names)), lambda rows: name_similarity(vectors[rows], names))
 
 
 def encoder_spec(recipe: Recipe) -> StudentSpec | None:
@@ -76,29 +94,64 @@ def read_or_encode(
         names: Class names of the union.
         device: Where the encoder runs.
         progress: Receives a bar.
-        folder: Score store that keeps them; None to keep nothing.
+        folder: Score store that keeps them, as ``encoder-*.npy`` and ``encoder-*.npz``; None to keep nothing.
     """
+    order = np.unique(corpus.ids, return_index=True)[1]
+    ids = corpus.ids[order]
     path = None if folder is None else folder / f"encoder-{(encoder_fingerprint(spec) or '')[:16]}.npz"
-    ids = np.unique(corpus.ids)
-    if path is not None and path.exists():
-        try:
-            found = load_arrays(path, TextVectors)
-        except UnreadableError:
-            progress.log(f"the stored text vectors are damaged and are computed again ({path.name})")
-        else:
-            if found.fits(ids, names):
-                return found
+    found = None if path is None else _read(path, ids, names, progress)
+    if found is not None:
+        return found
     encoder = TextEncoder.load(spec, device)
-    first = corpus.take(np.sort(np.unique(corpus.ids, return_index=True)[1]))
-    with progress.task("encoding texts", len(first), "texts") as advance:
-        vectors = encoder.encode(first, advance)
-    order = np.argsort(first.ids, kind="stable")
-    made = TextVectors(
-        first.ids[order],
-        vectors[order].astype(np.float16),
-        np.array(names),
-        encoder.encode_names(names).astype(np.float16),
-    )
-    if path is not None:
-        save_arrays(path, made)
-    return made
+    name_vectors = encoder.encode_names(names).astype(np.float16)
+    with progress.task("encoding texts", len(ids), "texts") as advance:
+        parts = (
+            encoder.encode(corpus.take(order[rows]), advance).astype(np.float16)
+            for rows in mapped_chunks(len(ids), ENCODED_AT_ONCE)
+        )
+        if path is None:
+            return TextVectors(ids, np.concatenate(list(parts)), name_vectors)
+        checksum = _write_parts(path.with_suffix(".npy"), len(ids), parts)
+    save_arrays(path, VectorsIndex(ids, np.array(names), name_vectors, checksum))
+    return TextVectors(ids, open_array(path.with_suffix(".npy")), name_vectors)
+
+
+def _write_parts(path: Path, count: int, parts: Iterable[np.ndarray]) -> int:
+    """Write parts of an array of ``count`` rows as an ``.npy`` file, whole or not at all; return their CRC-32."""
+    checksum, temporary = 0, temporary_sibling(path)
+    try:
+        with temporary.open("wb") as file:
+            for index, part in enumerate(parts):
+                if not index:
+                    shape = {"descr": part.dtype.str, "fortran_order": False, "shape": (count, *part.shape[1:])}
+                    np.lib.format.write_array_header_1_0(file, shape)
+                content = part.tobytes()
+                checksum = zlib.crc32(content, checksum)
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return checksum
+
+
+def _read(path: Path, ids: np.ndarray, names: Sequence[str], progress: Progress) -> TextVectors | None:
+    """Return the vectors that are kept; None if they are of other texts or names, or damaged."""
+    try:
+        index = load_arrays(path, VectorsIndex)
+        if not index.fits(ids, names):
+            return None
+        texts, checksum = open_array(path.with_suffix(".npy")), 0
+        if texts.shape != (len(ids), index.name_vectors.shape[1]) or texts.dtype != np.float16:
+            raise UnreadableError("an array of another shape")
+        for rows in mapped_chunks(len(texts)):
+            checksum = zlib.crc32(texts[rows].tobytes(), checksum)
+        if checksum != index.checksum:
+            raise UnreadableError("a wrong checksum")
+    except FileNotFoundError:
+        return None
+    except (UnreadableError, ValueError):
+        progress.log(f"the stored text vectors are damaged and are computed again ({path.name})")
+        return None
+    return TextVectors(ids, texts, index.name_vectors)
