@@ -209,7 +209,8 @@ def _amalgamate(
         advice = find_similar_labels(plan.space, recipe.labels, pool.signals)
         if advice.lines:
             progress.log(advice.lines)
-        selection = select(plan, pool, progress)
+        # One process fits the rule: its memory and its time are those of one.
+        selection = group.broadcast(select(plan, pool, progress) if group.is_main_process else None)
 
     classifier: TextClassifier
     student, training = None, None

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 
@@ -23,11 +24,13 @@ class DistributedContext:
         rank: Index of this process, 0 to ``world_size`` − 1.
         world_size: Number of processes.
         barrier: Blocks until every process has called it.
+        broadcast: Returns the main process's value in every process, once every process has called it.
     """
 
     rank: int = 0
     world_size: int = 1
     barrier: Callable[[], None] = lambda: None
+    broadcast: Callable[[Any], Any] = lambda value: value
 
     @property
     def is_main_process(self) -> bool:
@@ -61,7 +64,12 @@ def init_distributed(device: torch.device) -> DistributedContext:
             f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}; to run alone, unset WORLD_SIZE"
         )
     from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
 
     # One process may score for hours while others wait; the default timeout is half an hour.
     state = PartialState(cpu=device.type == "cpu", timeout=timedelta(days=7))
-    return DistributedContext(state.process_index, state.num_processes, state.wait_for_everyone)
+
+    def broadcast(value: Any) -> Any:
+        return broadcast_object_list([value])[0]
+
+    return DistributedContext(state.process_index, state.num_processes, state.wait_for_everyone, broadcast)
