@@ -43,8 +43,11 @@ class Progress:
 
     def __init__(self, console: Console | None = None, *, silent: bool = False, interval: float = INTERVAL) -> None:
         self._in_notebook = console is None and in_notebook()
-        # In a notebook rich would make a block of HTML of each line.
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True, force_jupyter=False)
+        # In a notebook rich would make a block of HTML of each line; and kernels set FORCE_COLOR, as if on a terminal.
+        terminal = False if self._in_notebook else None
+        self.console = console or Console(
+            stderr=True, highlight=False, soft_wrap=True, force_jupyter=False, force_terminal=terminal
+        )
         self.silent = silent
         self.seconds: dict[str, float] = {}
         self._interval = interval

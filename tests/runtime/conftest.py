@@ -21,6 +21,7 @@ def notebook(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     package, display = ModuleType("IPython"), ModuleType("IPython.display")
     package.get_ipython = lambda: SimpleNamespace(kernel=object())
     display.display = show
+    monkeypatch.setenv("FORCE_COLOR", "1")  # kernels do
     monkeypatch.setitem(sys.modules, "IPython", package)
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     return shown
