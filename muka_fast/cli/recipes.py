@@ -13,7 +13,7 @@ from muka_fast.cli.app import command, print_json, print_results, print_table
 from muka_fast.cli.flags import JsonOption, OverwriteOption, RecipeOptions, WaitOption
 from muka_fast.cli.options import with_option_groups
 from muka_fast.cli.streams import dump_json
-from muka_fast.errors import OutputError
+from muka_fast.errors import OutputError, RecipeError
 from muka_fast.runtime.launch import read_launch
 
 if TYPE_CHECKING:
@@ -130,14 +130,47 @@ def amalgamate(
     print(result.output)
 
 
+ShardOption = Annotated[
+    str | None, typer.Option("--shard", metavar="I/N", help="Score part I of N, as a job of an array; from 1/N.")
+]
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", help="ray: score in tasks of a Ray cluster (RAY_ADDRESS), or of this machine.")
+]
+PartsOption = Annotated[int | None, typer.Option("--parts", min=1, help="--engine ray: number of tasks.")]
+
+
 @command
 @with_option_groups(omit=("test", "method", "trust"))
-def score(options: RecipeOptions, wait: WaitOption = False, as_json: JsonOption = False) -> None:
+def score(
+    options: RecipeOptions,
+    shard: ShardOption = None,
+    engine: EngineOption = None,
+    parts: PartsOption = None,
+    wait: WaitOption = False,
+    as_json: JsonOption = False,
+) -> None:
     """Fill the score store only; `amalgamate` with the same recipe uses it."""
+    part = None if shard is None else read_part(shard)
+    if engine not in (None, "ray"):
+        raise RecipeError(f"no engine is named {engine!r}", where="--engine", hint="ray, or leave it out")
+    if engine is not None and part is not None:
+        raise RecipeError("--shard and --engine exclude each other", where="command line", hint="give one of them")
+    if engine is None and parts is not None:
+        raise RecipeError("--parts belongs to --engine ray", where="command line", hint="--shard I/N scores one part")
     recipe = options.recipe()
+    started = time.perf_counter()
+    if part is not None or engine is not None:
+        from muka_fast.pipeline.score_parts import score_on_ray, score_part
+
+        folder = score_on_ray(recipe, parts=parts) if part is None else score_part(recipe, *part)
+        if as_json:
+            seconds = round(time.perf_counter() - started, 3)
+            print_json("score", scores=str(folder), part=part and list(part), seconds=seconds)
+        else:
+            print(folder)
+        return
     from muka_fast.pipeline.amalgamate import score as run
 
-    started = time.perf_counter()
     folder, scores = run(recipe, wait=wait)
     seconds = time.perf_counter() - started
     if read_launch().rank:
@@ -153,3 +186,15 @@ def score(options: RecipeOptions, wait: WaitOption = False, as_json: JsonOption 
         )
     else:
         print(folder)
+
+
+def read_part(text: str) -> tuple[int, int]:
+    """Read ``I/N``, 1 ≤ I ≤ N.
+
+    Raises:
+        RecipeError: If the text is nothing of the kind.
+    """
+    number, _, count = text.partition("/")
+    if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise RecipeError(f"not a part: {text!r}", where="--shard", hint="I/N from 1/N to N/N, as 2/4")

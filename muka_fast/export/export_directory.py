@@ -15,7 +15,7 @@ from pathlib import Path
 from muka_fast.errors import MachineError, OutputError
 from muka_fast.export.export_record import COMMITTED, RECORD, finish_commit, is_exported
 from muka_fast.runtime.files import TEMPORARY, is_writable, remove_leftovers, sync_folder, sync_tree, temporary_sibling
-from muka_fast.runtime.locks import LOCK_FILES, exclusive
+from muka_fast.runtime.locks import exclusive, is_lock_file
 from muka_fast.runtime.progress import Progress
 
 
@@ -73,7 +73,7 @@ def _require_usable(output: Path) -> None:
     if not output.exists() or is_exported(output):
         return
     entries = [entry.name for entry in output.iterdir() if not fnmatch.fnmatch(entry.name, TEMPORARY)]
-    if set(entries) - set(LOCK_FILES):
+    if not all(map(is_lock_file, entries)):
         raise OutputError(
             f"the folder is not empty and is not an export: no {RECORD}",
             where=str(output),

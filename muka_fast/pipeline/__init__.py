@@ -15,6 +15,7 @@
 * ``result``: a finished run in Python: predictions, metrics, a summary for notebooks
 * ``run_artifacts``: a finished run read back, and inputs that have changed since
 * ``run_directory``: the output folder: started, resumed, refused, finalized
+* ``score_parts``: scores in parts: array jobs, tasks of Ray
 * ``similar_labels``: classes of different teachers that may mean the same, and the recipe lines that merge them
 * ``stages``: the stages of a run: scoring, selection, training, record
 * ``watch``: new texts compared with the pool of a run

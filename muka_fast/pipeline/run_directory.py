@@ -23,7 +23,7 @@ from muka_fast.runtime.files import (
     temporary_sibling,
 )
 from muka_fast.runtime.integrity import record_files
-from muka_fast.runtime.locks import LOCK_FILES, exclusive
+from muka_fast.runtime.locks import exclusive, is_lock_file
 from muka_fast.runtime.parsing import UnreadableError, read_yaml
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.store import MANIFEST, differences, is_unrelated_directory
@@ -117,7 +117,7 @@ class RunDirectory:
             raise MachineError(what, where=str(self.path), hint="choose another folder")
         self._require_no_inputs(recipe)
         entries = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        entries -= {MARKER, *LOCK_FILES}
+        entries = {name for name in entries if name != MARKER and not is_lock_file(name)}
         own = {"scores-test"} if is_unrelated_directory(self.path / "scores") else {"scores", "scores-test"}
         unrelated = {name for name in entries if not fnmatch.fnmatch(name, TEMPORARY)} - own
         if not self.marker.exists() and unrelated:

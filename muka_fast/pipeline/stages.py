@@ -33,12 +33,12 @@ from muka_fast.models.student import encoder_fingerprint, load_student
 from muka_fast.models.teacher import Teacher
 from muka_fast.pipeline.plan import Plan
 from muka_fast.pipeline.run_directory import RunDirectory
-from muka_fast.runtime.distributed import DistributedContext
+from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.environment import device_name, versions
 from muka_fast.runtime.files import is_writable, remove_leftovers
 from muka_fast.runtime.locks import exclusive
 from muka_fast.runtime.progress import Progress
-from muka_fast.scoring.score_pool import PoolScores, ScoringJob, collect, score_pool
+from muka_fast.scoring.score_pool import WHOLE, Part, PoolScores, ScoringJob, collect, score_pool
 from muka_fast.scoring.store import ScoreStore
 from muka_fast.selection.abstention import abstentions, without_abstentions
 from muka_fast.selection.base import Pool, Selection
@@ -82,18 +82,36 @@ def fill_scores(plan: Plan, corpus: Corpus, folder: Path, group: DistributedCont
         group: The processes that share the work.
         progress: Receives messages.
     """
-    settings = plan.recipe.resolved_uncertainty
     if group.is_main_process:
         ScoreStore(folder, plan.manifest(corpus))
     group.barrier()
-    store = ScoreStore(folder, plan.manifest(corpus))
-    seed = plan.recipe.seed
-    job = ScoringJob(plan.teachers, corpus, store, settings, seed, plan.device, progress, group)
+    job = _job(plan, corpus, folder, group, progress)
     score_pool(job)
     scores = collect(job)
     if scores.audit is not None:
         progress.log(str(scores.audit))
     return scores
+
+
+def score_plan_part(plan: Plan, folder: Path, part: Part, progress: Progress) -> int:
+    """Fill one part of the pool's score store, and return how many shards the part has.
+
+    Args:
+        plan: The run.
+        folder: Folder of the store; shards that it has are kept.
+        part: Number of the part, from 1, and number of parts.
+        progress: Receives messages.
+    """
+    job = _job(plan, plan.corpus, folder, SINGLE_PROCESS, progress, part)
+    score_pool(job)
+    return len(job.part_shards)
+
+
+def _job(
+    plan: Plan, corpus: Corpus, folder: Path, group: DistributedContext, progress: Progress, part: Part = WHOLE
+) -> ScoringJob:
+    store, settings = ScoreStore(folder, plan.manifest(corpus)), plan.recipe.resolved_uncertainty
+    return ScoringJob(plan.teachers, corpus, store, settings, plan.recipe.seed, plan.device, progress, group, part)
 
 
 def log_truncation(plan: Plan, scores: PoolScores, progress: Progress) -> None:

@@ -23,10 +23,17 @@ from muka_fast.runtime.parsing import UnreadableError, read_json
 
 LOCK = ".muka-fast.lock"
 HOLDER = ".muka-fast.running"
-LOCK_FILES = (LOCK, HOLDER)
+_PART = ".muka-fast.part-"
 _WAIT_SECONDS = 0.5
+_PART_SECONDS = 20.0
+"""How long a part waits for the lock of the folder, which other parts hold for an instant."""
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def is_lock_file(name: str) -> bool:
+    """Return whether a file's name is that of a lock, or of the note beside it."""
+    return name in (LOCK, HOLDER) or name.startswith(_PART)
 
 
 def describe_holder(folder: Path) -> str:
@@ -73,6 +80,8 @@ def exclusive(
     held = _acquire(folder, wait, log, required)
     try:
         if held is not None:
+            _require_no_parts(folder, wait, log)
+        if held is not None:
             _write_holder(folder)
         yield
     finally:
@@ -82,6 +91,68 @@ def exclusive(
                 with contextlib.suppress(OSError):
                     (folder / name).unlink()
             held.release()
+
+
+@contextlib.contextmanager
+def one_part(folder: Path, number: int, count: int, log: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Hold the lock of one of several parts of a folder: parts exclude neither each other nor dead ones, only runs.
+
+    Args:
+        folder: The folder; made if it does not exist.
+        number: Which part, from 1.
+        count: Number of parts.
+        log: Receives a line where the file system has no locks.
+
+    Raises:
+        OutputError: If another process has this part, or a run writes to the folder as a whole.
+    """
+    path = folder / f"{_PART}{number}-of-{count}"
+    busy = f"another process is writing part {number} of {count} of this folder"
+    hint = "wait for it, or start another part"
+    lock = None
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            lock.acquire(timeout=0)
+            # A run that holds the folder is refused; one that comes later finds the lock of the part.
+            whole = FileLock(folder / LOCK)
+            busy = f"another run is writing to this folder: {describe_holder(folder)}"
+            whole.acquire(timeout=_PART_SECONDS)
+            (folder / LOCK).unlink()
+            whole.release()
+        except Timeout:
+            raise OutputError(busy, where=str(folder), hint=hint) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            log(f"no locks on the file system of {folder}: start each part once")
+        yield
+    finally:
+        if lock is not None and lock.is_locked:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            lock.release()
+
+
+def _require_no_parts(folder: Path, wait: bool, log: Callable[[str], None]) -> None:
+    """Refuse a folder of which a living process writes a part, or wait for it; remove the locks of dead ones."""
+    for path in folder.glob(f"{_PART}*"):
+        lock = FileLock(path, poll_interval=_WAIT_SECONDS)
+        part = path.name.removeprefix(_PART).replace("-", " ")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if not wait:
+                raise OutputError(
+                    f"another process is writing part {part} of this folder",
+                    where=str(folder),
+                    hint="wait until all parts are done, with --wait",
+                ) from None
+            log(f"waiting for the process that is writing part {part} of {folder}")
+            lock.acquire()
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
 def _acquire(folder: Path, wait: bool, log: Callable[[str], None], required: bool) -> FileLock | None:

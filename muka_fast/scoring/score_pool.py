@@ -35,6 +35,9 @@ SHARD_SIZE, LARGEST_SHARD = 1024, 16_384
 SHARDS = 64
 Shard = tuple[int, np.ndarray]
 """Number of a shard, and the indices of its texts in the corpus."""
+Part = tuple[int, int]
+"""Number of a part, from 1, and the number of parts."""
+WHOLE: Part = (1, 1)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class ScoringJob:
         device: Where to compute.
         progress: Receives messages and progress.
         context: Processes that share the work.
+        part: Which part of the shards the job scores, and of how many: part p of n has every n-th shard, from p − 1.
         resident_bytes: Total size of the weights up to which all teachers stay in memory.
     """
 
@@ -61,12 +65,19 @@ class ScoringJob:
     device: torch.device
     progress: Progress
     context: DistributedContext = SINGLE_PROCESS
+    part: Part = WHOLE
     resident_bytes: int = RESIDENT_BYTES
 
     @cached_property
     def shards(self) -> list[Shard]:
         """All shards of the corpus."""
         return list(enumerate(shards(self.corpus.ids, shard_size(self.settings, len(self.corpus)))))
+
+    @cached_property
+    def part_shards(self) -> list[Shard]:
+        """The shards of the job's part."""
+        number, count = self.part
+        return self.shards[number - 1 :: count]
 
     def read(self, teacher: int, shard: Shard) -> Signals | None:
         """Return the stored signals of a teacher for a shard; None if they are missing or damaged."""
@@ -163,7 +174,9 @@ def score_pool(job: ScoringJob) -> None:
 
 
 def _fill_fixed(job: ScoringJob, pool: TeacherPool) -> None:
-    missing = [[shard for shard in job.shards if job.read(index, shard) is None] for index in range(len(job.teachers))]
+    missing = [
+        [shard for shard in job.part_shards if job.read(index, shard) is None] for index in range(len(job.teachers))
+    ]
     job.context.barrier()  # every process lists the same missing shards before any of them is written
     models = [index for index, teacher in enumerate(job.teachers) if isinstance(teacher, Teacher)]
     for index, teacher in enumerate(job.teachers):
@@ -193,7 +206,7 @@ def _fill_adaptively(job: ScoringJob, pool: TeacherPool) -> None:
     """Score window by window: the passes of a text depend on the signals of all teachers."""
     missing = [
         (number, indices)
-        for number, indices in job.shards
+        for number, indices in job.part_shards
         if _read_audit(job.store, number) is None
         or any(job.read(teacher, (number, indices)) is None for teacher in range(len(pool)))
     ]

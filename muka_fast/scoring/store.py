@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from muka_fast.errors import ScoreStoreError
 from muka_fast.runtime.files import atomic_write
-from muka_fast.runtime.locks import LOCK_FILES
+from muka_fast.runtime.locks import is_lock_file
 from muka_fast.runtime.parsing import UnreadableError, read_json
 from muka_fast.uncertainty.signals import Signals
 
@@ -54,7 +54,7 @@ def is_unrelated_directory(folder: Path) -> bool:
     """Return whether a folder holds files, but no score store."""
     if not folder.is_dir() or (folder / MANIFEST).exists():
         return False
-    return any(not entry.name.endswith(".tmp") and entry.name not in LOCK_FILES for entry in folder.iterdir())
+    return any(not entry.name.endswith(".tmp") and not is_lock_file(entry.name) for entry in folder.iterdir())
 
 
 class ScoreStore:
