@@ -57,3 +57,13 @@ def test_the_image_installs_the_packages_of_the_page():
     listed = re.search(r"^pip install (fastapi .*)$", PAGE, re.MULTILINE)[1].split()
     assert set(re.search(r"constraints\.txt \\\n +(fastapi .*)$", image, re.MULTILINE)[1].split()) == set(listed)
     assert "torch" not in listed
+
+
+def test_the_image_is_built_from_files_that_exist():
+    folder = ROOT / "deploy"
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", (folder / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    names = {name for line in copied for name in line.split()}
+    assert {"pyproject.toml", "setup.py", "muka_fast"} <= names
+    assert all((ROOT / name).exists() for name in names)
+    kept = re.findall(r"^!(.*)$", (folder / "Dockerfile.dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(kept) == names
