@@ -43,9 +43,9 @@ def judgement(pool: StudentPool) -> np.ndarray:
 
 def measure(pool: StudentPool) -> Iterator[dict[str, Any]]:
     """Judge a pool with each factor."""
-    judged = judgement(pool)
+    log_mass = judgement(pool)
     for factor in FACTORS:
-        found = recalls(pool.known_by, pool.scores + factor * judged)
+        found = recalls(pool.known_by, pool.scores + factor * log_mass)
         yield {
             "setting": pool.setting, "cell": pool.cell, "factor": factor,
             "recall": round(float(found.mean()), 2), "lowest": round(float(found.min()), 2),
