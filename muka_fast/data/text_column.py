@@ -11,7 +11,8 @@ import numpy as np
 
 from muka_fast.runtime.mapped import map_file, mapped_chunks, unnamed_file
 
-CHUNK = 8192
+CHUNK = 1024
+"""Texts that are read one after the other between two releases of the file's pages; they may be in any order."""
 
 
 class TextColumn(Sequence[str]):

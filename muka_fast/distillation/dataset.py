@@ -12,8 +12,8 @@ from muka_fast.data.encodings import Encodings
 from muka_fast.runtime.computed_rows import RowArray
 from muka_fast.runtime.mapped import release_pages
 
-RELEASED_AFTER = 4096
-"""Texts after whose reading the pages of mapped files are released."""
+RELEASED_AFTER = 256
+"""Texts, in any order, after whose reading the pages of mapped files are released."""
 
 
 class DistillationSet(Dataset[dict[str, Any]]):
@@ -42,15 +42,18 @@ class DistillationSet(Dataset[dict[str, Any]]):
 
     def __getitems__(self, positions: Sequence[int]) -> list[dict[str, Any]]:
         """Return several items; data loaders prefer it to one call an item."""
-        rows = self.indices[np.asarray(positions, dtype=np.int64)]
-        self._read += len(rows)
-        if self._read >= RELEASED_AFTER:
-            release_pages()
-            self._read = 0
-        return [
-            {"encoding": self.encodings[row], "target": target, "sample_weight": weight}
-            for row, target, weight in zip(rows.tolist(), self.targets[rows], self.sample_weight[rows], strict=True)
-        ]
+        items = []
+        for start in range(0, len(positions), RELEASED_AFTER):
+            rows = self.indices[np.asarray(positions[start : start + RELEASED_AFTER], dtype=np.int64)]
+            columns = zip(rows.tolist(), self.targets[rows], self.sample_weight[rows], strict=True)
+            for row, target, weight in columns:
+                encoding = {name: values.copy() for name, values in self.encodings[row].items()}
+                items.append({"encoding": encoding, "target": target, "sample_weight": weight})
+            self._read += len(rows)
+            if self._read >= RELEASED_AFTER:
+                release_pages()
+                self._read = 0
+        return items
 
 
 class LengthGroupedSampler(Sampler[int]):

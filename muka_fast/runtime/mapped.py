@@ -20,6 +20,8 @@ import numpy as np
 from muka_fast.runtime.numerics import ROWS_AT_ONCE, row_chunks
 
 _MAPS: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
+SCATTERED = 1024
+"""Rows in any order between two releases: the system maps up to 64 KiB around each."""
 _ALIGNMENT = 64
 """Bytes: arrays in one file start at multiples of it."""
 
@@ -116,3 +118,19 @@ def mapped_chunks(count: int, size: int = ROWS_AT_ONCE) -> Iterator[slice]:
     for rows in row_chunks(count, size):
         yield rows
         release_pages()
+
+
+def take_rows(values: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
+    """Return ``values[rows]``; pages are released where many rows of a mapped array are read in any order."""
+    if isinstance(rows, slice) or len(rows) <= SCATTERED:
+        return values[rows]
+    found = np.empty((len(rows), *values.shape[1:]), dtype=values.dtype)
+    for part in mapped_chunks(len(rows), SCATTERED):
+        found[part] = values[rows[part]]
+    return found
+
+
+def put_rows(values: np.ndarray, rows: np.ndarray, new: np.ndarray) -> None:
+    """Set ``values[rows]`` to new rows; pages are released where many rows of a mapped array are written."""
+    for part in mapped_chunks(len(rows), SCATTERED):
+        values[rows[part]] = new[part]

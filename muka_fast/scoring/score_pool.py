@@ -18,7 +18,7 @@ from muka_fast.errors import ScoreStoreError
 from muka_fast.models.predictions_teacher import PredictionsTeacher
 from muka_fast.models.teacher import AnyTeacher, Teacher, models_of
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
-from muka_fast.runtime.mapped import mapped_arrays, release_pages
+from muka_fast.runtime.mapped import mapped_arrays, put_rows, release_pages
 from muka_fast.runtime.parsing import UnreadableError
 from muka_fast.runtime.progress import Progress
 from muka_fast.runtime.typed import from_tree
@@ -261,7 +261,7 @@ def collect(job: ScoringJob) -> PoolScores:
             if not arrays:
                 arrays = _like(found, len(job.corpus), job.store.folder)
             for name, values in arrays.items():
-                values[rows] = getattr(found, name)
+                put_rows(values, rows, getattr(found, name))
             if isinstance(teacher, Teacher):
                 longer += int((job.store.tokens(index, number) > teacher.max_length).sum())
             release_pages()

@@ -10,7 +10,7 @@ import torch
 
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.runtime.computed_rows import RowArray, Rows
-from muka_fast.runtime.mapped import mapped_chunks
+from muka_fast.runtime.mapped import mapped_chunks, take_rows
 from muka_fast.selection.in_domain import InDomainModel
 from muka_fast.selection.ngrams import NgramSpace
 from muka_fast.selection.reliability import Reliability
@@ -97,7 +97,7 @@ def joint_softmax(pool: Pool, temperature: float = 1.0, rows: Rows = ALL) -> lis
         temperature: Of the softmax.
         rows: The M texts; default: all.
     """
-    together = torch.from_numpy(np.concatenate([signals.logits[rows] for signals in pool.signals], axis=1))
+    together = torch.from_numpy(np.concatenate([take_rows(signals.logits, rows) for signals in pool.signals], axis=1))
     widths = [signals.logits.shape[1] for signals in pool.signals]
     return [part.numpy() for part in (together / temperature).softmax(-1).split(widths, dim=1)]
 
@@ -126,7 +126,7 @@ def targets(pool: Pool, selection: Selection, rows: Rows = ALL) -> np.ndarray:
     weights = selection.weights_of(rows)
     mixed = np.zeros((len(weights), len(pool.space)), dtype=np.float32)
     for teacher, signals in enumerate(pool.signals):
-        own = torch.from_numpy(signals.logits[rows]).softmax(-1)
+        own = torch.from_numpy(take_rows(signals.logits, rows)).softmax(-1)
         weighted = weights[:, teacher, None] * own.double().numpy()
         mixed[:, list(pool.space.union_index[teacher])] += weighted.astype(np.float32)
     if pool.classes is not None:
@@ -155,7 +155,7 @@ def class_votes(pool: Pool, selection: Selection, indices: np.ndarray) -> np.nda
 def teacher_predictions(pool: Pool, rows: Rows = ALL) -> np.ndarray:
     """Return each teacher's own most likely class as a union column, (M, T), of the texts at ``rows``; default: all."""
     columns: Sequence[np.ndarray] = [
-        np.asarray(pool.space.union_index[teacher])[signals.logits[rows].argmax(1)]
+        np.asarray(pool.space.union_index[teacher])[take_rows(signals.logits, rows).argmax(1)]
         for teacher, signals in enumerate(pool.signals)
     ]
     return np.stack(columns, axis=1)

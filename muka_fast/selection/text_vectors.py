@@ -17,7 +17,7 @@ from muka_fast.models.student import encoder_fingerprint
 from muka_fast.runtime.arrays import load_arrays, save_arrays
 from muka_fast.runtime.computed_rows import ComputedRows
 from muka_fast.runtime.files import temporary_sibling
-from muka_fast.runtime.mapped import mapped_chunks, open_array
+from muka_fast.runtime.mapped import mapped_chunks, open_array, take_rows
 from muka_fast.runtime.parsing import UnreadableError
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.text_encoder import TextEncoder, name_similarity
@@ -65,7 +65,7 @@ class TextVectors:
         """Return vectors (N, D) and name similarities (N, C), fp32, in the order of a corpus of the same texts."""
         places, names = np.searchsorted(self.ids, corpus.ids), self.name_vectors.astype(np.float32)
         vectors = ComputedRows(
-            (len(places), self.texts.shape[1]), lambda rows: self.texts[places[rows]].astype(np.float32)
+            (len(places), self.texts.shape[1]), lambda rows: take_rows(self.texts, places[rows]).astype(np.float32)
         )
         return vectors, ComputedRows((len(places), len(names)), lambda rows: name_similarity(vectors[rows], names))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from muka_fast.runtime.computed_rows import RowArray
+from muka_fast.runtime.mapped import take_rows
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Texts:
     def take(self, rows: np.ndarray | slice) -> Texts:
         """Return the texts at ``rows``."""
         return Texts(
-            [one[rows] for one in self.logits],
-            [None if one is None else one[rows] for one in self.features],
+            [take_rows(one, rows) for one in self.logits],
+            [None if one is None else take_rows(one, rows) for one in self.features],
             self.columns,
             None if self.embeddings is None else self.embeddings[rows],
             None if self.names is None else self.names[rows],

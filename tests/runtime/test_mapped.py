@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from muka_fast.runtime import mapped
-from muka_fast.runtime.mapped import map_file, mapped_arrays, mapped_chunks, release_pages, unnamed_file
+from muka_fast.runtime.mapped import (
+    map_file,
+    mapped_arrays,
+    mapped_chunks,
+    put_rows,
+    release_pages,
+    take_rows,
+    unnamed_file,
+)
 
 
 def resident_kib():
@@ -59,3 +67,14 @@ def test_a_disk_that_is_too_small_is_an_error(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         mapped_arrays([((4,), np.uint8)], tmp_path)
     assert mapped.mapped_arrays([((0,), np.uint8)], tmp_path)[0].shape == (0,)
+
+
+def test_rows_in_any_order_are_those_of_the_array(tmp_path):
+    (values,) = mapped_arrays([((3000, 2), np.float32)], tmp_path)
+    rows = np.random.default_rng(0).permutation(3000)
+    new = np.arange(6000, dtype=np.float32).reshape(3000, 2)
+    put_rows(values, rows, new)
+    assert np.array_equal(values[rows], new)
+    assert np.array_equal(take_rows(values, rows), new)
+    assert np.array_equal(take_rows(values, rows[:3]), new[:3])
+    assert np.array_equal(take_rows(values, slice(5, 2)), values[5:2])
