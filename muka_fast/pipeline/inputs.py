@@ -80,7 +80,7 @@ def texts_in_memory(values: Any, where: str = "texts") -> tuple[list[str], list[
 
 
 def labels_in_memory(values: Any, count: int, where: str = "labels") -> list[str | None]:
-    """Return the names of labels, None for those that are missing: None, NaN, or an empty string.
+    """Return the names of labels, None for those that are missing: None, NaN, NA of pandas, or an empty string.
 
     Args:
         values: One value for each text.
@@ -90,10 +90,17 @@ def labels_in_memory(values: Any, count: int, where: str = "labels") -> list[str
     Raises:
         CorpusError: If their number is not that of the texts.
     """
-    names = [None if is_missing(value) or str(value) == "" else str(value) for value in values]
+    names = [_label_name(value) for value in values]
     if len(names) != count:
         raise CorpusError(f"{count} texts and {len(names)} labels", where=where, hint="give one label for each text")
     return names
+
+
+def _label_name(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    name = str(value)  # the NaN of numpy's float32 is no float of Python, and pandas has an NA of its own
+    return None if is_missing(value) or name in ("nan", "<NA>") else name
 
 
 class InputFolder:

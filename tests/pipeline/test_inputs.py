@@ -69,6 +69,9 @@ def test_one_string_is_no_list_of_texts():
 
 def test_missing_labels_are_none():
     assert labels_in_memory(["x", None, float("nan"), "", np.int64(3)], 5) == ["x", None, None, None, "3"]
+    assert labels_in_memory(pd.Series(["x", None], dtype="string"), 2) == ["x", None]
+    assert labels_in_memory(np.array([2, np.nan], dtype=np.float32), 2) == ["2.0", None]
+    assert labels_in_memory(["nan"], 1) == ["nan"]
     with pytest.raises(CorpusError, match="2 texts and 1 labels"):
         labels_in_memory(["x"], 2)
 
