@@ -28,8 +28,9 @@ A recipe is a YAML file. Relative paths start from the file's folder. `muka-fast
 key; `muka-fast init --schema` prints the JSON schema for editors. `--set section.key=value` overrides a key on the
 command line. An unknown key or a wrong value is refused.
 
-Four shorthands exist. A bare string for a teacher or for `student` is its `model`. A bare string or list for `data` or
-`test` is its `texts`, for the `predictions` of a teacher its `files`. A bare string for `selection` is its `method`.
+Five shorthands exist. A bare string for a teacher or for `student` is its `model`. A bare string or list for `data` or
+`test` is its `texts`, for the `predictions` of a teacher its `files`. A bare string for `selection` is its `method`,
+for the `labels` of a teacher their `file`.
 """
 API_INTRO = """\
 # Python API
@@ -94,7 +95,12 @@ def _default(field: dict[str, Any]) -> str:
 def _value(field: dict[str, Any], defs: dict[str, Any]) -> str:
     """Return which values a key takes."""
     if list(_sections(field, defs)):
-        return "list of sections" if field.get("type") == "array" else "section"
+        others = [
+            _value(one, defs)
+            for one in field.get("anyOf", ())
+            if one.get("type") == "array" and not list(_sections(one, defs))
+        ]
+        return " or ".join([*others, "list of sections" if field.get("type") == "array" else "section"])
     if "const" in field:
         return f"`{field['const']}`"
     if "enum" in field:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from muka_fast.config.methods import find_method, keep_shared_keys, method_of_section, unknown_key_hint
-from muka_fast.config.recipe import DataSpec, Recipe, TeacherSpec
+from muka_fast.config.recipe import DataSpec, LabelNames, Recipe, TeacherSpec
 from muka_fast.errors import RecipeError
 from muka_fast.runtime.parsing import UnreadableError, parse_yaml, read_text
 
@@ -66,7 +66,17 @@ def anchor(recipe: Recipe, base: Path) -> Recipe:
     def data(spec: DataSpec) -> DataSpec:
         return spec.model_copy(update={"texts": files(spec.texts)})
 
+    def names(spec: LabelNames) -> LabelNames:
+        update: dict[str, Any] = {"texts": spec.texts and data(spec.texts)}
+        if spec.file is not None:
+            update["file"] = _anchored(spec.file, base, must_exist=False, what="file")
+        if spec.dataset is not None and not spec.dataset.startswith("hub:"):
+            update["dataset"] = _anchored(spec.dataset, base, must_exist=True, what="data set folder")
+        return spec.model_copy(update=update)
+
     def teacher(spec: TeacherSpec) -> TeacherSpec:
+        if isinstance(spec.labels, LabelNames):
+            spec = spec.model_copy(update={"labels": names(spec.labels)})
         if spec.predictions is None:
             return spec.model_copy(
                 update={"model": model(spec.model, "teacher folder"), "base": model(spec.base, "base model's folder")}

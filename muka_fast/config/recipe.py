@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    TypeAdapter,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -114,43 +115,6 @@ class PredictionsSpec(_Section):
         return self
 
 
-class TeacherSpec(_Section):
-    """One teacher: a fine-tuned classifier, or a table of predictions. A bare string means its ``model``."""
-
-    SHORTHANDS: ClassVar[tuple[str, ...]] = ("string",)
-
-    model: str | None = Field(None, description="folder or hub id of a fine-tuned sequence classifier, or its adapter")
-    base: str | None = Field(None, description="base model of an adapter: folder or hub id; default: the one it names")
-    predictions: PredictionsSpec | None = Field(None, description="in place of a model: its predictions, in files")
-    revision: str | None = Field(None, description="branch, tag or commit of a hub model; the resolved recipe pins it")
-    max_length: int | None = Field(None, ge=8, description="tokens; never above what model and tokenizer can take")
-    trust_remote_code: bool = Field(False, description="run code that comes with the model")
-    name: str | None = Field(None, description="shown in tables; default: the folder's, repository's or file's name")
-    labels: list[str] | None = Field(None, description="explicit label names in column order")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="type of the weights in memory")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_string(cls, value: Any) -> Any:
-        return {"model": str(value)} if isinstance(value, str | os.PathLike) else value
-
-    @model_validator(mode="after")
-    def _one_source(self) -> TeacherSpec:
-        if (self.model is None) == (self.predictions is None):
-            raise ValueError("give either 'model' or 'predictions'")
-        if self.predictions is not None:
-            of_models = ("base", "revision", "max_length", "trust_remote_code", "dtype")
-            idle = [key for key in of_models if getattr(self, key) != type(self).model_fields[key].default]
-            if idle:
-                raise ValueError(f"{idle[0]!r} has no effect on predictions: leave it out")
-        return self
-
-    @property
-    def source(self) -> str:
-        """The model, or the files of the predictions."""
-        return self.model or ", ".join(self.predictions.files if self.predictions else ())
-
-
 class DataSpec(_Section):
     """Unlabelled texts. A bare string or list in a recipe means its ``texts``."""
 
@@ -171,6 +135,81 @@ class DataSpec(_Section):
     @classmethod
     def _from_string(cls, value: Any) -> Any:
         return {"texts": value} if isinstance(value, str | os.PathLike | list) else value
+
+
+class LabelNames(_Section):
+    """Where a teacher's label names are read, in column order. A bare string in a recipe means its ``file``."""
+
+    SHORTHANDS: ClassVar[tuple[str, ...]] = ("string",)
+
+    file: str | None = Field(None, description="one name a line; or JSON: a list, id2label, or config.json")
+    dataset: str | None = Field(None, description="hub id of a data set, or the folder of a saved one")
+    feature: str = Field("label", description="feature of the data set that names its classes")
+    config: str | None = Field(None, description="configuration of a hub data set")
+    texts: DataSpec | None = Field(
+        None, description="a few labelled texts: the output that predicts the texts of a label gets its name"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"file": str(value)} if isinstance(value, str | os.PathLike) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> LabelNames:
+        if sum(source is not None for source in (self.file, self.dataset, self.texts)) != 1:
+            raise ValueError("give one of 'file', 'dataset' and 'texts', or a list of names")
+        if self.dataset is None and (self.config is not None or "feature" in self.model_fields_set):
+            raise ValueError("'feature' and 'config' are of a 'dataset'")
+        return self
+
+
+def _as_label_names(value: Any) -> Any:
+    """Check a list of names, or where they are read, so that errors name no branch of a union."""
+    if isinstance(value, list):
+        return TypeAdapter(list[str]).validate_python(value)
+    return value if value is None or isinstance(value, LabelNames) else LabelNames.model_validate(value)
+
+
+class TeacherSpec(_Section):
+    """One teacher: a fine-tuned classifier, or a table of predictions. A bare string means its ``model``."""
+
+    SHORTHANDS: ClassVar[tuple[str, ...]] = ("string",)
+
+    model: str | None = Field(None, description="folder or hub id of a fine-tuned sequence classifier, or its adapter")
+    base: str | None = Field(None, description="base model of an adapter: folder or hub id; default: the one it names")
+    predictions: PredictionsSpec | None = Field(None, description="in place of a model: its predictions, in files")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model; the resolved recipe pins it")
+    max_length: int | None = Field(None, ge=8, description="tokens; never above what model and tokenizer can take")
+    trust_remote_code: bool = Field(False, description="run code that comes with the model")
+    name: str | None = Field(None, description="shown in tables; default: the folder's, repository's or file's name")
+    labels: Annotated[list[str] | LabelNames | None, BeforeValidator(_as_label_names)] = Field(
+        None, description="label names in column order, or where they are read"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="type of the weights in memory")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_string(cls, value: Any) -> Any:
+        return {"model": str(value)} if isinstance(value, str | os.PathLike) else value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TeacherSpec:
+        if (self.model is None) == (self.predictions is None):
+            raise ValueError("give either 'model' or 'predictions'")
+        if self.predictions is not None:
+            of_models = ("base", "revision", "max_length", "trust_remote_code", "dtype")
+            idle = [key for key in of_models if getattr(self, key) != type(self).model_fields[key].default]
+            if idle:
+                raise ValueError(f"{idle[0]!r} has no effect on predictions: leave it out")
+            if isinstance(self.labels, LabelNames) and self.labels.texts is not None:
+                raise ValueError("labels.texts names the outputs of a model: list the names of predictions")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The model, or the files of the predictions."""
+        return self.model or ", ".join(self.predictions.files if self.predictions else ())
 
 
 class StudentSpec(_Section):

@@ -7,6 +7,7 @@
 * ``encodings``: token ids of many texts in few arrays
 * ``few_labels``: a few labelled texts beside the pool
 * ``hub``: data sets of the Hugging Face hub
+* ``label_names``: a teacher's label names from a file or a data set's features
 * ``label_space``: the union of the teachers' labels
 * ``near_names``: class names as words, and classes with nearly the same name
 * ``predictions``: tables of a teacher's predictions

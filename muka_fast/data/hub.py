@@ -3,11 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from muka_fast.data.tables import TextTable, Values
 from muka_fast.errors import CorpusError, MachineError
+
+
+@contextmanager
+def _library(name: str) -> Iterator[Any]:
+    """Yield the package ``datasets``; what fails in the block is an error of the data set of this name."""
+    source = f"hub:{name}"
+    if not name.strip():
+        raise CorpusError("the data set has no name", where=source, hint="write hub:owner/name")
+    try:
+        import datasets
+    except ModuleNotFoundError:
+        hint = "pip install 'muka-fast[hub]', or give local files"
+        raise MachineError("data sets of the hub need the package datasets", where=source, hint=hint) from None
+    try:
+        yield datasets
+    except ConnectionError as error:
+        raise MachineError(
+            f"cannot reach the hub: {error}", where=source, hint="give local files, or go online once"
+        ) from None
+    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
+        raise CorpusError(
+            f"cannot load the data set: {error}", where=source, hint="check name, config and split"
+        ) from None
+
+
+def hub_features(name: str, config: str | None) -> dict[str, Any]:
+    """Return the features that a data set of the hub declares, as data sets store them; no rows are loaded.
+
+    Raises:
+        CorpusError: If the data set cannot be found.
+        MachineError: As :func:`open_hub`.
+    """
+    with _library(name) as datasets:
+        features = datasets.load_dataset_builder(name, config).info.features
+    return {} if features is None else features.to_dict()
 
 
 def open_hub(name: str, config: str | None, split: str) -> TextTable:
@@ -18,23 +54,8 @@ def open_hub(name: str, config: str | None, split: str) -> TextTable:
         MachineError: If it is neither cached nor reachable, or the package ``datasets`` is missing.
     """
     source = f"hub:{name}"
-    if not name.strip():
-        raise CorpusError("the data set has no name", where=source, hint="write hub:owner/name")
-    try:
-        import datasets
-    except ModuleNotFoundError:
-        hint = "pip install 'muka-fast[hub]', or give local files"
-        raise MachineError("data sets of the hub need the package datasets", where=source, hint=hint) from None
-    try:
+    with _library(name) as datasets:
         table = datasets.load_dataset(name, config, split=split)
-    except ConnectionError as error:
-        raise MachineError(
-            f"cannot reach the hub: {error}", where=source, hint="give local files, or go online once"
-        ) from None
-    except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
-        raise CorpusError(
-            f"cannot load the data set: {error}", where=source, hint="check name, config and split"
-        ) from None
 
     def read(columns: list[str]) -> Iterator[Values]:
         classes = {column: getattr(table.features[column], "names", None) for column in columns}

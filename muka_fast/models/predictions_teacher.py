@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from muka_fast.config.recipe import PredictionsSpec, TeacherSpec
+from muka_fast.config.recipe import LabelNames, PredictionsSpec, TeacherSpec
 from muka_fast.data.corpus import Corpus
+from muka_fast.data.label_names import read_label_names
 from muka_fast.data.label_space import check_names
 from muka_fast.data.predictions import PredictionTable, read_predictions
 from muka_fast.errors import CorpusError
@@ -92,6 +93,11 @@ class PredictionsTeacher:
         )
 
 
+def listed_names(spec: TeacherSpec) -> list[str] | None:
+    """Return the label names that a recipe gives a teacher, read from where it names them; None if it gives none."""
+    return read_label_names(spec.labels) if isinstance(spec.labels, LabelNames) else spec.labels
+
+
 def describe_predictions(
     spec: TeacherSpec, predictions: PredictionsSpec, name: str, pair_column: str | None, log: Callable[[str], None]
 ) -> PredictionsTeacher:
@@ -108,6 +114,8 @@ def describe_predictions(
         CorpusError: If the files cannot be read, or hold no predictions.
         LabelError: If classes have no names, or two have the same name.
     """
-    table = read_predictions(predictions, spec.labels, pair_column, log)
+    names = listed_names(spec)
+    table = read_predictions(predictions, names, pair_column, log)
     check_names(table.labels, f"teacher {name}: {spec.source}")
-    return PredictionsTeacher(name, spec.model_copy(update={"name": name}), predictions, table, table.fingerprint())
+    resolved = spec.model_copy(update={"name": name, "labels": names})
+    return PredictionsTeacher(name, resolved, predictions, table, table.fingerprint())

@@ -29,7 +29,7 @@ from muka_fast.models.checkpoint import (
     token_limit,
 )
 from muka_fast.models.head import check_head, class_names
-from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions
+from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions, listed_names
 from muka_fast.models.unusable import ADAPTER_CONFIG, require_head
 from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_sites
 from muka_fast.uncertainty.factory import known_family
@@ -104,14 +104,15 @@ def _config(checkpoint: Checkpoint, inject: float | None) -> Any:
 
 
 def _labels(spec: TeacherSpec, config: Any, where: str) -> tuple[str, ...]:
-    if spec.labels is not None:
-        if len(spec.labels) != config.num_labels:
+    given = listed_names(spec)
+    if given is not None:
+        if len(given) != config.num_labels:
             raise ModelError(
-                f"'labels' lists {len(spec.labels)} name(s), the head has {config.num_labels} outputs",
+                f"'labels' lists {len(given)} name(s), the head has {config.num_labels} outputs",
                 where=where,
                 hint="list one name per output, in column order",
             )
-        names = tuple(spec.labels)
+        names = tuple(given)
     else:
         names = class_names(config, where)
     check_names(names, where)
@@ -195,21 +196,28 @@ def _content(teacher: AnyTeacher) -> str:
     return teacher.weights if isinstance(teacher, Teacher) else teacher.fingerprint
 
 
-def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> Teacher:
+def _open(spec: TeacherSpec, inject: float | None) -> tuple[Checkpoint, Any]:
+    """Return checkpoint and configuration of a model whose head and weights can be used."""
     checkpoint = _find(spec)
-    where = checkpoint.where
     config = _config(checkpoint, inject)
     if not spec.trust_remote_code and not isinstance(checkpoint, Adapter):
-        require_head(checkpoint.folder, config, where)
-    check_head(config, where)
-    labels = _labels(spec, config, where)
+        require_head(checkpoint.folder, config, checkpoint.where)
+    check_head(config, checkpoint.where)
     check_weights(checkpoint)
+    return checkpoint, config
+
+
+def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> Teacher:
+    checkpoint, config = _open(spec, inject)
+    where = checkpoint.where
+    labels = _labels(spec, config, where)
+    given = None if spec.labels is None else list(labels)
     tokenizer = read_tokenizer(checkpoint.tokenizer)
     check_vocabulary(tokenizer, config, where)
     model = build_skeleton(config, checkpoint)
     return Teacher(
         name=name,
-        spec=spec.model_copy(update={"revision": checkpoint.revision, "name": name}),
+        spec=spec.model_copy(update={"revision": checkpoint.revision, "name": name, "labels": given}),
         checkpoint=checkpoint,
         labels=labels,
         max_length=token_limit(model, tokenizer, spec.max_length),
@@ -227,8 +235,23 @@ def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> Teach
 
 def load_teacher(teacher: Teacher, device: torch.device) -> tuple[Any, Any]:
     """Load a teacher's weights and tokenizer; see :func:`muka_fast.models.checkpoint.load_model`."""
-    checkpoint = teacher.checkpoint
-    config = _config(checkpoint, teacher.inject)
+    return _load(teacher.checkpoint, _config(teacher.checkpoint, teacher.inject), device, teacher.spec.dtype)
+
+
+def load_unnamed(spec: TeacherSpec, device: torch.device) -> tuple[Any, Any, str]:
+    """Load a teacher before its outputs have names.
+
+    Returns:
+        Model and tokenizer, as :func:`load_teacher`, and the teacher's name in messages.
+
+    Raises:
+        ModelError: If it cannot be used.
+    """
+    checkpoint, config = _open(spec, None)
+    return *_load(checkpoint, config, device, spec.dtype), checkpoint.where
+
+
+def _load(checkpoint: Checkpoint, config: Any, device: torch.device, dtype: str) -> tuple[Any, Any]:
     if isinstance(checkpoint, Adapter):
-        return load_adapter(checkpoint, config, device, teacher.spec.dtype)
-    return load_model(checkpoint, config, device, teacher.spec.dtype)
+        return load_adapter(checkpoint, config, device, dtype)
+    return load_model(checkpoint, config, device, dtype)

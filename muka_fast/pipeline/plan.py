@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from muka_fast.config.loading import anchor
-from muka_fast.config.recipe import Recipe, StudentSpec
+from muka_fast.config.recipe import DataSpec, LabelNames, Recipe, StudentSpec, TeacherSpec
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.few_labels import GivenLabels, add_labelled, read_labelled
 from muka_fast.data.label_space import LabelSpace, match_labels, rename_labels
@@ -18,6 +18,7 @@ from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.method import Method, get_method, require_predictions_suffice
 from muka_fast.distillation.training_args import check_settings
 from muka_fast.errors import CorpusError, MachineError, OutputError, RecipeError, ScoreStoreError
+from muka_fast.inference.output_names import names_from_texts
 from muka_fast.models.checkpoint import read_tokenizer
 from muka_fast.models.integrity import MARKER
 from muka_fast.models.predictions_teacher import PredictionsTeacher
@@ -111,8 +112,9 @@ def resolve_recipe(
     for message in recipe.unused_settings():
         progress.log(message)
     device = choose_device(recipe.device)
+    specs = [_with_names(spec, recipe.data, device, progress) for spec in recipe.teachers]
     teachers = tuple(
-        describe_teachers(recipe.teachers, recipe.uncertainty.inject_dropout, recipe.data.pair_column, log=progress.log)
+        describe_teachers(specs, recipe.uncertainty.inject_dropout, recipe.data.pair_column, log=progress.log)
     )
     tables = predictions_of(teachers)
     for table in tables:
@@ -163,6 +165,15 @@ def resolve_recipe(
     specs = [teacher.spec for teacher in teachers]
     pinned = recipe.model_copy(update={"teachers": specs, "student": student, "selection": selection})
     return Plan(pinned, teachers, space, corpus, test, device, labels)
+
+
+def _with_names(spec: TeacherSpec, data: DataSpec, device: torch.device, progress: Progress) -> TeacherSpec:
+    """Return a teacher with the names of its outputs listed if they follow from labelled texts."""
+    texts = spec.labels.texts if isinstance(spec.labels, LabelNames) else None
+    if texts is None:
+        return spec
+    texts = texts.model_copy(update={"pair_column": texts.pair_column or data.pair_column})
+    return spec.model_copy(update={"labels": names_from_texts(spec, texts, device, progress.log)})
 
 
 def _check_shares(recipe: Recipe, space: LabelSpace) -> None:

@@ -81,6 +81,44 @@ def test_passes_default_to_what_the_trust_score_needs():
         build(tree(selection=mc_energy, uncertainty={"passes": 0}))
 
 
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        ({"file": "a", "dataset": "b"}, "teachers.0.labels: give one of 'file', 'dataset' and 'texts'"),
+        ({}, "teachers.0.labels: give one of"),
+        ({"file": "a", "feature": "b"}, "'feature' and 'config' are of a 'dataset'"),
+        (["a", 1], "teachers.0.labels.1"),
+        ({"fle": "a"}, "unknown key 'teachers.0.labels.fle'"),
+        (3, "teachers.0.labels"),
+    ],
+)
+def test_label_names_have_one_source(labels, what):
+    with pytest.raises(RecipeError) as refused:
+        build(tree(teachers=[{"model": "org/a", "labels": labels}, "org/b"]))
+    assert what in refused.value.what
+    assert ("did you mean 'file'?" in refused.value.hint) == ("fle" in str(labels))
+
+
+def test_sources_of_label_names_start_from_the_recipe(tmp_path):
+    (tmp_path / "set").mkdir()
+    sources = [
+        "names.txt",
+        {"dataset": "set"},
+        {"dataset": "org/set"},
+        {"dataset": "hub:org/set"},
+        {"texts": "few.csv"},
+    ]
+    teachers = [{"model": f"org/{index}", "labels": source} for index, source in enumerate(sources)]
+    file, *sets, few = [one.labels for one in build_recipe(tree(teachers=teachers), where="r", base=tmp_path).teachers]
+    assert file.file == str(tmp_path / "names.txt")
+    assert [one.dataset for one in sets] == [str(tmp_path / "set"), "org/set", "hub:org/set"]
+    assert few.texts.texts == [str(tmp_path / "few.csv")]
+    with pytest.raises(RecipeError, match="no such data set folder"):
+        build(tree(teachers=[{"model": "org/a", "labels": {"dataset": "./set"}}, "org/b"]))
+    with pytest.raises(RecipeError, match=r"labels\.texts names the outputs of a model"):
+        build(tree(teachers=[{"predictions": "a.csv", "labels": {"texts": "few.csv"}}, "org/b"]))
+
+
 def test_missing_keys_are_named():
     with pytest.raises(RecipeError, match="lacks 'student'"):
         build({key: value for key, value in tree().items() if key != "student"})

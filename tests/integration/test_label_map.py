@@ -1,10 +1,14 @@
-"""Classes of different teachers merged by ``labels.map``, from recipe to evaluation."""
+"""Label names: read from files and labelled texts, and merged by ``labels.map``, from recipe to evaluation."""
 
 import json
 
 import pytest
 
+from muka_fast.config.loading import read_recipe
+from muka_fast.pipeline.plan import resolve_recipe
+from muka_fast.runtime.progress import Progress
 from tests.helpers.commands import invoke
+from tests.helpers.projects import change_recipe
 
 
 @pytest.mark.slow
@@ -34,3 +38,22 @@ def test_a_map_of_unknown_classes_is_refused_before_any_work(finished, tmp_path)
     assert refused.exit_code == 2
     assert "no class is named 'wether'\nwhere: labels.map\nfix: did you mean 'weather'?" in refused.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_names_of_a_file_are_listed_in_the_resolved_recipe(project):
+    (project / "names.txt").write_text("song\nrain\n")
+    change_recipe(project, teachers=[{"model": "one", "labels": "names.txt"}, "two"])
+    plan = resolve_recipe(read_recipe(project / "recipe.yaml"), Progress(silent=True))
+    assert plan.space.names == ("song", "rain", "Travel", "bank", "lights")
+    assert [teacher.labels for teacher in plan.recipe.teachers] == [["song", "rain"], None]
+
+
+def test_labelled_texts_that_leave_names_open_are_refused(project, monkeypatch):
+    monkeypatch.chdir(project)
+    few = "".join(f"{'play' if i % 2 else 'rain'} {i},{'ab'[i % 3 % 2]}\n" for i in range(12))
+    (project / "few.csv").write_text(f"text,label\n{few}")
+    change_recipe(project, teachers=[{"model": "one", "labels": {"texts": "few.csv"}}, "two"])
+    refused = invoke("check", "recipe.yaml")
+    assert refused.exit_code == 2
+    assert f"where: teacher {project / 'one'}\n" in refused.stderr
+    assert "list the names under 'labels'" in refused.stderr

@@ -86,6 +86,9 @@ def test_explicit_labels_replace_placeholders(model_folder):
     assert describe_teachers([named, other])[0].labels == ("spam", "ham")
     with pytest.raises(ModelError, match=r"'labels' lists 1 name\(s\), the head has 2"):
         describe_teachers([TeacherSpec(model=str(bare), labels=["spam"]), other])
+    (bare.parent / "names.txt").write_text("spam\nham\n")
+    read = describe_teachers([TeacherSpec(model=str(bare), labels=str(bare.parent / "names.txt")), other])[0]
+    assert (read.labels, read.spec.labels) == (("spam", "ham"), ["spam", "ham"])
 
 
 @pytest.mark.parametrize(
