@@ -5,10 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from muka_fast.errors import MachineError, ModelError, RecipeError
 from muka_fast.export import OnnxClassifier
+from muka_fast.inference.classifier import Classifier
 from muka_fast.models.checkpoint import WEIGHT_FILES, Checkpoint
 from muka_fast.pipeline.hub_files import _configuration, files_left_behind
 from muka_fast.pipeline.push import push_to_hub
@@ -47,6 +49,16 @@ def test_the_student_arrives_and_scores_texts_and_local_paths_do_not(finished, h
     assert str(finished.parent) in (finished / "recipe.yaml").read_text()
     assert str(finished.parent).encode() not in content
     assert {"run.json", "report.html", "scores/"} <= set(files_left_behind(finished, files))
+
+
+def test_what_arrived_is_a_model_with_the_logits_of_the_run(finished, hub, tmp_path):
+    push_to_hub(finished, NAME, endpoint=hub.endpoint)
+    for name, content in hub.repositories[NAME].branches["main"].items():
+        (tmp_path / name).write_bytes(content)
+    texts, cpu = ["play some jazz", "lost my card"], torch.device("cpu")
+    arrived, run = (Classifier.load(str(folder), cpu) for folder in (tmp_path, finished))
+    assert arrived.labels == run.labels
+    assert (arrived.logits(texts) == run.logits(texts)).all()
 
 
 def test_recipe_and_card_name_inputs_by_their_last_part_and_the_repository(finished, hub):
