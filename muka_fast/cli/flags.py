@@ -107,7 +107,7 @@ def recipe_from_flags(
         section = tree.get("student")
         own = section if isinstance(section, dict) else {}
         # The other keys belong to the model of the file: its source, and whether its code may run.
-        tree["student"] = {key: own[key] for key in ("max_length", "abstain_below") if key in own}
+        tree["student"] = {key: own[key] for key in ("max_length", "abstain_below", "target_accuracy") if key in own}
         tree["student"]["model"] = absolute(student)
     for key, texts in (("data", data), ("test", test)):
         if texts:

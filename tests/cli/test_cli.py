@@ -88,9 +88,11 @@ def test_another_student_keeps_what_is_no_models(project):
     kept = {"max_length": 16, "abstain_below": 0.5}
     expected = {"model": str(project / "one"), **kept}
     assert student(model="base", revision="main", trust_remote_code=True, **kept).model_dump() == expected | {
-        "config": None, "tokenizer": None, "revision": None, "trust_remote_code": False,
+        "config": None, "tokenizer": None, "revision": None, "trust_remote_code": False, "target_accuracy": None,
     }  # fmt: skip
     assert student(config="base", tokenizer="base", **kept).model_dump(include=expected) == expected
+    change_recipe(project, selection={"labelled": "test.csv"})
+    assert student(model="base", target_accuracy=0.9).target_accuracy == 0.9
 
 
 def test_init_prints_the_schema_of_recipes_and_writes_nothing(run, project):
