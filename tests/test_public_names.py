@@ -1,5 +1,6 @@
 """The public names: found without torch, listed, and typed for a user's type checker."""
 
+import ast
 from importlib import import_module
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def test_a_name_is_loaded_from_its_module(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'amalgam'"):
         muka_fast.amalgam  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["DataSpec", "Recipe"])
+def test_fields_of_public_sections_have_their_defaults_by_keyword(name):
+    """Type checkers without pydantic's plug-in take a field for required where the default has no name."""
+    body = ast.parse((ROOT / "muka_fast" / "config" / "recipe.py").read_text(encoding="utf-8")).body
+    (section,) = (node for node in body if isinstance(node, ast.ClassDef) and node.name == name)
+    calls = [node for node in ast.walk(section) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Field"]
+    assert len(calls) > 5
+    assert [ast.unparse(call) for call in calls if call.args] == []
 
 
 SKIPPED = ("accelerate", "huggingface_hub", "numpy", "pydantic", "rich", "scipy", "sklearn", "torch", "transformers")

@@ -121,14 +121,16 @@ class DataSpec(_Section):
     SHORTHANDS: ClassVar[tuple[str, ...]] = ("string", "array")
 
     texts: StringList = Field(min_length=1, description="files, folders, or hub:owner/name for a hub data set")
-    text_column: str | None = Field(None, description="default: guessed, with a message")
-    pair_column: str | None = Field(None, description="second text of a pair; test: default that of data")
-    label_column: str | None = Field(None, description="read only where labels are asked for (test data)")
-    id_column: str | None = Field(None, description="what tables of predictions with an id_column are joined by")
-    config: str | None = Field(None, description="configuration of a hub data set")
-    split: str = Field("train", description="split of a hub data set; of the recipe's test: test")
+    text_column: str | None = Field(default=None, description="default: guessed, with a message")
+    pair_column: str | None = Field(default=None, description="second text of a pair; test: default that of data")
+    label_column: str | None = Field(default=None, description="read only where labels are asked for (test data)")
+    id_column: str | None = Field(
+        default=None, description="what tables of predictions with an id_column are joined by"
+    )
+    config: str | None = Field(default=None, description="configuration of a hub data set")
+    split: str = Field(default="train", description="split of a hub data set; of the recipe's test: test")
     long_texts: Literal["truncate", "error"] = Field(
-        "truncate", description="texts longer than a model can take: cut them, or refuse them"
+        default="truncate", description="texts longer than a model can take: cut them, or refuse them"
     )
 
     @model_validator(mode="before")
@@ -334,18 +336,20 @@ class Recipe(_Section):
     data: DataSpec = Field(description="unlabelled texts")
     student: StudentSpec = Field(description="the model to train")
     output: str = Field(description="folder to write")
-    test: DataSpec | None = Field(None, description="labelled texts, only to measure the result")
-    labels: LabelSpec = Field(LabelSpec(), description="which labels of different teachers are one class")
+    test: DataSpec | None = Field(default=None, description="labelled texts, only to measure the result")
+    labels: LabelSpec = Field(default=LabelSpec(), description="which labels of different teachers are one class")
     selection: SelectionSection = Field(
         default=None, validate_default=True, description="how the student's targets come from the teachers"
     )
     uncertainty: UncertaintySpec = Field(
         default_factory=UncertaintySpec, validate_default=True, description="Monte-Carlo dropout passes"
     )
-    training: TrainingSpec = Field(TrainingSpec(), description="training of the student")
-    scores: str | None = Field(None, description="score store to fill and reuse; default: OUTPUT/scores")
-    device: Device = Field("auto", description="where to compute; auto: CUDA if there is one, else the CPU")
-    seed: int = Field(0, ge=0, lt=2**63, description="of dropout masks, new weights, validation split and data order")
+    training: TrainingSpec = Field(default=TrainingSpec(), description="training of the student")
+    scores: str | None = Field(default=None, description="score store to fill and reuse; default: OUTPUT/scores")
+    device: Device = Field(default="auto", description="where to compute; auto: CUDA if there is one, else the CPU")
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="of dropout masks, new weights, validation split and data order"
+    )
 
     @field_validator("teachers")
     @classmethod
