@@ -1,4 +1,5 @@
 # make demo: see it work.  make test: check everything.  make test-fast: two minutes of it.
+# make faults: fault campaigns, about an hour of processor time.
 # make test-versions: other versions of Python and transformers.
 # Each makes its virtual environments first.
 PYTHON ?= python3
@@ -18,7 +19,7 @@ PYTHONS ?= python3.11 python3.12 python3.13 python3.14
 TRANSFORMERS ?= 4.57.6 5.0.0 5.23.0
 FOUND = $(foreach python,$(PYTHONS),$(if $(shell command -v $(python)),$(python)))
 
-.PHONY: demo test test-fast check test-serving test-optimum test-versions clean
+.PHONY: demo test test-fast faults check test-serving test-optimum test-versions clean
 
 demo: .venv/installed
 	$(BIN)/muka-fast demo --overwrite
@@ -31,6 +32,11 @@ test:
 
 test-fast: .venv/installed-test
 	$(BIN)/python $(PYTEST) -m "not slow"
+
+# Kills, full disks, corrupted files, fuzzed input: the long form, and its page.
+faults: .venv/installed-test
+	$(BIN)/python -m tests.faults.campaigns --out benchmarks/results/reliability.json
+	$(BIN)/python -m tests.faults.campaigns --show benchmarks/results/reliability.json
 
 check: .venv/installed-test
 	$(BIN)/ruff check .

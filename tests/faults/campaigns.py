@@ -1,0 +1,472 @@
+"""Fault campaigns on a tiny project: kills, a full disk, corrupted files, two runs at once, fuzzed input.
+
+    python -m tests.faults.campaigns [--short] [--seed N] [--out benchmarks/results/reliability.json]
+    python -m tests.faults.campaigns --show benchmarks/results/reliability.json
+
+Every trial ends in one of these ways. ``same``: the result of an undisturbed run, byte for byte. ``refused``: one
+error of what, where and fix, with its exit code. The others are faults of the package: ``different``, another result
+without an error; ``traceback``, an error that it does not handle; ``hang``; ``stuck``, a refusal where the same command
+should have resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from muka_fast.errors import MukaError, machine_error
+from tests.faults.trials import KILLED, Fault, Outcome, forked, fresh, install, run
+
+ROOT = Path(__file__).parents[2]
+AMALGAMATE = ("amalgamate", "recipe.yaml", "-o", "out")
+PREDICT = ("predict", "out", "play some jazz in paris", "--json")
+FAULTS = ("different", "traceback", "hang", "stuck")
+
+
+@dataclass
+class Tally:
+    """Counts of a campaign's outcomes.
+
+    Attributes:
+        name: Of the campaign.
+        counts: Number of trials by outcome.
+        examples: What was done and printed, of trials with a fault of the package.
+    """
+
+    name: str
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, result: str, what: str, text: str = "") -> None:
+        """Count a trial."""
+        self.counts[result] += 1
+        if result in FAULTS and len(self.examples) < 20:
+            self.examples.append(f"{result}: {what}\n{text[-1500:]}")
+
+
+def name(outcome: Outcome, equal: bool, *, must_succeed: bool = False) -> str:
+    """Name how a trial ended."""
+    if outcome.code is None:
+        return "hang"
+    if outcome.is_traceback:
+        return "traceback"
+    if outcome.code == 0:
+        return "same" if equal else "different"
+    if outcome.is_refusal:
+        return "stuck" if must_succeed else "refused"
+    return "traceback"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A tiny project and what an undisturbed run of it gives.
+
+    Attributes:
+        template: Two teachers, a base, texts and a recipe; nothing has run there.
+        finished: The same after a run.
+        unfinished: The same, killed in the training.
+        work: Folder for trials.
+        student: Hash of the student of the undisturbed run.
+        answer: What the finished student predicts.
+        operations: File operations of a run.
+    """
+
+    template: Path
+    finished: Path
+    unfinished: Path
+    work: Path
+    student: str
+    answer: str
+    operations: int
+
+    def is_same(self, folder: Path) -> bool:
+        """Return whether a folder has the student of the undisturbed run."""
+        return student_hash(folder / "out") == self.student
+
+
+def student_hash(out: Path) -> str:
+    """Hash what a student is: weights, configuration, tokenizer."""
+    found = hashlib.sha256()
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "selection.npz"):
+        path = out / name
+        found.update(name.encode() + (path.read_bytes() if path.exists() else b"none"))
+    return found.hexdigest()
+
+
+def prepare(folder: Path) -> Project:
+    """Make the project, run it undisturbed, and once more up to a kill in the training."""
+    from tests.helpers.projects import change_recipe, write_project
+
+    template = folder / "template"
+    template.mkdir(parents=True)
+    write_project(template)
+    lines = (template / "texts.jsonl").read_text(encoding="utf-8").splitlines()[:40]
+    (template / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    training = {"max_steps": 3, "batch_size": 8, "evaluations": 3, "learning_rate": 1e-3, "validation_share": 0.2}
+    change_recipe(template, uncertainty={"shard_size": 16}, training=training)
+    counter = folder / "operations"
+    finished = fresh(template, folder / "finished")
+
+    def counted() -> int:
+        from tests.faults.trials import command
+
+        install(Fault(), finished, counter)
+        return command(AMALGAMATE)
+
+    done = forked(counted, finished)
+    assert done.code == 0, done.text
+    answer = run(finished, PREDICT)
+    assert answer.code == 0, answer.text
+    operations = counter.stat().st_size
+    unfinished = folder / "unfinished"
+    for at in range(operations, 0, -1):  # the last kill that leaves two checkpoints
+        fresh(template, unfinished)
+        run(unfinished, AMALGAMATE, Fault(at))
+        if (
+            len(list(unfinished.glob("out/checkpoints/checkpoint-*"))) >= 2
+            and not (unfinished / "out/run.json").exists()
+        ):
+            break
+    work = folder / "trials"
+    work.mkdir()
+    return Project(template, finished, unfinished, work, student_hash(finished / "out"), answer.text, operations)
+
+
+def kills(project: Project, count: int | None, at_random: int, random_: random.Random) -> Tally:
+    """Kill a run at file operations, all or some, and at random times; the same command must resume."""
+    tally = Tally("kills")
+    places = list(range(1, project.operations + 1))
+    faults: list[tuple[Fault | None, float | None]] = [
+        (Fault(at), None) for at in (places if count is None else sorted(random_.sample(places, count)))
+    ]
+    faults += [(None, random_.uniform(0.05, 2.0)) for _ in range(at_random)]
+    for number, (fault, seconds) in enumerate(faults):
+        folder = fresh(project.template, project.work / f"kill-{number}")
+        what = f"killed at operation {fault.at}" if fault else f"killed after {seconds:.2f} s"
+        first = run(folder, AMALGAMATE, fault, kill_after=seconds)
+        if fault is not None and first.code != KILLED:
+            tally.add("traceback" if first.is_traceback else "different", f"{what}: not killed", first.text)
+            continue
+        second = run(folder, AMALGAMATE)
+        tally.add(name(second, project.is_same(folder), must_succeed=True), what, second.text)
+        _remove(folder)
+    return tally
+
+
+def full_disk(project: Project, count: int | None, random_: random.Random) -> Tally:
+    """Let the disk be full from an operation on; then there is space, and the same command must resume."""
+    tally = Tally("full disk")
+    places = list(range(1, project.operations + 1))
+    for at in places if count is None else sorted(random_.sample(places, count)):
+        folder = fresh(project.template, project.work / f"full-{at}")
+        first = run(folder, AMALGAMATE, Fault(at, "full"))
+        if first.code != 0 and not first.is_refusal:
+            tally.add("hang" if first.code is None else "traceback", f"full from operation {at}", first.text)
+        second = run(folder, AMALGAMATE) if first.code != 0 else first
+        finished_before = first.code == 0 or (folder / "out" / "run.json").exists()
+        result = name(second, project.is_same(folder), must_succeed=not finished_before)
+        tally.add("same" if result == "refused" and project.is_same(folder) else result, f"full at {at}", second.text)
+        _remove(folder)
+    return tally
+
+
+def damage(content: bytes, random_: random.Random) -> tuple[str, bytes]:
+    """Damage a file's content in one of seven ways."""
+    kind = random_.choice(("bit", "byte", "cut", "empty", "zeros", "doubled", "text"))
+    place = random_.randrange(max(1, len(content)))
+    if kind == "bit":
+        return kind, content[:place] + bytes([content[place] ^ (1 << random_.randrange(8))]) + content[place + 1 :]
+    if kind == "byte":
+        return kind, content[:place] + random_.randbytes(1) + content[place + 1 :]
+    other = {
+        "cut": content[:place], "empty": b"", "zeros": bytes(len(content)), "doubled": content * 2,
+        "text": b'{"a": 1}\n',
+    }  # fmt: skip
+    return kind, other[kind]
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path.relative_to(folder) for path in (folder / "out").rglob("*") if path.is_file())
+
+
+def corruptions(project: Project, finished: int, unfinished: int, random_: random.Random) -> Tally:
+    """Damage a file of a finished run and predict, or one of an unfinished run and resume."""
+    tally = Tally("corruptions")
+    for template, count, arguments in (
+        (project.finished, finished, PREDICT),
+        (project.unfinished, unfinished, AMALGAMATE),
+    ):
+        folder = fresh(template, project.work / "damaged")
+        files = [path for path in _files(template) if (template / path).stat().st_size]
+        for number in range(count):
+            path = files[number % len(files)]
+            content = (template / path).read_bytes()
+            kind, damaged = damage(content, random_)
+            if damaged == content:
+                continue
+            (folder / path).write_bytes(damaged)
+            outcome = run(folder, arguments)
+
+            if arguments is PREDICT:
+                equal = outcome.text.splitlines()[-1:] == project.answer.splitlines()[-1:]
+            else:
+                equal = project.is_same(folder)
+            tally.add(name(outcome, equal), f"{kind} of {path}, then {arguments[0]}", outcome.text)
+            if arguments is PREDICT:
+                (folder / path).write_bytes(content)
+            else:
+                fresh(template, folder)
+        _remove(folder)
+    return tally
+
+
+def two_runs(project: Project, count: int) -> Tally:
+    """Start two runs in one folder: one finishes, the other is refused or finds the finished run."""
+    tally = Tally("two runs at once")
+    for number in range(count):
+        folder = fresh(project.template, project.work / f"two-{number}")
+        other = os.fork()
+        if not other:
+            os._exit(0 if run(folder, AMALGAMATE).code in (0, 2) else 1)
+        second = fresh_log(folder, number)
+        code = os.waitstatus_to_exitcode(os.waitpid(other, 0)[1])
+        result = name(second, project.is_same(folder))
+        tally.add("traceback" if code else result, "two runs", second.text)
+        tally.add("same" if project.is_same(folder) else "different", "the student of two runs", second.text)
+        _remove(folder)
+    return tally
+
+
+def fresh_log(folder: Path, number: int) -> Outcome:
+    """Run in a folder from a link of another name, so that the two runs have logs of their own."""
+    link = folder.with_name(f"link-{number}")
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder)
+    return run(link, AMALGAMATE)
+
+
+STRANGE: tuple[Any, ...] = (
+    None, True, -1, 0, 1e308, float("nan"), 10**30, "", " ", "\x00", "\ud800", "../..", "/dev/null",
+    "hub:", "a" * 5000, [], {}, [[]], {"a": {"b": []}}, ["x", "x"], "http://x/y", "~nobody/x", "2020-13-45", b"\xff",
+)  # fmt: skip
+
+
+def fuzz_recipes(count: int, random_: random.Random, folder: Path) -> Tally:
+    """Change keys and values of a recipe; it is read, or refused in words."""
+    from muka_fast.config.loading import build_recipe, read_recipe, template
+
+    tally = Tally("fuzzed recipes")
+    whole = yaml.safe_load(template())
+    whole |= {
+        "teachers": ["a/b", {"model": "c/d", "labels": ["x", "y"]}], "uncertainty": {"passes": 3, "adaptive": False},
+        "training": {"epochs": 1}, "selection": {"method": "muka"}, "labels": {"same_name": "merge"},
+        "student": {"model": "owner/base", "max_length": 64},
+        "data": {"texts": ["hub:owner/texts"], "text_column": "text"},
+    }  # fmt: skip
+    text = template().encode()
+    build_recipe(whole, where="r.yaml", base=folder)  # what is changed is valid
+    for number in range(count):
+        try:
+            if number % 3 == 0:
+                path = folder / "r.yaml"
+                _, damaged = damage(text, random_)
+                path.write_bytes(damaged)
+                read_recipe(path)
+            else:
+                build_recipe(_mutate(whole, random_), where="r.yaml", base=folder)
+            tally.add("same", "")
+        except MukaError:
+            tally.add("refused", "")
+        except Exception as error:  # noqa: BLE001 - whatever else it is, it is a fault
+            tally.add("refused" if machine_error(error) else "traceback", f"recipe {number}", repr(error))
+    return tally
+
+
+def _mutate(tree: Any, random_: random.Random) -> Any:
+    """Return a copy of a tree with one to three changes."""
+    changed = json.loads(json.dumps(tree))
+    for _ in range(random_.randint(1, 3)):
+        node = changed
+        while isinstance(node, dict | list) and node:
+            key = random_.choice(list(node) if isinstance(node, dict) else range(len(node)))
+            if not isinstance(node[key], dict | list) or not node[key] or random_.random() < 0.3:
+                if random_.random() < 0.2 and isinstance(node, dict):
+                    node[random_.choice(["x", "", "model", "texts", 7])] = node.pop(key)
+                else:
+                    node[key] = random_.choice(STRANGE)
+                break
+            node = node[key]
+    return changed
+
+
+PIECES = (
+    "text", "label", ",", ";", "\t", "|", '"', "'", "\n", "\r\n", "\r", "\\", "{", "}", "[", "]", ":", "null", "NaN",
+    "a", "é", "日本", "\x00", "\ufeff", "\u2028", " ", "1", "-1e999", "true", '"text": "a"',
+    '{"text": "b", "label": 1}\n',
+    "x,y\n",
+)  # fmt: skip
+
+
+def fuzz_corpora(count: int, random_: random.Random, folder: Path) -> Tally:
+    """Write files of random pieces and bytes; they are read, or refused in words."""
+    from muka_fast.config.recipe import DataSpec
+    from muka_fast.data.corpus import read_corpus
+
+    tally = Tally("fuzzed texts")
+    for number in range(count):
+        suffix = random_.choice(("csv", "tsv", "jsonl", "json", "txt", "parquet", "csv.gz"))
+        path = folder / f"t{number % 7}.{suffix}"
+        content = "".join(random_.choice(PIECES) for _ in range(random_.randrange(60))).encode()
+        if random_.random() < 0.3:
+            content = damage(content or b"x", random_)[1]
+        path.write_bytes(content)
+        try:
+            labelled = random_.random() < 0.3
+            read_corpus(DataSpec(texts=[str(path)]), with_labels=labelled)
+            tally.add("same", "")
+        except MukaError:
+            tally.add("refused", "")
+        except Exception as error:  # noqa: BLE001 - whatever else it is, it is a fault
+            tally.add("refused" if machine_error(error) else "traceback", f"{suffix}: {content[:300]!r}", repr(error))
+        path.unlink()
+    return tally
+
+
+def fuzz_records(project: Project, count: int, random_: random.Random, folder: Path) -> Tally:
+    """Damage stored notes, manifests and records; they are read as they were, or refused in words."""
+    from muka_fast.evaluation.run_record import RunRecord
+    from muka_fast.runtime.parsing import UnreadableError, read_json
+
+    tally = Tally("fuzzed records")
+    content = (project.finished / "out" / "run.json").read_bytes()
+    for number in range(count):
+        path = folder / "run.json"
+        _, damaged = damage(content, random_)
+        path.write_bytes(damaged)
+        try:
+            RunRecord.model_validate(read_json(path))
+            tally.add("same", "")
+        except (MukaError, UnreadableError, ValueError):
+            tally.add("refused", "")
+        except Exception as error:  # noqa: BLE001 - whatever else it is, it is a fault
+            tally.add("traceback", f"record {number}", repr(error))
+    return tally
+
+
+def _remove(folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def campaigns(project: Project, *, short: bool, seed: int) -> Iterator[Tally]:
+    """Run all campaigns, in the short or the long form."""
+    random_ = random.Random(seed)
+    folder = project.work / "fuzz"
+    folder.mkdir()
+    scale = 40 if short else 1
+    yield fuzz_recipes(12_000 // scale, random_, folder)
+    yield fuzz_corpora(10_000 // scale, random_, folder)
+    yield fuzz_records(project, 3_000 // scale, random_, folder)
+    yield two_runs(project, 1 if short else 20)
+    yield full_disk(project, 2 if short else None, random_)
+    yield kills(project, 3 if short else None, 1 if short else max(100, 500 - project.operations), random_)
+    yield corruptions(project, 14 if short else 1_700, 4 if short else 400, random_)
+
+
+def one_thread() -> None:
+    """Compute in one thread, so that a fork is a copy of everything there is; import what the commands import."""
+    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    import pyarrow as pa
+    import torch
+
+    torch.set_num_threads(1)
+    with contextlib.suppress(RuntimeError):  # it was set already
+        torch.set_num_interop_threads(1)
+    pa.set_cpu_count(1)
+    import muka_fast.pipeline.amalgamate
+    import muka_fast.pipeline.load  # noqa: F401
+
+
+def page(results: dict[str, Any]) -> str:
+    """Return ``docs/reliability.md``."""
+    from muka_fast.evaluation.tables import markdown_table
+
+    names = ("same", "refused", *FAULTS)
+    rows = [
+        [name, str(sum(counts.values())), *(str(counts.get(one, 0)) for one in names)]
+        for name, counts in results["campaigns"].items()
+    ]
+    table = markdown_table(["campaign", "trials", *names], rows)
+    return f"""# Reliability
+
+`make faults` runs fault campaigns on a tiny project: two teachers, 40 texts, three training steps. A run of it makes
+{results["operations"]} file operations that Python code sees. `make test` runs a short form.
+
+* `kills`: the process ends at each file operation, and at random times. The same command then resumes.
+* `full disk`: from each file operation on, nothing can be opened to write. Then there is space, and the same command
+  resumes.
+* `corruptions`: a file of a finished run is damaged, and the student predicts; or one of an unfinished run, and it
+  resumes.
+* `two runs at once`: two processes start the same command in one folder.
+* `fuzzed recipes`, `texts`, `records`: changed keys, values and bytes.
+
+Outcomes: `same`: the result of an undisturbed run, byte for byte. `refused`: one error of what, where and fix, with its
+exit code. The others are faults of the package: `different`: another result without an error. `traceback`: an error
+that it does not handle. `hang`. `stuck`: a refusal where the same command should have resumed.
+
+{table}
+
+Versions: {results["versions"]}.
+
+What this does not show: losses of power (files are synced before they are renamed, which no trial checks), network file
+systems, and faults of GPUs.
+"""
+
+
+def main() -> None:
+    """Run the campaigns, or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON to write")
+    parser.add_argument("--show", type=Path, help="results to write docs/reliability.md from")
+    options = parser.parse_args()
+    if options.show is not None:
+        results = json.loads(options.show.read_text(encoding="utf-8"))
+        (ROOT / "docs" / "reliability.md").write_text(page(results), encoding="utf-8")
+        return
+    from muka_fast.runtime.environment import versions
+
+    one_thread()
+    with tempfile.TemporaryDirectory() as folder:
+        project = prepare(Path(folder).resolve() / "project")
+        stated = ", ".join(f"{name} {value}" for name, value in versions().items())
+        results = {"operations": project.operations, "seed": options.seed, "versions": stated, "campaigns": {}}
+        wrong = 0
+        for tally in campaigns(project, short=options.short, seed=options.seed):
+            results["campaigns"][tally.name] = dict(tally.counts)
+            wrong += sum(tally.counts[one] for one in FAULTS)
+            print(tally.name, dict(tally.counts), flush=True)
+            for example in tally.examples:
+                print(example, file=sys.stderr, flush=True)
+            if options.out is not None:
+                options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
