@@ -12,6 +12,7 @@ from tests.faults.trials import KILLED, Fault, Outcome
 REFUSED = "Error: the disk is full\n  where: out\n  fix: free some space"
 WRITE = """\
 import sys
+from pathlib import Path
 from tests.faults.trials import Fault, install
 install(Fault(int(sys.argv[2]), sys.argv[3]), Path(sys.argv[1]))
 for number in range(3):
