@@ -146,11 +146,15 @@ def finish_commit(folder: Path) -> None:
     if not committed.is_dir():
         return
     if (committed / RECORD).is_file():
-        new = {file.name for file in committed.iterdir()} | {*_recorded_files(committed / RECORD), RECORD}
+        recorded = _recorded_files(committed / RECORD)
+        new = {*recorded, RECORD}
+        with contextlib.suppress(FileNotFoundError):  # another process has finished
+            new |= {file.name for file in committed.iterdir()}
         for name in sorted(new - {RECORD}):
             with contextlib.suppress(FileNotFoundError):  # moved already
                 (committed / name).replace(folder / name)
-        for name in _recorded_files(folder / RECORD) - new:
+        # If another process has moved the record meanwhile, the names of the new files are unknown here.
+        for name in _recorded_files(folder / RECORD) - new if recorded else ():
             (folder / name).unlink(missing_ok=True)
         sync_folder(folder)
         with contextlib.suppress(FileNotFoundError):

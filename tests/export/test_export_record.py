@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +175,29 @@ def test_a_commit_that_was_cut_off_is_finished_by_whoever_reads(tmp_path, moved)
     record.require_intact(tmp_path, record.graphs["fp32"])
     expected = [*new, "export.json", "mine.txt"] + (["model_int8.onnx"] if moved == 5 else [])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(expected)
+
+
+@pytest.mark.parametrize("folder_is_left", [False, True])
+def test_two_processes_that_finish_a_commit_keep_its_files(folder_is_left, tmp_path, monkeypatch):
+    """The other process moves the record after this one has seen it."""
+    write_export(tmp_path, "old", ["model.onnx"])
+    write_export(tmp_path / COMMITTED, "new", ["model.onnx", "model.onnx.data"])
+    is_file = Path.is_file
+
+    def is_file_until_moved(path):
+        found = is_file(path)
+        if path == tmp_path / COMMITTED / "export.json":
+            monkeypatch.undo()
+            finish_commit(tmp_path)
+            if folder_is_left:
+                (tmp_path / COMMITTED).mkdir()
+        return found
+
+    monkeypatch.setattr(Path, "is_file", is_file_until_moved)
+    finish_commit(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export.json", "model.onnx", "model.onnx.data"]
+    record = read_export_record(tmp_path)
+    record.require_intact(tmp_path, record.graphs["fp32"])
 
 
 def test_an_export_that_is_not_committed_does_not_count(tmp_path):
