@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fnmatch
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -149,16 +148,19 @@ def _configuration(path: Path) -> bytes | Path:
         tree = read_json(path)
     except UnreadableError as error:
         raise ModelError(f"the configuration cannot be read: {error}", where=str(path), hint="restore it") from None
-    named = dict(_local_names(tree))
-    if not named:
+    portable = _portable_names(tree)
+    if portable == tree:
         return path
-    content = json.dumps(tree | {key: _last_part(value) for key, value in named.items()}, indent=2, ensure_ascii=False)
-    return f"{content}\n".encode()
+    return f"{json.dumps(portable, indent=2, ensure_ascii=False)}\n".encode()
 
 
-def _local_names(tree: Any) -> Iterator[tuple[str, str]]:
+def _portable_names(tree: Any, is_name: bool = False) -> Any:
+    """Return a configuration, its sub-configurations included, with the last part of each path that is a name."""
     if isinstance(tree, dict):
-        yield from ((key, tree[key]) for key in _NAME_KEYS if isinstance(tree.get(key), str) and _is_path(tree[key]))
+        return {key: _portable_names(value, key in _NAME_KEYS) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_portable_names(value) for value in tree]
+    return _last_part(tree) if is_name and isinstance(tree, str) and _is_path(tree) else tree
 
 
 def _export_files(folder: Path, export: Path) -> list[HubFile]:

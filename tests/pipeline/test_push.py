@@ -94,10 +94,14 @@ def test_a_file_that_the_run_did_not_write_stays_behind(folder):
 )
 def test_the_name_of_a_base_model_is_no_path_of_this_machine(name, kept, tmp_path):
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({"_name_or_path": name, "id2label": {"0": "/not/a/path"}}))
+
+    def config(name):
+        parts = {"text_config": {"_name_or_path": name}, "adapters": [{"name_or_path": name}]}
+        return {"_name_or_path": name, "id2label": {"0": "/not/a/path"}} | parts
+
+    path.write_text(json.dumps(config(name)))
     content = _configuration(path)
-    found = json.loads(path.read_bytes() if content == path else content)
-    assert found == {"_name_or_path": kept, "id2label": {"0": "/not/a/path"}}
+    assert json.loads(path.read_bytes() if content == path else content) == config(kept)
 
 
 def test_a_private_repository_and_a_branch_are_created_and_used_again(finished, hub):
