@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import Gemma3Config
 
 from muka_fast.config.recipe import StudentSpec, TeacherSpec
 from muka_fast.errors import ModelError, MukaError
@@ -88,11 +89,21 @@ def config(**values):
     return SimpleNamespace(**defaults | values)
 
 
+def part(**values):
+    """Return what a configuration holds whose ``text_config`` has these values."""
+    return {"sub_configs": {"text_config": SimpleNamespace}, "text_config": config(**values)}
+
+
 @pytest.mark.parametrize(
     "values",
     [
         {"_attn_implementation": "someone/kernels"},
         {"_experts_implementation": "someone/kernels:fast"},
+        {"_attn_implementation": {"": "sdpa", "text_config": "someone/kernels"}},
+        part(_attn_implementation="someone/kernels"),
+        part(_experts_implementation={"text_config": "someone/kernels"}),
+        part(num_hidden_layers=10**6),
+        part(**part(n_layers=-1)),
         {"num_hidden_layers": 10**6},
         {"n_layers": -1},
         {"encoder_layers": 10**12},
@@ -102,6 +113,7 @@ def config(**values):
 )
 def test_a_configuration_that_asks_for_code_or_an_absurd_size_is_refused(values):
     require_plain(config(), "x", trust_remote_code=False)
+    require_plain(config(**part()), "x", trust_remote_code=False)
     with pytest.raises(ModelError) as refused:
         require_plain(config(**values), "model x", trust_remote_code=False)
     assert (refused.value.where, bool(refused.value.hint)) == ("model x", True)
@@ -113,6 +125,13 @@ def test_kernels_of_a_hub_are_refused_where_a_folder_is_read(model_folder):
     with pytest.raises(ModelError, match="asks for attention code from elsewhere"):
         read_config(Checkpoint(folder, None, "x"))
     read_config(Checkpoint(folder, None, "x", trust_remote_code=True))
+
+
+def test_kernels_for_a_part_of_a_model_are_refused():
+    asked = Gemma3Config(attn_implementation={"text_config": "someone/kernels"})
+    with pytest.raises(ModelError, match="asks for attention code from elsewhere: 'someone/kernels'"):
+        require_plain(asked, "x", trust_remote_code=False)
+    require_plain(asked, "x", trust_remote_code=True)
 
 
 def test_a_tokenizer_alone_brings_no_code(evil):
