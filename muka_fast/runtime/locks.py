@@ -158,7 +158,8 @@ def _require_no_parts(folder: Path, wait: bool, log: Callable[[str], None]) -> N
 def _acquire(folder: Path, wait: bool, log: Callable[[str], None], required: bool) -> FileLock | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / LOCK, poll_interval=_WAIT_SECONDS)
+        # Where there is no flock, filelock would take the mere existence of the file for the lock.
+        lock = FileLock(folder / LOCK, poll_interval=_WAIT_SECONDS, fallback_to_soft=False)
         try:
             lock.acquire(timeout=0)
         except Timeout:

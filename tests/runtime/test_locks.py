@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -94,3 +95,15 @@ def test_a_read_only_folder_is_an_error_only_where_the_lock_is_required(tmp_path
         pass
     with exclusive(tmp_path, required=False):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock is of Unix")
+def test_a_file_system_without_locks_is_logged_and_used(tmp_path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    lines = []
+    with exclusive(tmp_path, log=lines.append), exclusive(tmp_path, log=lines.append):
+        assert not (tmp_path / HOLDER).exists()
+    assert lines == [f"no locks on the file system of {tmp_path}: let one run at a time write there"] * 2
