@@ -143,7 +143,7 @@ class ScoreStore:
         """Return a shard's signals in the order of ``ids``, or None if it is absent, damaged or misplaced."""
         try:
             table = pq.read_table(self.path(teacher, shard), page_checksum_verification=True)
-            # Shards of earlier versions do not name their place.
+            # Shards of earlier versions do not name their place, and stay readable: for them only the ids are compared.
             place = (table.schema.metadata or {}).get(_PLACE, self._place(teacher, shard))
             if place != self._place(teacher, shard) or not np.array_equal(table["text_id"].to_numpy(), ids):
                 return None

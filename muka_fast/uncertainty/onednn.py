@@ -1,8 +1,9 @@
 """Matrix products by oneDNN from weights in its own blocked layout, on processors where they are the faster ones.
 
 On AMD processors with AVX-512, PyTorch's default products (MKL) do not use AVX-512. Which products run follows from
-vendor and instruction set alone and never from a timing: every process, and a run that is resumed, computes the same
-bytes. The operators are those that TorchInductor calls in frozen graphs. Packed weights are a second copy in memory.
+vendor and instruction set alone and never from a timing: on processors of one vendor and instruction set, every process
+and a run that is resumed compute the same bytes. The operators are those that TorchInductor calls in frozen graphs.
+Packed weights are a second copy in memory.
 """
 
 from __future__ import annotations
