@@ -36,10 +36,9 @@ def classification_metrics(truth: np.ndarray, predicted: np.ndarray, names: Sequ
     )
 
 
-def _own_accuracy(right: np.ndarray, rows: np.ndarray, *, measured: bool) -> float | None:
-    if rows.any():
-        return float(right[rows].mean())
-    return 0.0 if measured else None
+def _accuracy(right: np.ndarray, rows: np.ndarray) -> float | None:
+    """Return the share of these rows that are right; None without any."""
+    return float(right[rows].mean()) if rows.any() else None
 
 
 def selection_metrics(
@@ -60,14 +59,8 @@ def selection_metrics(
     exclusive = ~known.all(1)
     routed = known[np.arange(len(truth)), trust.chosen]
     return SelectionMetrics(
-        teachers={
-            name: float(right[there[:, i], i].mean()) if there[:, i].any() else None
-            for i, name in enumerate(space.teachers)
-        },
-        own_classes={
-            name: _own_accuracy(right[:, i], known[:, i] & there[:, i], measured=bool(there[:, i].any()))
-            for i, name in enumerate(space.teachers)
-        },
+        teachers={name: _accuracy(right[:, i], there[:, i]) for i, name in enumerate(space.teachers)},
+        own_classes={name: _accuracy(right[:, i], known[:, i] & there[:, i]) for i, name in enumerate(space.teachers)},
         answered={name: int(there[:, i].sum()) for i, name in enumerate(space.teachers) if not there[:, i].all()},
         oracle=float((right & known).any(1).mean()),
         selection=float((targets(pool, trust).argmax(1) == truth).mean()),

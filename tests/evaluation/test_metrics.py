@@ -44,6 +44,12 @@ def test_selection_metrics_of_a_small_pool():
     assert result.routing_accuracy == 0.75
 
 
+def test_a_teacher_without_a_text_of_its_own_classes_has_no_accuracy_on_them():
+    result = selection_metrics(POOL, muka_rule(POOL, hard=True), np.array([2, 2, 2, 2]))  # z, which b alone knows
+    assert result.own_classes == {"a": None, "b": 0.25, "c": None}
+    assert result.teachers == {"a": 0.0, "b": 0.25, "c": 0.0}
+
+
 def test_fidelity_is_the_share_of_equal_classes():
     logits = np.array([[3.0, 1.0], [0.0, 1.0], [2.0, 1.0], [2.0, 9.0]])
     targets = np.array([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.3, 0.7]])
