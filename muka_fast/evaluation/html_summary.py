@@ -29,5 +29,10 @@ def summary_html(record: RunRecord, output: str) -> str:
     accuracy = None if test is None else test.metrics.accuracy
     rows.append(("student" if record.training else "ensemble", str(len(record.labels)), "", percent(accuracy)))
     return render(
-        "summary.html", rows=rows, output=printable(output), texts=record.texts.used, measured=test is not None
+        "summary.html",
+        rows=rows,
+        output=printable(output),
+        unlabelled=record.texts.used - record.labelled_texts,
+        labelled=record.labelled_texts,
+        measured=test is not None,
     )

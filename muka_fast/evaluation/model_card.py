@@ -25,6 +25,7 @@ def model_card(record: RunRecord, recipe: str) -> str:
         record=record,
         recipe=printable(recipe, keep="\n"),
         fence=_fence(recipe),
+        labelled=record.labelled_texts,
         calibration_line=calibration_line(record.test) if record.test else "",
         calibration_steps=_calibration_steps(record.calibration),
         folded_temperature=record.calibration.folded_temperature,

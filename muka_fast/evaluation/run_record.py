@@ -21,7 +21,7 @@ from muka_fast.uncertainty.stopping import Audit
 
 
 class TextCounts(Record):
-    """The pool of unlabelled texts."""
+    """The pool: the unlabelled texts, and the labelled ones that the recipe gives for the selection."""
 
     read: Count
     """Texts in the files."""
@@ -237,7 +237,7 @@ class SelectionMetrics(Record):
 
     A table of predictions is measured on the texts that it has a prediction for; null without any."""
     own_classes: dict[str, Share | None]
-    """Accuracy of each teacher on those of these texts that are of its own classes."""
+    """Accuracy of each teacher on those of these texts that are of its own classes; null without any."""
     answered: dict[str, Count] = Field(default_factory=dict)
     """Texts with a prediction, for each table of predictions that lacks some."""
     oracle: Share
@@ -301,7 +301,7 @@ class RunRecord(Record):
     seed: int
     """Seed of the recipe."""
     texts: TextCounts
-    """The pool of unlabelled texts."""
+    """The pool: the unlabelled texts, and the labelled ones that the recipe gives for the selection."""
     labels: list[str]
     """The label space: class names in column order, (C,)."""
     similar_labels: list[SimilarLabels] = Field(default_factory=list)
@@ -326,6 +326,11 @@ class RunRecord(Record):
     """Wall-clock seconds of each stage."""
     files: dict[str, FileRecord]
     """Size and SHA-256 of the files of the output that are read again, by name."""
+
+    @property
+    def labelled_texts(self) -> int:
+        """Number of texts of the pool whose label the recipe gives."""
+        return self.selection.labels.labelled if self.selection.labels else 0
 
     def dump(self) -> str:
         """Return the record as the text of ``run.json``."""

@@ -4,7 +4,7 @@ import pytest
 
 from muka_fast.evaluation.html_report import report_page
 from muka_fast.evaluation.run_record import RunRecord
-from tests.helpers.records import HOSTILE, record, record_tree
+from tests.helpers.records import HOSTILE, record, record_tree, with_labels
 
 VOID = {"meta", "br", "hr", "link", "img", "input"}
 
@@ -74,6 +74,13 @@ def test_headline_tiles():
         "student accuracy": "91.2 %on 2,345 labelled texts",
         "time": "21 mincpu, 7 threads",
     }
+
+
+def test_labelled_texts_have_a_tile_of_their_own():
+    page = Page(report_page(record(selection=with_labels(100)), RECIPE))
+    tiles = dict(zip(page.text["dt"], page.text["dd"], strict=True))
+    assert tiles["unlabelled texts"] == "1,1341,240 read, 2 empty, 4 repeated"
+    assert tiles["labelled texts"] == "100among those read"
 
 
 def test_tables_hold_the_values_of_the_record():

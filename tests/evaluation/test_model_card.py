@@ -1,7 +1,7 @@
 import pytest
 
 from muka_fast.evaluation.model_card import model_card
-from tests.helpers.records import record
+from tests.helpers.records import record, with_labels
 
 
 def card(temperature=1.0, abstain_below=0.0, folded_temperature=1.0, **sections):
@@ -21,6 +21,15 @@ def test_the_card_has_teachers_metrics_and_recipe():
     assert content.endswith("## Recipe\n\n```yaml\nseed: 31\n```\n")
     assert "\n\n\n" not in content
     assert "Measured on" not in card(test=None)
+
+
+def test_the_card_counts_labelled_texts():
+    without = "fine-tuned classifiers and 1234 unlabelled texts; no label was used.\n"
+    assert without in card()
+    assert without in card(selection=with_labels(0))
+    labelled = card(selection=with_labels(100))
+    assert "fine-tuned classifiers and 1134 unlabelled texts and 100 labelled ones.\n" in labelled
+    assert "no label was used" not in labelled
 
 
 def test_the_card_shows_both_ways_to_predict():

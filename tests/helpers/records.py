@@ -97,6 +97,20 @@ def record_tree() -> dict[str, Any]:
     }
 
 
+def with_labels(labelled: int) -> dict[str, Any]:
+    """Return the section ``selection`` of a run with this number of labelled texts."""
+    labels = {
+        "labelled": labelled,
+        "added": labelled,
+        "left_out": {},
+        "by_teacher": [labelled, 0],
+        "rule_right": labelled,
+        "changed": 5,
+        "known_shares": {"bank": 0.5},
+    }
+    return record_tree()["selection"] | {"labels": labels}
+
+
 def record(**sections: Any) -> RunRecord:
     """Return the record, some of its sections replaced."""
     return RunRecord.model_validate(record_tree() | sections)
