@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from muka_fast.data.batching import TOKEN_BUDGET
-from muka_fast.errors import ModelError
+from muka_fast.errors import ModelError, first_line
 from muka_fast.uncertainty import onednn
 from muka_fast.uncertainty.encoders import FAMILIES, Encoder
 from muka_fast.uncertainty.engine import Engine
@@ -106,7 +106,8 @@ def build_engine(
         scope: Which sites are live; models of unknown families run with all sites live.
         budget: Rows per layer call.
         operations: See :class:`PackedEngine`.
-        log: Receives a line if the model runs in the reference engine, or on a GPU without the kernels.
+        log: Receives a line if the model runs in the reference engine, on a GPU without the kernels, or without the
+            oneDNN products that this processor should have.
 
     Raises:
         ModelError: If the model has no such scope, or if the scope needs the packed engine and its logits differ from
@@ -120,19 +121,30 @@ def build_engine(
         return reference
     try:
         encoder = FAMILIES[model.config.model_type](model)
-        if _runs_by_onednn(model):
-            encoder = onednn.pack_encoder(encoder)
         operations = operations or _operations(encoder, model.device, where, log)
         engine = PackedEngine(encoder, key, scope=scope, budget=budget, operations=operations)
     except ValueError as error:
         raise ModelError(str(error), where=where, hint="use scope full, last-N or head") from None
     except (AttributeError, NotImplementedError) as error:
         return _fall_back(reference, scope, where, f"its modules differ from the family's ({error})", log)
+    problem = ""
+    if _runs_by_onednn(model):
+        try:
+            packed = onednn.pack_encoder(encoder)
+            by_onednn = PackedEngine(packed, key, scope=scope, budget=budget, operations=operations)
+            difference = _difference(model, by_onednn, reference)
+            if difference <= TOLERANCE[model.dtype]:
+                return by_onednn
+            problem = f"its logits by oneDNN's products differ from the model's by {difference:.1e}"
+        except RuntimeError as error:
+            problem = f"oneDNN's products fail ({first_line(error)})"
     difference = _difference(model, engine, reference)
     if not difference <= TOLERANCE[model.dtype]:
         return _fall_back(
             reference, scope, where, f"the encoder's logits differ from the model's by {difference:.1e}", log
         )
+    if problem:
+        log(f"{where}: {problem}; using PyTorch's products")
     return engine
 
 
