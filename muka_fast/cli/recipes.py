@@ -91,7 +91,7 @@ def _estimate_row(teacher: AnyTeacher, estimate: TeacherEstimate, seconds: str) 
 
 
 def _print_estimate(plan: Plan, estimate: CostEstimate, advice: LabelAdvice) -> None:
-    from muka_fast.evaluation.tables import duration
+    from muka_fast.runtime.printable import duration
 
     print(f"label space: {len(plan.space)} classes\n{plan.space.table()}\n")
     if advice.lines:

@@ -9,7 +9,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from muka_fast.evaluation.tables import duration, fidelity_line, percent
+from muka_fast.evaluation.tables import fidelity_line, percent
+from muka_fast.runtime.printable import duration
 
 
 @cache

@@ -37,12 +37,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(_BAR.sub(r"\\|", cell) for cell in line) + " |" for line in lines)
 
 
-def duration(seconds: float) -> str:
-    """Write a duration in the unit a person would."""
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
-
-
 def percent(share: float | None) -> str:
     """Write a share as a percentage with one decimal, or a dash."""
     return "–" if share is None else f"{100 * share:.1f} %"

@@ -26,6 +26,12 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
+def duration(seconds: float) -> str:
+    """Write a duration in the unit a person would."""
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
 def is_valid_unicode(text: str) -> bool:
     """Return whether a text holds no half of a surrogate pair."""
     try:

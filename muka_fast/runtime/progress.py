@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 
 from muka_fast.runtime.logs import LOGGER, ConsoleLines
 from muka_fast.runtime.notebook import NotebookLine, in_notebook
-from muka_fast.runtime.printable import printable
+from muka_fast.runtime.printable import duration, printable
 
 INTERVAL = 30.0
 """Seconds between two lines of progress where no bar is drawn."""
@@ -185,11 +185,11 @@ class _Activity:
         return self.elapsed() * (self.total / self._done - 1) if self._done > 0 else None
 
     def line(self) -> str:
-        spent = f"{_duration(self.elapsed())} so far"
+        spent = f"{duration(self.elapsed())} so far"
         if not self.total:
             return f"{self.name}: {spent}"
         left = self.left()
-        rest = "" if left is None else f", about {_duration(max(0.0, left))} left"
+        rest = "" if left is None else f", about {duration(max(0.0, left))} left"
         return f"{self.name}: {self._done:,.0f} of {self.total:,.0f} {self.unit}, {spent}{rest}"
 
     def fields(self) -> dict[str, Any]:
@@ -199,8 +199,3 @@ class _Activity:
             fields |= {"done": self._done, "total": self.total, "unit": self.unit}
             fields["seconds_left"] = None if left is None else round(left, 3)
         return fields
-
-
-def _duration(seconds: float) -> str:
-    minutes = seconds / 60
-    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
