@@ -24,7 +24,6 @@ from muka_fast.export.quantization import SCHEMES, to_half, to_int8
 from muka_fast.export.sessions import open_session
 from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
 from muka_fast.models.checkpoint import (
-    WEIGHT_FILES,
     Checkpoint,
     check_weights,
     find_checkpoint,
@@ -33,6 +32,7 @@ from muka_fast.models.checkpoint import (
     token_limit,
 )
 from muka_fast.models.head import read_head
+from muka_fast.models.integrity import WEIGHT_FILES
 from muka_fast.models.padding import choose_padding
 from muka_fast.runtime.environment import PACKAGES, versions
 from muka_fast.runtime.integrity import record_files

@@ -11,7 +11,6 @@ from typing import Any
 
 from muka_fast.errors import MachineError, ModelError, first_line
 from muka_fast.models.checkpoint import (
-    TOKENIZER_FILES,
     VOCABULARY_FILES,
     Checkpoint,
     build_skeleton,
@@ -22,6 +21,7 @@ from muka_fast.models.checkpoint import (
     read_tokenizer,
 )
 from muka_fast.models.head import read_labels
+from muka_fast.models.integrity import TOKENIZER_FILES
 from muka_fast.models.padding import match_inputs
 from muka_fast.models.unusable import ADAPTER_CONFIG, MERGE_HINT
 from muka_fast.runtime.parsing import UnreadableError, read_json

@@ -12,17 +12,15 @@ from typing import Any
 from muka_fast.config.loading import expand_user
 from muka_fast.errors import MachineError, ModelError, first_line
 from muka_fast.models.head import read_labels
-from muka_fast.models.integrity import require_intact
+from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES, require_intact
 from muka_fast.models.padding import match_inputs
 from muka_fast.models.plain_config import require_plain
 from muka_fast.models.requirements import check_quantization, missing_package
 from muka_fast.models.unusable import ADAPTER_CONFIG, explain_file, explain_folder, only_onnx
 from muka_fast.uncertainty.text_config import text_config, vocabulary_size
 
-TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 VOCABULARY_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
 MOST_TENSORS = 100_000
-WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 TRUST_HINT = "set trust_remote_code: true for it if you trust its code"
 PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 

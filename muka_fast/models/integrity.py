@@ -9,14 +9,15 @@ from muka_fast.errors import ModelError
 from muka_fast.runtime.integrity import find_damage, parse_file_records
 from muka_fast.runtime.parsing import UnreadableError, read_json
 
+WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 RUN_RECORD = "run.json"
 MARKER = ".muka-fast"
 """Empty file that marks an output folder from its start."""
 RECORDED_SINCE = 2
 """Schema version of ``run.json`` from which on it holds the hashes of the other files."""
 # A copy of the folder, from a hub for example, may lack what only the run itself reads.
-_MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer*", "vocab*", "merges.txt",
-                "special_tokens_map.json", "added_tokens.json", "*.model")  # fmt: skip
+_MODEL_FILES = (*WEIGHT_FILES, "config.json", *TOKENIZER_FILES)
 
 
 def require_intact(folder: Path, where: str, *, only: tuple[str, ...] = _MODEL_FILES) -> None:

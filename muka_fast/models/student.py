@@ -14,9 +14,7 @@ from muka_fast.config.recipe import StudentSpec
 from muka_fast.data.batching import Padding
 from muka_fast.errors import ModelError, first_line
 from muka_fast.models.checkpoint import (
-    TOKENIZER_FILES,
     TRUST_HINT,
-    WEIGHT_FILES,
     Checkpoint,
     build_skeleton,
     check_vocabulary,
@@ -26,6 +24,7 @@ from muka_fast.models.checkpoint import (
     read_tokenizer,
     token_limit,
 )
+from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES
 from muka_fast.models.padding import choose_padding, match_inputs, set_padding_token
 from muka_fast.models.plain_config import require_plain
 from muka_fast.uncertainty.features import classifier_layer

@@ -15,8 +15,6 @@ from muka_fast.data.text_files import without_compression
 from muka_fast.errors import ModelError
 from muka_fast.models.adapter import Adapter, find_adapter, load_adapter, read_adapter_config, require_peft
 from muka_fast.models.checkpoint import (
-    TOKENIZER_FILES,
-    WEIGHT_FILES,
     Checkpoint,
     build_skeleton,
     check_vocabulary,
@@ -29,6 +27,7 @@ from muka_fast.models.checkpoint import (
     token_limit,
 )
 from muka_fast.models.head import check_head, class_names
+from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES
 from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions, listed_names
 from muka_fast.models.unusable import ADAPTER_CONFIG, require_head
 from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_sites

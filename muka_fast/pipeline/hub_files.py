@@ -17,8 +17,8 @@ import yaml
 from muka_fast.errors import ModelError
 from muka_fast.evaluation.run_record import read_run_record
 from muka_fast.export.export_record import RECORD, ExportRecord, read_export_record
-from muka_fast.models.checkpoint import TOKENIZER_FILES, WEIGHT_FILES, Checkpoint
-from muka_fast.models.integrity import require_intact
+from muka_fast.models.checkpoint import Checkpoint
+from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES, require_intact
 from muka_fast.pipeline.run_artifacts import is_ensemble
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.parsing import UnreadableError, read_json, read_yaml

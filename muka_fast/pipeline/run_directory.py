@@ -11,7 +11,7 @@ from typing import Any
 from muka_fast.config.recipe import Recipe
 from muka_fast.errors import MachineError, OutputError
 from muka_fast.evaluation.run_record import RunRecord
-from muka_fast.models.integrity import MARKER, RUN_RECORD
+from muka_fast.models.integrity import MARKER, RUN_RECORD, TOKENIZER_FILES, WEIGHT_FILES
 from muka_fast.runtime.files import (
     TEMPORARY,
     atomic_write,
@@ -51,8 +51,7 @@ _OURS = (
         TEMPORARY,
         MARKER,
     ),
-    *("config.json", "generation_config.json", "*.safetensors", "*.safetensors.index.json", "training_args.bin"),
-    *("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.jinja"),
+    *("config.json", "generation_config.json", "training_args.bin", "*.jinja", *WEIGHT_FILES, *TOKENIZER_FILES),
 )
 
 

@@ -11,7 +11,8 @@ import yaml
 from muka_fast.errors import MachineError, ModelError, RecipeError
 from muka_fast.export import OnnxClassifier
 from muka_fast.inference.classifier import Classifier
-from muka_fast.models.checkpoint import WEIGHT_FILES, Checkpoint
+from muka_fast.models.checkpoint import Checkpoint
+from muka_fast.models.integrity import WEIGHT_FILES
 from muka_fast.pipeline.hub_files import _configuration, files_left_behind
 from muka_fast.pipeline.push import push_to_hub
 from tests.helpers.commands import invoke
