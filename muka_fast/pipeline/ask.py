@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from muka_fast.runtime.progress import Progress
 from muka_fast.selection.in_domain_rule import pool_texts
 from muka_fast.selection.label_queries import LabelQueries, choose_texts
 
+CHOSEN_FROM = 100_000
+"""Texts of a larger pool that texts are chosen from: their places in all views are in memory."""
 WEIGHT_NAMES = ("weight", "query_weight")
 """Names of the column of weights: the first that is not the pair column's."""
 
@@ -91,12 +93,12 @@ def ask(
     selection = select(plan, pool, progress)
     if selection.model is None:
         raise TypeError(f"{recipe.selection.title} reads labels and fits no model of the pool")
-    views = selection.model.views
-    texts = pool_texts(pool)
-    parts = [views.join(views.apply(texts.take(rows)), None) for rows in mapped_chunks(len(texts))]
-    places = np.concatenate(parts)
-    open_ = np.ones(len(pool), dtype=bool) if pool.classes is None else pool.classes < 0
-    queries = choose_texts(selection.soft_weights, places, count, open_, recipe.seed)
+    views, texts = selection.model.views, pool_texts(pool)
+    sample = np.sort(np.argsort(pool.ids, kind="stable")[:CHOSEN_FROM])  # ids are hashes: a random sample
+    parts = [views.join(views.apply(texts.take(sample[rows])), None) for rows in mapped_chunks(len(sample))]
+    open_ = np.ones(len(sample), dtype=bool) if pool.classes is None else pool.classes[sample] < 0
+    queries = choose_texts(selection.soft_weights[sample], np.concatenate(parts), count, open_, recipe.seed)
+    queries = replace(queries, rows=sample[queries.rows])
     if not len(queries.rows):
         raise OutputError("every text has a label", where=str(folder), hint="amalgamate with them")
     atomic_write(path, write(_rows(plan.corpus, queries, recipe.data.pair_column)).encode())
