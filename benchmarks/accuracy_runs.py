@@ -13,7 +13,8 @@ import torch
 from muka_fast import score
 from muka_fast.config.loading import build_recipe
 from muka_fast.config.methods import parse_method
-from muka_fast.config.recipe import DataSpec, Recipe
+from muka_fast.config.recipe import Recipe
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.corpus import Corpus, read_corpus, text_id
 from muka_fast.data.label_space import match_labels
 from muka_fast.distillation.method import Method

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from muka_fast.config.recipe import TeacherSpec
+from muka_fast.config.specs import TeacherSpec
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.readers import open_tables
 from muka_fast.models.teacher import Teacher, describe_teachers

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from muka_fast.config.recipe import StudentSpec, TeacherSpec, UncertaintySpec
+from muka_fast.config.recipe import UncertaintySpec
+from muka_fast.config.specs import StudentSpec, TeacherSpec
 from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.models.teacher import describe_teachers

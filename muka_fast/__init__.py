@@ -14,7 +14,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from muka_fast.config.loading import read_recipe
-    from muka_fast.config.recipe import DataSpec, Recipe
+    from muka_fast.config.recipe import Recipe
+    from muka_fast.config.specs import DataSpec
     from muka_fast.errors import MukaError
     from muka_fast.inference.classifier import Classifier
     from muka_fast.pipeline.amalgamate import amalgamate, score
@@ -30,7 +31,7 @@ _HOMES = {
     "AmalgamatedClassifier": "pipeline.estimator",
     "check": "pipeline.estimate",
     "Classifier": "inference.classifier",
-    "DataSpec": "config.recipe",
+    "DataSpec": "config.specs",
     "evaluate": "pipeline.evaluate",
     "MukaError": "errors",
     "Progress": "runtime.progress",

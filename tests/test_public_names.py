@@ -49,7 +49,8 @@ def test_an_unknown_name_is_an_attribute_error():
 @pytest.mark.parametrize("name", ["DataSpec", "Recipe"])
 def test_fields_of_public_sections_have_their_defaults_by_keyword(name):
     """Type checkers without pydantic's plug-in take a field for required where the default has no name."""
-    body = ast.parse((ROOT / "muka_fast" / "config" / "recipe.py").read_text(encoding="utf-8")).body
+    file = ROOT / "muka_fast" / f"{muka_fast._HOMES[name].replace('.', '/')}.py"
+    body = ast.parse(file.read_text(encoding="utf-8")).body
     (section,) = (node for node in body if isinstance(node, ast.ClassDef) and node.name == name)
     calls = [node for node in ast.walk(section) if isinstance(node, ast.Call) and ast.unparse(node.func) == "Field"]
     assert len(calls) > 5

@@ -15,7 +15,7 @@ import torch
 from muka_fast.bench.baselines import Workload
 from muka_fast.bench.suites.scoring import random_bert
 from muka_fast.config.loading import read_recipe
-from muka_fast.config.recipe import DataSpec, StudentSpec, TeacherSpec
+from muka_fast.config.specs import DataSpec, StudentSpec, TeacherSpec
 from muka_fast.data.batching import TOKEN_BUDGET
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import SameName

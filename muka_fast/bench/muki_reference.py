@@ -25,7 +25,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from muka_fast.bench.baselines import REFERENCE_BATCH, REFERENCE_LENGTH
 from muka_fast.bench.peaks import synchronise
-from muka_fast.config.recipe import StudentSpec, TeacherSpec
+from muka_fast.config.specs import StudentSpec, TeacherSpec
 from muka_fast.data.label_space import LabelSpace, SameName
 from muka_fast.models.student import load_student
 from muka_fast.models.teacher import describe_models, load_teacher

@@ -12,7 +12,8 @@ import typer
 from muka_fast.errors import RecipeError
 
 if TYPE_CHECKING:
-    from muka_fast.config.recipe import DataSpec, Recipe
+    from muka_fast.config.recipe import Recipe
+    from muka_fast.config.specs import DataSpec
 
 RecipeArgument = Annotated[Path | None, typer.Argument(metavar="[RECIPE]", help="A recipe (YAML).")]
 TeacherOption = Annotated[list[str] | None, typer.Option("--teacher", "-t", help="A teacher: folder or hub id.")]
@@ -141,7 +142,7 @@ def data_from_flags(
     pair_column: str | None = None,
 ) -> DataSpec:
     """Build the texts section of a recipe."""
-    from muka_fast.config.recipe import DataSpec
+    from muka_fast.config.specs import DataSpec
 
     return DataSpec(
         texts=[absolute(text) for text in texts],

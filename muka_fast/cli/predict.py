@@ -21,7 +21,7 @@ from muka_fast.errors import CorpusError, RecipeError
 from muka_fast.runtime.printable import printable
 
 if TYPE_CHECKING:
-    from muka_fast.config.recipe import DataSpec
+    from muka_fast.config.specs import DataSpec
     from muka_fast.data.chunks import Contents, RowChunk
     from muka_fast.data.corpus import Corpus
     from muka_fast.data.writers import Columns, Write

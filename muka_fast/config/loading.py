@@ -12,7 +12,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from muka_fast.config.methods import find_method, keep_shared_keys, method_of_section, unknown_key_hint
-from muka_fast.config.recipe import DataSpec, LabelNames, Recipe, TeacherSpec
+from muka_fast.config.recipe import Recipe
+from muka_fast.config.specs import DataSpec, LabelNames, TeacherSpec
 from muka_fast.errors import RecipeError
 from muka_fast.runtime.parsing import UnreadableError, parse_yaml, read_text
 

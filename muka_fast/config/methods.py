@@ -32,7 +32,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 from muka_fast.errors import RecipeError
 
 if TYPE_CHECKING:
-    from muka_fast.config.recipe import DataSpec, ModelSpec
+    from muka_fast.config.specs import DataSpec, ModelSpec
 
 DEFAULT_METHOD = "pool"
 BUILT_IN = "muka_fast.distillation.methods"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.readers import open_tables
 from muka_fast.data.tables import TextTable
 from muka_fast.data.text_column import TextColumn, TextWriter, take_texts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import match_labels, rename_labels
 from muka_fast.data.text_column import join_texts

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from muka_fast.config.recipe import LabelNames
+from muka_fast.config.specs import LabelNames
 from muka_fast.data.hub import hub_features
 from muka_fast.errors import LabelError
 from muka_fast.runtime.parsing import UnreadableError, parse_json, read_json, read_text

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from muka_fast.config.recipe import PredictionsSpec
+from muka_fast.config.specs import PredictionsSpec
 from muka_fast.data.corpus import (
     LABEL_NAMES,
     guess_column,

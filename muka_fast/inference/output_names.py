@@ -11,7 +11,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 
-from muka_fast.config.recipe import DataSpec, TeacherSpec
+from muka_fast.config.specs import DataSpec, TeacherSpec
 from muka_fast.data.corpus import read_corpus
 from muka_fast.data.label_space import normalize_label
 from muka_fast.errors import LabelError

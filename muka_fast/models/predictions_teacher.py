@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from muka_fast.config.recipe import LabelNames, PredictionsSpec, TeacherSpec
+from muka_fast.config.specs import LabelNames, PredictionsSpec, TeacherSpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.label_names import read_label_names
 from muka_fast.data.label_space import check_names

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
-from muka_fast.config.recipe import StudentSpec
+from muka_fast.config.specs import StudentSpec
 from muka_fast.data.batching import Padding
 from muka_fast.errors import ModelError, first_line
 from muka_fast.models.checkpoint import (

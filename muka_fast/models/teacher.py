@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from muka_fast.config.recipe import TeacherSpec
+from muka_fast.config.specs import TeacherSpec
 from muka_fast.data.label_space import check_names, normalize_label
 from muka_fast.data.text_files import without_compression
 from muka_fast.errors import ModelError

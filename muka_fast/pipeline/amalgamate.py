@@ -9,7 +9,8 @@ import weakref
 from pathlib import Path
 from typing import Any, overload
 
-from muka_fast.config.recipe import Recipe, StudentSpec
+from muka_fast.config.recipe import Recipe
+from muka_fast.config.specs import StudentSpec
 from muka_fast.distillation.method import require_single_process
 from muka_fast.errors import RecipeError
 from muka_fast.evaluation.html_report import report_page

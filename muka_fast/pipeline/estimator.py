@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from muka_fast.config.recipe import StudentSpec
+from muka_fast.config.specs import StudentSpec
 from muka_fast.pipeline.amalgamate import amalgamate
 from muka_fast.pipeline.inputs import ModelInput, Teachers
 from muka_fast.runtime.device import Device

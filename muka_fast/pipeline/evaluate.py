@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import match_labels, rename_labels
 from muka_fast.errors import CorpusError, ModelError, RecipeError

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from muka_fast.config.loading import build_recipe
-from muka_fast.config.recipe import DataSpec, Recipe, StudentSpec, TeacherSpec
+from muka_fast.config.recipe import Recipe
+from muka_fast.config.specs import DataSpec, StudentSpec, TeacherSpec
 from muka_fast.data.corpus import TEXT_NAMES, guess_column, is_missing, text_value
 from muka_fast.errors import CorpusError, ModelError, first_line
 from muka_fast.models.checkpoint import Checkpoint

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from muka_fast.config.loading import anchor
-from muka_fast.config.recipe import DataSpec, LabelNames, Recipe, StudentSpec, TeacherSpec
+from muka_fast.config.recipe import Recipe
+from muka_fast.config.specs import DataSpec, LabelNames, StudentSpec, TeacherSpec
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.few_labels import GivenLabels, add_labelled, read_labelled
 from muka_fast.data.label_space import LabelSpace, match_labels, rename_labels

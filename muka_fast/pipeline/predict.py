@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.chunks import Contents, RowChunk, chunk_schema, read_chunks, scan, table_chunks
 from muka_fast.data.readers import open_stream
 from muka_fast.data.writers import Columns, Write, writer_suffix

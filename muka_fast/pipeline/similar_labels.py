@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from muka_fast.config.recipe import LabelSpec
+from muka_fast.config.specs import LabelSpec
 from muka_fast.data.label_space import LabelSpace, normalize_label
 from muka_fast.data.near_names import near_names
 from muka_fast.errors import ScoreStoreError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.corpus import read_corpus
 from muka_fast.errors import ModelError
 from muka_fast.evaluation.drift import compare, pool_reference

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
-from muka_fast.config.recipe import StudentSpec
+from muka_fast.config.specs import StudentSpec
 from muka_fast.data.batching import TOKEN_BUDGET, Padding, token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.near_names import class_name_text

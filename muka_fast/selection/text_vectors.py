@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from muka_fast.config.recipe import Recipe, StudentSpec
+from muka_fast.config.recipe import Recipe
+from muka_fast.config.specs import StudentSpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.models.student import encoder_fingerprint
 from muka_fast.runtime.arrays import load_arrays, save_arrays

@@ -5,15 +5,8 @@ import yaml
 
 from muka_fast.config.loading import build_recipe, read_recipe, template
 from muka_fast.config.methods import find_method, method_names
-from muka_fast.config.recipe import (
-    DataSpec,
-    LabelSpec,
-    Recipe,
-    StudentSpec,
-    TeacherSpec,
-    TrainingSpec,
-    UncertaintySpec,
-)
+from muka_fast.config.recipe import Recipe, TrainingSpec, UncertaintySpec
+from muka_fast.config.specs import DataSpec, LabelSpec, StudentSpec, TeacherSpec
 from muka_fast.distillation.training_args import num_training_steps
 from muka_fast.errors import RecipeError
 from tests.helpers.recipes import build, tree

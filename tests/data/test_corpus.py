@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.corpus import build_corpus, read_corpus, text_id
 from muka_fast.errors import CorpusError, MachineError, TextError
 from tests.helpers.files import assert_refused, write

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.data.few_labels import add_labelled, read_labelled
 from muka_fast.errors import CorpusError

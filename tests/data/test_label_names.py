@@ -3,7 +3,7 @@ import json
 import datasets
 import pytest
 
-from muka_fast.config.recipe import LabelNames
+from muka_fast.config.specs import LabelNames
 from muka_fast.data.label_names import read_label_names
 from muka_fast.errors import CorpusError, LabelError
 from tests.helpers.files import write

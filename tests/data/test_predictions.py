@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from muka_fast.config.recipe import PredictionsSpec
+from muka_fast.config.specs import PredictionsSpec
 from muka_fast.data.corpus import text_id
 from muka_fast.data.predictions import LEAST, read_predictions
 from muka_fast.errors import CorpusError

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.corpus import build_corpus, read_corpus
 from muka_fast.data.text_column import TextColumn, TextWriter, join_texts, take_texts
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.chunks import Contents, RowChunk
 from muka_fast.data.corpus import read_corpus
 from muka_fast.data.writers import open_writer

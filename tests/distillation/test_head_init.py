@@ -8,7 +8,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from muka_fast.config.recipe import StudentSpec, TrainingSpec
+from muka_fast.config.recipe import TrainingSpec
+from muka_fast.config.specs import StudentSpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation import head_init, trainer

@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 from transformers import trainer_callback as training_callbacks
 from transformers.integrations import integration_utils
 
-from muka_fast.config.recipe import StudentSpec, TrainingSpec
+from muka_fast.config.recipe import TrainingSpec
+from muka_fast.config.specs import StudentSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation import trainer

@@ -322,7 +322,7 @@ PIECES = (
 
 def fuzz_corpora(count: int, random_: random.Random, folder: Path) -> Tally:
     """Write files of random pieces and bytes; they are read, or refused in words."""
-    from muka_fast.config.recipe import DataSpec
+    from muka_fast.config.specs import DataSpec
     from muka_fast.data.corpus import read_corpus
 
     tally = Tally("fuzzed texts")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from muka_fast.config.recipe import DataSpec, TeacherSpec
+from muka_fast.config.specs import DataSpec, TeacherSpec
 from muka_fast.errors import LabelError
 from muka_fast.inference.classifier import Classifier
 from muka_fast.inference.output_names import assign_names, names_from_texts

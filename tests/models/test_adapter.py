@@ -10,7 +10,7 @@ from peft import IA3Config, PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoModelForSequenceClassification
 
-from muka_fast.config.recipe import TeacherSpec
+from muka_fast.config.specs import TeacherSpec
 from muka_fast.errors import LabelError, MachineError, ModelError
 from muka_fast.models.checkpoint import find_checkpoint
 from muka_fast.models.teacher import describe_teachers, load_teacher

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import Gemma3Config
 
-from muka_fast.config.recipe import StudentSpec, TeacherSpec
+from muka_fast.config.specs import StudentSpec, TeacherSpec
 from muka_fast.errors import ModelError, MukaError
 from muka_fast.export import export
 from muka_fast.inference.classifier import Classifier

@@ -2,7 +2,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from muka_fast.config.recipe import StudentSpec
+from muka_fast.config.specs import StudentSpec
 from muka_fast.errors import ModelError
 from muka_fast.models.student import load_student, read_student_tokenizer, resolve_student
 from tests.helpers.models import make_config, make_tokenizer

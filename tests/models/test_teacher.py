@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from muka_fast.config.recipe import TeacherSpec
+from muka_fast.config.specs import TeacherSpec
 from muka_fast.errors import LabelError, MachineError, ModelError
 from muka_fast.inference.classifier import Classifier
 from muka_fast.models.checkpoint import find_checkpoint

@@ -3,7 +3,7 @@
 import pytest
 from transformers import AutoModel
 
-from muka_fast.config.recipe import TeacherSpec
+from muka_fast.config.specs import TeacherSpec
 from muka_fast.errors import ModelError
 from muka_fast.models.checkpoint import find_checkpoint
 from muka_fast.models.teacher import describe_teachers

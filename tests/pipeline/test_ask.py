@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.data.few_labels import read_labelled
 from muka_fast.pipeline.ask import _WRITERS, _rows

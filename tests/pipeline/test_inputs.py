@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from muka_fast.config.recipe import DataSpec, StudentSpec, TeacherSpec
+from muka_fast.config.specs import DataSpec, StudentSpec, TeacherSpec
 from muka_fast.errors import CorpusError, ModelError, RecipeError
 from muka_fast.pipeline.inputs import InputFolder, labels_in_memory, recipe_of_inputs, texts_in_memory
 from tests.helpers.models import make_model

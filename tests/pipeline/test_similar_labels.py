@@ -1,6 +1,6 @@
 import yaml
 
-from muka_fast.config.recipe import LabelSpec
+from muka_fast.config.specs import LabelSpec
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.pipeline.similar_labels import MOST_SHOWN, find_similar_labels
 

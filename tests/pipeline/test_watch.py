@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from muka_fast.config.recipe import DataSpec
+from muka_fast.config.specs import DataSpec
 from muka_fast.errors import ModelError
 from muka_fast.pipeline.watch import watch
 from muka_fast.runtime.progress import Progress

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from muka_fast.config.recipe import TeacherSpec, UncertaintySpec
+from muka_fast.config.recipe import UncertaintySpec
+from muka_fast.config.specs import TeacherSpec
 from muka_fast.data.batching import Padding
 from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import ModelError

@@ -3,7 +3,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from muka_fast.config.recipe import TeacherSpec, UncertaintySpec
+from muka_fast.config.recipe import UncertaintySpec
+from muka_fast.config.specs import TeacherSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ModelError, ScoreStoreError

@@ -4,7 +4,8 @@ import weakref
 import pytest
 import torch
 
-from muka_fast.config.recipe import TeacherSpec, UncertaintySpec
+from muka_fast.config.recipe import UncertaintySpec
+from muka_fast.config.specs import TeacherSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.models.teacher import describe_teachers
 from muka_fast.scoring.teacher_pool import TeacherPool

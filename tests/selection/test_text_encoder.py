@@ -3,7 +3,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from muka_fast.config.recipe import StudentSpec
+from muka_fast.config.specs import StudentSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.selection.text_encoder import TextEncoder, name_similarity
 from tests.helpers.models import make_model, texts

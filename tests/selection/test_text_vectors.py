@@ -3,7 +3,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from muka_fast.config.recipe import StudentSpec
+from muka_fast.config.specs import StudentSpec
 from muka_fast.data.corpus import build_corpus
 from muka_fast.runtime.progress import Progress
 from muka_fast.selection.text_encoder import TextEncoder

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from muka_fast.config.methods import register_method
-from muka_fast.config.recipe import DataSpec, ModelSpec
+from muka_fast.config.specs import DataSpec, ModelSpec
 from muka_fast.distillation.method import Method
 
 if TYPE_CHECKING:
