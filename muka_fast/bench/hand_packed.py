@@ -16,7 +16,8 @@ from torch.nn.functional import dropout, scaled_dot_product_attention
 from muka_fast.bench.baselines import Workload
 from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.uncertainty import onednn
-from muka_fast.uncertainty.encoders import FAMILIES, Attention, Encoder, Head, Layer
+from muka_fast.uncertainty.encoder_parts import Attention, Encoder, Head, Layer
+from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.factory import known_family
 from muka_fast.uncertainty.packing import PackedBatch
 

@@ -3,7 +3,8 @@
 * ``activations``: which activations are the exact GELU
 * ``dropout_masks``: dropout masks of packed batches on the CPU
 * ``dropout_sites``: the dropout sites of a model: found, set, held live
-* ``encoders``: encoder families as embeddings, layers and head over packed rows
+* ``encoder_parts``: linear layers, norms, attention, layers and head, with their dropout sites
+* ``encoders``: encoder families: embeddings, layers and head from a loaded model
 * ``engine``: the interface of the engines: deterministic pass, dropout passes
 * ``factory``: the engine of a teacher, and the check of its logits
 * ``features``: the input of a teacher's last linear layer, projected

@@ -12,7 +12,8 @@ import torch
 from muka_fast.data.batching import TOKEN_BUDGET
 from muka_fast.errors import ModelError, first_line
 from muka_fast.uncertainty import onednn
-from muka_fast.uncertainty.encoders import FAMILIES, Encoder
+from muka_fast.uncertainty.encoder_parts import Encoder
+from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.engine import Engine
 from muka_fast.uncertainty.packed_engine import PackedEngine
 from muka_fast.uncertainty.packing import PackedBatch, pack

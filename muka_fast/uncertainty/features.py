@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from muka_fast.uncertainty.encoders import Linear
+from muka_fast.uncertainty.encoder_parts import Linear
 
 DIMENSIONS = 64
 """Largest width of the stored features."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from muka_fast.uncertainty.activations import is_exact_gelu
-from muka_fast.uncertainty.encoders import Encoder, Layer, Linear
+from muka_fast.uncertainty.encoder_parts import Encoder, Layer, Linear
 
 _ROWS = 1024
 """Rows for which the layout of the weights is chosen; other numbers of rows give the same result."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from muka_fast.data.batching import TOKEN_BUDGET
 from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.uncertainty.dropout_masks import PassContext
-from muka_fast.uncertainty.encoders import Encoder, Layer
+from muka_fast.uncertainty.encoder_parts import Encoder, Layer
 from muka_fast.uncertainty.engine import Engine
 from muka_fast.uncertainty.features import random_projection
 from muka_fast.uncertainty.packing import PackedBatch

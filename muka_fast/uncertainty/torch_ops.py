@@ -12,7 +12,7 @@ from torch import Tensor
 
 from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.uncertainty.dropout_masks import PassContext, keep_attention, keep_rows
-from muka_fast.uncertainty.encoders import Attention, Head, Linear, Norm
+from muka_fast.uncertainty.encoder_parts import Attention, Head, Linear, Norm
 from muka_fast.uncertainty.packing import LengthSegment
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals, summarise
 

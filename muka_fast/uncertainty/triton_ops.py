@@ -18,7 +18,7 @@ from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.kernels.residual_norm import residual_norm
 from muka_fast.uncertainty.activations import is_exact_gelu
 from muka_fast.uncertainty.dropout_masks import PassContext
-from muka_fast.uncertainty.encoders import Attention, Encoder, Head, Linear, Norm
+from muka_fast.uncertainty.encoder_parts import Attention, Encoder, Head, Linear, Norm
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 from muka_fast.uncertainty.torch_ops import TorchOperations
 

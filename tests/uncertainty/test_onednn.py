@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from muka_fast.uncertainty import onednn
-from muka_fast.uncertainty.encoders import FAMILIES, Linear
+from muka_fast.uncertainty.encoder_parts import Linear
+from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.onednn import PackedLinear, cpu_vendor, is_faster, pack_encoder
 from muka_fast.uncertainty.packed_engine import PackedEngine
 from tests.helpers.engines import IDS, batch, make

@@ -7,7 +7,8 @@ from torch import nn
 
 from muka_fast.errors import ModelError
 from muka_fast.kernels.layout import DropoutSpec
-from muka_fast.uncertainty.encoders import FAMILIES, Attention, Encoder, Head, Layer, Linear, Norm
+from muka_fast.uncertainty.encoder_parts import Attention, Encoder, Head, Layer, Linear, Norm
+from muka_fast.uncertainty.encoders import FAMILIES
 from muka_fast.uncertainty.factory import build_engine
 from muka_fast.uncertainty.packed_engine import PackedEngine, even_chunks
 from muka_fast.uncertainty.reference_engine import ReferenceEngine

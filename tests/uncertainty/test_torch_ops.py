@@ -6,7 +6,7 @@ from torch import nn
 
 from muka_fast.kernels.layout import DropoutSpec
 from muka_fast.uncertainty.dropout_masks import PassContext, keep_attention, keep_rows
-from muka_fast.uncertainty.encoders import Attention, Head, Linear, Norm
+from muka_fast.uncertainty.encoder_parts import Attention, Head, Linear, Norm
 from muka_fast.uncertainty.packing import pack
 from muka_fast.uncertainty.torch_ops import TorchOperations
 

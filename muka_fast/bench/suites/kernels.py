@@ -25,7 +25,7 @@ from muka_fast.bench.peaks import synchronise
 from muka_fast.bench.timer import BASELINE_ERRORS, Case, Run, Suite, Work
 from muka_fast.kernels.layout import DropoutSpec, PackedLayout
 from muka_fast.uncertainty.dropout_masks import PassContext
-from muka_fast.uncertainty.encoders import Linear
+from muka_fast.uncertainty.encoder_parts import Linear
 from muka_fast.uncertainty.packing import pack
 from muka_fast.uncertainty.torch_ops import TorchOperations
 
