@@ -76,7 +76,7 @@ def _estimate_row(teacher: AnyTeacher, estimate: TeacherEstimate, seconds: str) 
 
     labels = str(len(teacher.labels))
     if not isinstance(teacher, Teacher):
-        return [teacher.name, labels, "predictions", *"–––––", seconds]
+        return [teacher.name, labels, teacher.KIND, *"–––––", seconds]
     return [
         teacher.name,
         labels,

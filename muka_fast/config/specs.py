@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from muka_fast.config.section import Section, StringList
+from muka_fast.errors import RecipeError
 
 
 class ModelSpec(Section):
@@ -124,7 +126,7 @@ class TeacherSpec(Section):
 
     SHORTHANDS: ClassVar[tuple[str, ...]] = ("string",)
 
-    model: str | None = Field(None, description="folder or hub id of a fine-tuned sequence classifier, or its adapter")
+    model: str | None = Field(None, description="classifier: folder or hub id of a model or adapter, or a .skops file")
     base: str | None = Field(None, description="base model of an adapter: folder or hub id; default: the one it names")
     predictions: PredictionsSpec | None = Field(None, description="in place of a model: its predictions, in files")
     revision: str | None = Field(None, description="branch, tag or commit of a hub model; the resolved recipe pins it")
@@ -146,13 +148,30 @@ class TeacherSpec(Section):
         if (self.model is None) == (self.predictions is None):
             raise ValueError("give either 'model' or 'predictions'")
         if self.predictions is not None:
-            of_models = ("base", "revision", "max_length", "trust_remote_code", "dtype")
-            idle = [key for key in of_models if getattr(self, key) != type(self).model_fields[key].default]
+            idle = self._not_default(("base", "revision", "max_length", "trust_remote_code", "dtype"))
             if idle:
                 raise ValueError(f"{idle[0]!r} has no effect on predictions: leave it out")
             if isinstance(self.labels, LabelNames) and self.labels.texts is not None:
                 raise ValueError("labels.texts names the outputs of a model: list the names of predictions")
         return self
+
+    def _not_default(self, keys: Sequence[str]) -> list[str]:
+        return [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
+
+    def require_defaults(self, keys: Sequence[str], noun: str, where: str) -> None:
+        """Refuse keys that have no effect on this kind of teacher.
+
+        Args:
+            keys: The keys.
+            noun: What the teacher is.
+            where: Its name in messages.
+
+        Raises:
+            RecipeError: If one of the keys has another value than its default.
+        """
+        idle = self._not_default(keys)
+        if idle:
+            raise RecipeError(f"{idle[0]!r} has no effect on {noun}", where=where, hint="leave it out")
 
     @property
     def source(self) -> str:

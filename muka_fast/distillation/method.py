@@ -66,13 +66,14 @@ class AllTeachersMethod(Method):
         return joint_softmax_rule(pool)
 
 
-def require_predictions_suffice(method: MethodConfig, teacher: str, *, logits: bool, missing: float) -> None:
-    """Refuse a table of predictions as a teacher of a method that needs more of its teachers.
+def require_predictions_suffice(method: MethodConfig, teacher: str, noun: str, *, logits: bool, missing: float) -> None:
+    """Refuse a teacher of which only outputs are known for a method that needs more of its teachers.
 
     Args:
         method: The recipe's method.
         teacher: Name of the teacher.
-        logits: Whether the table holds logits; else it holds probabilities.
+        noun: What it is, for the message.
+        logits: Whether its outputs are logits; else they are probabilities.
         missing: Share of the texts that may lack a prediction.
 
     Raises:
@@ -89,7 +90,7 @@ def require_predictions_suffice(method: MethodConfig, teacher: str, *, logits: b
     reason = next((words for lacking, words in needs if lacking), None)
     if reason is not None:
         raise RecipeError(
-            f"{method.title} {reason}; teacher {teacher} is a table of predictions",
+            f"{method.title} {reason}; teacher {teacher} is {noun}",
             where="selection.method",
             hint="use --method pool, or --method muka --trust single-pass-entropy",
         )

@@ -120,10 +120,10 @@ def _label_groups(record: RunRecord) -> dict[str, list[str]]:
 def _teacher_row(teacher: TeacherRecord) -> list[str]:
     return [
         teacher.name,
-        teacher.model if teacher.kind == "model" else f"predictions: {teacher.model}",
+        f"predictions: {teacher.model}" if teacher.kind == "predictions" else teacher.model,
         f"{teacher.num_labels:,}",
         "–" if teacher.max_length is None else f"{teacher.max_length:,}",
-        percent(teacher.truncated_share if teacher.kind == "model" else None),
+        percent(teacher.truncated_share if teacher.max_length is not None else None),
         f"{teacher.mean_passes:.1f}" if teacher.kind == "model" else "–",
         percent(teacher.chosen_share),
     ]

@@ -64,5 +64,5 @@ def _teacher_row(teacher: TeacherRecord) -> list[str]:
         _source(teacher),
         str(teacher.num_labels),
         percent(teacher.chosen_share),
-        percent(teacher.truncated_share if teacher.kind == "model" else None),
+        percent(teacher.truncated_share if teacher.max_length is not None else None),
     ]

@@ -38,8 +38,8 @@ class TeacherRecord(Record):
 
     name: str
     """Name in the recipe."""
-    kind: Literal["model", "predictions"] = "model"
-    """A model, or a table of predictions."""
+    kind: Literal["model", "predictions", "onnx", "sklearn"] = "model"
+    """A model, a table of predictions, an ONNX graph, or a scikit-learn pipeline."""
     model: str
     """Folder or hub id of a model; files of predictions."""
     revision: str | None

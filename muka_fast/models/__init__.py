@@ -2,9 +2,12 @@
 
 * ``adapter``: PEFT adapters, merged into their base model
 * ``checkpoint``: folders found or downloaded, checked and fingerprinted
+* ``deterministic_teacher``: what teachers without dropout passes have in common
+* ``graph_teacher``: teachers that are ONNX graphs
 * ``head``: what the outputs of a classifier are, and their names
 * ``integrity``: output folders checked against their record
 * ``padding``: how texts are padded, so that each gets the logits that it gets alone
+* ``pipeline_teacher``: teachers that are scikit-learn pipelines, read by skops
 * ``plain_config``: guards against code from elsewhere and absurd sizes in a configuration
 * ``predictions_teacher``: teachers that are tables of predictions
 * ``requirements``: packages that a checkpoint needs

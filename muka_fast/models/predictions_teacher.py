@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -14,26 +15,34 @@ from muka_fast.data.label_names import read_label_names
 from muka_fast.data.label_space import check_names
 from muka_fast.data.predictions import PredictionTable, read_predictions
 from muka_fast.errors import CorpusError
+from muka_fast.models.deterministic_teacher import DeterministicTeacher
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 
 
 @dataclass(frozen=True)
-class PredictionsTeacher:
-    """A teacher of which only predictions are known.
+class PredictionsTeacher(DeterministicTeacher):
+    """A teacher of which only predictions are known; its fingerprint is a hash of them as they are read.
 
     Attributes:
-        name: Unique within the run.
-        spec: Its section of the recipe.
         predictions: Its ``predictions`` section.
         table: The predictions.
-        fingerprint: Hash of the predictions as they are read.
     """
 
-    name: str
-    spec: TeacherSpec
+    KIND: ClassVar[Literal["predictions"]] = "predictions"
+    NOUN: ClassVar[str] = "a table of predictions"
+
     predictions: PredictionsSpec
     table: PredictionTable
-    fingerprint: str
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the table holds logits; probabilities otherwise."""
+        return self.predictions.logits
+
+    @property
+    def missing(self) -> float:
+        """Share of the texts that may lack a prediction."""
+        return self.predictions.missing
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -118,4 +127,4 @@ def describe_predictions(
     table = read_predictions(predictions, names, pair_column, log)
     check_names(table.labels, f"teacher {name}: {spec.source}")
     resolved = spec.model_copy(update={"name": name, "labels": names})
-    return PredictionsTeacher(name, resolved, predictions, table, table.fingerprint())
+    return PredictionsTeacher(name, resolved, table.fingerprint(), predictions, table)

@@ -1,4 +1,4 @@
-"""Teachers: descriptions of a recipe's models and tables of predictions, and loading a model for scoring."""
+"""Teachers: descriptions of those of a recipe, of every kind, and loading a model for scoring."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ from muka_fast.models.checkpoint import (
     require_checkpoint,
     token_limit,
 )
+from muka_fast.models.deterministic_teacher import DeterministicTeacher
+from muka_fast.models.graph_teacher import GraphTeacher, find_graph, graph_fingerprint
 from muka_fast.models.head import check_head, class_names
 from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES
+from muka_fast.models.pipeline_teacher import SUFFIX, describe_pipeline
 from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions, listed_names
 from muka_fast.models.unusable import ADAPTER_CONFIG, require_head
 from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_sites
@@ -73,7 +76,7 @@ class Teacher:
         return f"{self.architecture}, {weights}, {self.max_length} tokens, {self.sites} dropout sites"
 
 
-AnyTeacher = Teacher | PredictionsTeacher
+AnyTeacher = Teacher | DeterministicTeacher
 
 
 def models_of(teachers: Sequence[AnyTeacher]) -> tuple[Teacher, ...]:
@@ -120,7 +123,8 @@ def _labels(spec: TeacherSpec, config: Any, where: str) -> tuple[str, ...]:
 
 def _default_name(spec: TeacherSpec) -> str:
     if spec.predictions is None:
-        return Path(spec.source).name
+        path = Path(spec.source)
+        return path.stem if path.suffix == SUFFIX else path.name
     return without_compression(Path(spec.predictions.files[0]).name).stem
 
 
@@ -159,13 +163,16 @@ def describe_teachers(
     """
     teachers: list[AnyTeacher] = []
     for spec, name in zip(specs, _names(specs), strict=True):
+        path = Path(spec.source)
         if spec.predictions is not None:
             found: AnyTeacher = describe_predictions(spec, spec.predictions, name, pair_column, log)
+        elif path.suffix == SUFFIX and path.is_file():
+            found = describe_pipeline(spec, path, name)
         else:
             found = _describe_model(spec, name, inject)
         twin = next((other for other in teachers if _content(other) == _content(found)), None)
         if twin is not None:
-            same = "weights" if isinstance(found, Teacher) else "predictions"
+            same = "predictions" if isinstance(found, PredictionsTeacher) else "weights"
             raise ModelError(
                 f"the same teacher twice: {twin.name} and {name} have equal {same}",
                 where=f"teacher {spec.source}",
@@ -179,36 +186,56 @@ def describe_models(specs: Sequence[TeacherSpec], inject: float | None = None) -
     """Describe teachers that are all models; see :func:`describe_teachers`.
 
     Raises:
-        ModelError: If one of them is a table of predictions, or as :func:`describe_teachers`.
+        ModelError: If one of them has outputs only, or as :func:`describe_teachers`.
     """
-    table = next((spec for spec in specs if spec.predictions is not None), None)
-    if table is not None:
-        raise ModelError(
-            "a table of predictions, where a model is needed",
-            where=f"teacher {table.source}",
-            hint="give the folder of a model",
-        )
-    return list(models_of(describe_teachers(specs, inject)))
+    teachers = describe_teachers(specs, inject)
+    other = next((teacher for teacher in teachers if not isinstance(teacher, Teacher)), None)
+    if other is not None:
+        what = f"{other.NOUN}, where a model is needed"
+        raise ModelError(what, where=f"teacher {other.spec.source}", hint="give the folder of a model")
+    return list(models_of(teachers))
 
 
 def _content(teacher: AnyTeacher) -> str:
     return teacher.weights if isinstance(teacher, Teacher) else teacher.fingerprint
 
 
-def _open(spec: TeacherSpec, inject: float | None) -> tuple[Checkpoint, Any]:
-    """Return checkpoint and configuration of a model whose head and weights can be used."""
-    checkpoint = _find(spec)
+def _describe_graph(spec: TeacherSpec, name: str, checkpoint: Checkpoint, graph: Path) -> GraphTeacher:
+    where = checkpoint.where
+    spec.require_defaults(("dtype",), GraphTeacher.NOUN, where)
+    config = read_config(checkpoint)
+    check_head(config, where)
+    tokenizer = read_tokenizer(checkpoint)
+    check_vocabulary(tokenizer, config, where)
+    labels = _labels(spec, config, where)
+    given = None if spec.labels is None else list(labels)
+    return GraphTeacher(
+        name=name,
+        spec=spec.model_copy(update={"revision": checkpoint.revision, "name": name, "labels": given}),
+        fingerprint=graph_fingerprint(checkpoint, graph),
+        checkpoint=checkpoint,
+        graph=graph,
+        classes=labels,
+        tokens=token_limit(build_skeleton(config, checkpoint), tokenizer, spec.max_length),
+    )
+
+
+def _checked_config(spec: TeacherSpec, checkpoint: Checkpoint, inject: float | None) -> Any:
+    """Return the configuration of a model whose head and weights can be used."""
     config = _config(checkpoint, inject)
     if not spec.trust_remote_code and not isinstance(checkpoint, Adapter):
         require_head(checkpoint.folder, config, checkpoint.where)
     check_head(config, checkpoint.where)
     check_weights(checkpoint)
-    return checkpoint, config
+    return config
 
 
-def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> Teacher:
-    checkpoint, config = _open(spec, inject)
-    where = checkpoint.where
+def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> AnyTeacher:
+    checkpoint = _find(spec)
+    where, graph = checkpoint.where, find_graph(checkpoint)
+    if graph is not None:
+        return _describe_graph(spec, name, checkpoint, graph)
+    config = _checked_config(spec, checkpoint, inject)
     labels = _labels(spec, config, where)
     given = None if spec.labels is None else list(labels)
     tokenizer = read_tokenizer(checkpoint.tokenizer)
@@ -246,7 +273,8 @@ def load_unnamed(spec: TeacherSpec, device: torch.device) -> tuple[Any, Any, str
     Raises:
         ModelError: If it cannot be used.
     """
-    checkpoint, config = _open(spec, None)
+    checkpoint = _find(spec)
+    config = _checked_config(spec, checkpoint, None)
     return *_load(checkpoint, config, device, spec.dtype), checkpoint.where
 
 

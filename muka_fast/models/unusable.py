@@ -16,14 +16,17 @@ ADAPTER_CONFIG = "adapter_config.json"
 MERGE_HINT = "merge it with peft's merge_and_unload(), and give the folder of the merged model and its tokenizer"
 _EXPORT = "write its class probabilities for the texts into a table, and give that under 'predictions:'"
 
+_CONVERT = f"write the estimator with skops.io.dump where you trust it, and give the .skops file; or {_EXPORT}"
+
 
 def explain_file(path: Path, where: str) -> ModelError:
     """Return the error of a file that stands where a model folder is expected."""
     suffix = path.suffix.lower()
     if suffix in PICKLES:
-        return ModelError("a pickle file, which can run code when loaded; it is not loaded", where=where, hint=_EXPORT)
+        return ModelError("a pickle file, which can run code when loaded; it is not loaded", where=where, hint=_CONVERT)
     if suffix == ".onnx":
-        return ModelError("an ONNX graph; teachers are loaded as safetensors", where=where, hint=_EXPORT)
+        hint = f"give the folder of model.onnx, tokenizer.json and config.json; or {_EXPORT}"
+        return ModelError("an ONNX graph without tokenizer and labels", where=where, hint=hint)
     hint = f"write '- predictions: {path.name}' for a table of predictions" if suffix in TABLES else "give the folder"
     return ModelError("a file where a model folder is expected", where=where, hint=hint)
 
@@ -51,17 +54,17 @@ def explain_folder(folder: Path, where: str) -> ModelError:
         return only_onnx(where)
     if names & set(PICKLES):
         return ModelError(
-            "the folder holds a pickle, which can run code when loaded; it is not loaded", where=where, hint=_EXPORT
+            "the folder holds a pickle, which can run code when loaded; it is not loaded", where=where, hint=_CONVERT
         )
     return ModelError("the folder has no config.json", where=where, hint="give a folder save_pretrained wrote")
 
 
 def only_onnx(where: str) -> ModelError:
-    """Return the error of a folder with ONNX graphs and no safetensors."""
+    """Return the error of a folder with ONNX graphs where weights are needed, or without ``config.json``."""
     return ModelError(
         "the folder has only ONNX graphs, no safetensors weights",
         where=where,
-        hint=f"give the checkpoint that was exported, or {_EXPORT}",
+        hint="give the checkpoint that was exported; a teacher may be a graph with tokenizer.json and config.json",
     )
 
 

@@ -14,15 +14,16 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import pad_batch, tokenize
 from muka_fast.distillation.microbatching import backward_microbatched
 from muka_fast.distillation.training_args import num_training_steps
-from muka_fast.models.predictions_teacher import PredictionsTeacher
+from muka_fast.models.deterministic_teacher import DeterministicTeacher
 from muka_fast.models.student import load_student
-from muka_fast.models.teacher import models_of
+from muka_fast.models.teacher import Teacher, models_of
 from muka_fast.pipeline.plan import Plan, resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
 from muka_fast.runtime.launch import leave_stale_launch
 from muka_fast.runtime.library_messages import quiet_libraries
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
+from muka_fast.scoring.deterministic import open_scorer
 from muka_fast.scoring.teacher_pool import TeacherPool, TeacherRunner
 from muka_fast.uncertainty.packing import pack
 
@@ -41,7 +42,7 @@ class TeacherEstimate:
         weight_bytes: Memory of its weights.
         scope: Scope of the live dropout sites.
         live: Number of live dropout sites.
-        backend: Operations that run the passes: PyTorch's or Triton's; ``file`` for a table of predictions.
+        backend: Operations that run the passes: PyTorch's or Triton's; else the kind of a teacher without passes.
     """
 
     name: str
@@ -120,6 +121,17 @@ def _probe_teacher(runner: TeacherRunner, plan: Plan, passes: float) -> TeacherE
     )
 
 
+def _probe_deterministic(teacher: DeterministicTeacher, plan: Plan) -> TeacherEstimate:
+    sample = _sample(plan.corpus, PROBE_TEXTS)
+    scorer = open_scorer(teacher, plan.device)
+    tokens, _ = scorer(sample)
+    seconds = 0.0
+    if teacher.KIND != "predictions":
+        seconds = _timed(lambda: scorer(sample), plan.device) / len(sample) * len(plan.corpus)
+    truncated = 0.0 if teacher.max_length is None else float((tokens > teacher.max_length).mean())
+    return TeacherEstimate(teacher.name, seconds, truncated, 0, "", 0, teacher.KIND)
+
+
 def _probe_student(plan: Plan) -> tuple[float, int]:
     settings = plan.recipe.training
     student = load_student(plan.recipe.student, plan.space.names, plan.recipe.seed)
@@ -165,8 +177,8 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
     teachers: list[TeacherEstimate] = []
     probed = iter(range(len(pool)))
     for teacher in plan.teachers:
-        if isinstance(teacher, PredictionsTeacher):
-            teachers.append(TeacherEstimate(teacher.name, 0.0, 0.0, 0, "", 0, "file"))
+        if not isinstance(teacher, Teacher):
+            teachers.append(_probe_deterministic(teacher, plan))
             continue
         with pool.teacher(next(probed)) as runner:
             teachers.append(_probe_teacher(runner, plan, passes))

@@ -21,10 +21,11 @@ from muka_fast.distillation.training_args import check_settings
 from muka_fast.errors import CorpusError, MachineError, OutputError, RecipeError, ScoreStoreError
 from muka_fast.inference.output_names import names_from_texts
 from muka_fast.models.checkpoint import read_tokenizer
+from muka_fast.models.graph_teacher import GraphTeacher
 from muka_fast.models.integrity import MARKER
 from muka_fast.models.predictions_teacher import PredictionsTeacher
 from muka_fast.models.student import read_student_tokenizer, resolve_student
-from muka_fast.models.teacher import AnyTeacher, describe_teachers, models_of, predictions_of
+from muka_fast.models.teacher import AnyTeacher, Teacher, describe_teachers, models_of, predictions_of
 from muka_fast.runtime.device import choose_device
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.files import is_writable
@@ -118,12 +119,14 @@ def resolve_recipe(
         describe_teachers(specs, recipe.uncertainty.inject_dropout, recipe.data.pair_column, log=progress.log)
     )
     tables = predictions_of(teachers)
-    for table in tables:
-        given = table.predictions
-        require_predictions_suffice(recipe.selection, table.name, logits=given.logits, missing=given.missing)
+    for one in teachers:
+        if not isinstance(one, Teacher):
+            require_predictions_suffice(
+                recipe.selection, one.name, one.NOUN, logits=one.gives_logits, missing=one.missing
+            )
     if recipe.uncertainty.passes:
-        for teacher in models_of(teachers):
-            require_sites(teacher.sites, teacher.checkpoint.where)
+        for model in models_of(teachers):
+            require_sites(model.sites, model.checkpoint.where)
     check_settings(recipe.training, group)
     label_map = recipe.labels.map
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name, label_map)
@@ -143,14 +146,10 @@ def resolve_recipe(
     for table in tables:
         table.require_answers(corpus, progress.log)
     if recipe.data.long_texts == "error":
-        for teacher in models_of(teachers):
-            _refuse_long(
-                corpus,
-                read_tokenizer(teacher.checkpoint.tokenizer),
-                teacher.max_length,
-                f"teacher {teacher.name}",
-                scratch,
-            )
+        for teacher in teachers:
+            if isinstance(teacher, Teacher | GraphTeacher):
+                tokenizer = read_tokenizer(teacher.checkpoint.tokenizer)
+                _refuse_long(corpus, tokenizer, teacher.max_length, f"teacher {teacher.name}", scratch)
     test = None
     if recipe.test is not None:
         test = read_corpus(recipe.test, with_labels=True, distinct=False, log=progress.log)

@@ -259,13 +259,13 @@ def build_record(
     teachers = [
         TeacherRecord(
             name=teacher.name,
-            kind="model" if isinstance(teacher, Teacher) else "predictions",
+            kind="model" if isinstance(teacher, Teacher) else teacher.KIND,
             model=teacher.spec.source,
             revision=teacher.spec.revision,
             fingerprint=teacher.fingerprint,
             tokenizer_fingerprint=teacher.tokenizer_fingerprint if isinstance(teacher, Teacher) else None,
             num_labels=len(teacher.labels),
-            max_length=teacher.max_length if isinstance(teacher, Teacher) else None,
+            max_length=teacher.max_length,
             truncated_share=truncated,
             mean_passes=float(signals.passes.mean()),
             chosen_share=float((selection.chosen == index).mean()),

@@ -15,6 +15,7 @@ from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ScoreStoreError
+from muka_fast.models.deterministic_teacher import DeterministicTeacher
 from muka_fast.models.predictions_teacher import PredictionsTeacher
 from muka_fast.models.teacher import AnyTeacher, Teacher, models_of
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
@@ -23,6 +24,7 @@ from muka_fast.runtime.parsing import UnreadableError
 from muka_fast.runtime.progress import Progress
 from muka_fast.runtime.typed import from_tree
 from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
+from muka_fast.scoring.deterministic import open_scorer
 from muka_fast.scoring.store import ScoreStore, shards, texts_fingerprint
 from muka_fast.scoring.teacher_pool import RESIDENT_BYTES, TeacherPool
 from muka_fast.uncertainty.signals import Signals
@@ -130,7 +132,7 @@ def manifest(
         "shard_size": shard_size(settings, len(corpus)),
         "inject_dropout": settings.inject_dropout,
         "teachers": [
-            _model_entry(teacher, settings) if isinstance(teacher, Teacher) else _predictions_entry(teacher, corpus)
+            _model_entry(teacher, settings) if isinstance(teacher, Teacher) else _deterministic_entry(teacher, corpus)
             for teacher in teachers
         ],
         "labels": list(space.names_before_map or space.names),
@@ -149,8 +151,12 @@ def _model_entry(teacher: Teacher, settings: UncertaintySpec) -> dict[str, Any]:
     }
 
 
-def _predictions_entry(teacher: PredictionsTeacher, corpus: Corpus) -> dict[str, Any]:
-    entry: dict[str, Any] = {"predictions": teacher.fingerprint, "labels": list(teacher.labels)}
+def _deterministic_entry(teacher: DeterministicTeacher, corpus: Corpus) -> dict[str, Any]:
+    entry: dict[str, Any] = {teacher.KIND: teacher.fingerprint, "labels": list(teacher.labels)}
+    if teacher.max_length is not None:
+        entry["max_length"] = teacher.max_length
+    if not isinstance(teacher, PredictionsTeacher):
+        return entry
     if teacher.predictions.id_column is not None and corpus.keys is not None:
         pairs = np.stack([corpus.ids, corpus.keys], axis=1)[np.argsort(corpus.ids, kind="stable")]
         entry["keys"] = texts_fingerprint(pairs.ravel(), ordered=True)
@@ -183,13 +189,16 @@ def _fill_fixed(job: ScoringJob, pool: TeacherPool) -> None:
         own = job.own_share(missing[index])
         if not own:
             continue
-        if isinstance(teacher, PredictionsTeacher):
-            for number, indices in own:
-                corpus = job.corpus.take(indices)
-                tokens = np.zeros(len(corpus), dtype=np.int32)
-                job.store.write(index, number, corpus.ids, tokens, teacher.signals(corpus))
-            continue
         total = sum(len(indices) for _, indices in own)
+        if not isinstance(teacher, Teacher):
+            scorer = open_scorer(teacher, job.device)
+            with job.progress.task(f"scoring with {teacher.name}", total, "texts") as advance:
+                for number, indices in own:
+                    corpus = job.corpus.take(indices)
+                    tokens, signals = scorer(corpus)
+                    job.store.write(index, number, corpus.ids, tokens, signals)
+                    advance(len(indices))
+            continue
         with (
             pool.teacher(models.index(index)) as runner,
             job.progress.task(f"scoring with {teacher.name}", total, "texts") as advance,
@@ -262,7 +271,7 @@ def collect(job: ScoringJob) -> PoolScores:
                 arrays = _like(found, len(job.corpus), job.store.folder)
             for name, values in arrays.items():
                 put_rows(values, rows, getattr(found, name))
-            if isinstance(teacher, Teacher):
+            if teacher.max_length is not None:
                 longer += int((job.store.tokens(index, number) > teacher.max_length).sum())
             release_pages()
         signals.append(Signals(**arrays))

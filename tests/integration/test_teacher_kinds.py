@@ -1,11 +1,21 @@
 """Teachers that are no checkpoints, from the recipe to the student."""
 
 import json
+import shutil
 
+import numpy as np
+import pandas as pd
 import pytest
+import skops.io
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
+from muka_fast.data.corpus import text_id
+from muka_fast.export import OnnxClassifier
 from tests.helpers.adapters import make_adapter
 from tests.helpers.commands import invoke
+from tests.helpers.models import texts
 from tests.helpers.projects import change_recipe
 
 
@@ -43,3 +53,65 @@ def test_an_adapter_is_a_teacher_like_any_other(here):
     other = invoke("amalgamate", "recipe.yaml", "--method", "muka", "-o", "second", "--set", "scores=out/scores")
     assert other.exit_code == 2
     assert "the stored scores differ from this run in 'teachers.1.weights'" in other.stderr
+
+
+def stored_logits(folder, teacher):
+    """Return the stored logits of a teacher by text id."""
+    tables = [pd.read_parquet(path) for path in sorted((folder / f"teacher-{teacher}").glob("*.parquet"))]
+    table = pd.concat(tables)
+    assert set(table["passes"]) == {0}
+    assert "features" not in table
+    return dict(zip(table["text_id"], np.stack(table["logits"].to_numpy()), strict=True))
+
+
+def test_a_scikit_learn_pipeline_is_a_teacher(here):
+    pool = texts(60)
+    fitted = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(pool, ["Bank", "Travel"] * 30)
+    skops.io.dump(fitted, here / "rules.skops")
+    change_recipe(here, teachers=["one", "rules.skops"])
+    checked = run("check", "recipe.yaml")
+    assert "sklearn" in checked.stdout
+    result = run("amalgamate", "recipe.yaml", "--test", "test.csv")
+    assert "teacher rules: 2 labels, TfidfVectorizer → LogisticRegression" in result.stderr
+    record = json.loads((here / "out" / "run.json").read_text())
+    rules = record["teachers"][1]
+    assert (rules["name"], rules["kind"], rules["max_length"], rules["mean_passes"]) == ("rules", "sklearn", None, 0)
+    assert record["labels"] == ["music", "weather", "Bank", "Travel"]
+    found = stored_logits(here / "out" / "scores", 1)
+    expected = np.log(fitted.predict_proba(pool))
+    for text, row in zip(pool, expected, strict=True):
+        np.testing.assert_allclose(found[text_id(text)], row, rtol=1e-5)
+    refused = invoke("check", "recipe.yaml", "--method", "muka")
+    assert (refused.exit_code, "teacher rules is a scikit-learn pipeline" in refused.stderr) == (2, True)
+    fitted.steps[1][1].intercept_ += 0.1
+    skops.io.dump(fitted, here / "rules.skops")
+    other = invoke("amalgamate", "recipe.yaml", "-o", "second", "--set", "scores=out/scores")
+    assert "the stored scores differ from this run in 'teachers.1.sklearn'" in other.stderr
+
+
+def test_an_onnx_graph_without_weights_is_a_teacher(here, exported):
+    for name in ("model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        (here / "graph").mkdir(exist_ok=True)
+        shutil.copy(exported / name, here / "graph" / name)
+    change_recipe(here, teachers=["graph", "two"])
+    assert "onnx" in run("check", "recipe.yaml").stdout
+    run("amalgamate", "recipe.yaml", "--test", "test.csv")
+    record = json.loads((here / "out" / "run.json").read_text())
+    graph = record["teachers"][0]
+    assert (graph["kind"], graph["max_length"], graph["mean_passes"]) == ("onnx", 48, 0)
+    assert record["labels"][:2] == ["music", "weather"]
+    found = stored_logits(here / "out" / "scores", 0)
+    expected = OnnxClassifier(exported).logits(texts(60))
+    for text, row in zip(texts(60), expected, strict=True):
+        np.testing.assert_allclose(found[text_id(text)], row, atol=1e-4)
+    measured = json.loads(run("evaluate", "out", "-d", "test.csv", "--json").stdout)
+    assert measured["selection"] == record["test"]["selection"]
+    for arguments, message in (
+        (
+            ["--method", "ensemble"],
+            "needs models, to ask them for new texts; teacher graph is an ONNX graph",
+        ),
+        (["--method", "muka"], "needs dropout passes; teacher graph is an ONNX graph"),
+    ):
+        refused = invoke("check", "recipe.yaml", *arguments)
+        assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr

@@ -31,14 +31,8 @@ def setfit(folder):
 
 
 def only_onnx(folder):
-    make_model(folder)
-    (folder / "model.safetensors").rename(folder / "model.onnx")
-
-
-def onnx_below(folder):
-    make_model(folder)
-    (folder / "onnx").mkdir()
-    (folder / "model.safetensors").rename(folder / "onnx" / "model.onnx")
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +43,6 @@ def onnx_below(folder):
         (sentence_encoder, "a sentence-transformers encoder", "under 'predictions:'"),
         (setfit, "a SetFit model, whose head model_head.pkl is a pickle", "under 'predictions:'"),
         (only_onnx, "only ONNX graphs", "the checkpoint that was exported"),
-        (onnx_below, "only ONNX graphs", "the checkpoint that was exported"),
         (
             lambda f: (f.mkdir(), (f / "pipeline.joblib").write_bytes(b"")),
             "the folder holds a pickle",

@@ -1,0 +1,54 @@
+"""Teachers without dropout passes and features: their outputs for a text are all that is known of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from muka_fast.config.recipe import TeacherSpec
+
+
+@dataclass(frozen=True)
+class DeterministicTeacher(ABC):
+    """A teacher that gives one output for a text, and nothing else.
+
+    Attributes:
+        name: Unique within the run.
+        spec: Its section of the recipe.
+        fingerprint: Hash of everything that its outputs depend on.
+    """
+
+    KIND: ClassVar[Literal["predictions", "onnx", "sklearn"]]
+    """Its name in ``run.json``."""
+    NOUN: ClassVar[str]
+    """What it is, for messages."""
+
+    name: str
+    spec: TeacherSpec
+    fingerprint: str
+
+    @property
+    @abstractmethod
+    def labels(self) -> tuple[str, ...]:
+        """Class names in column order."""
+
+    @property
+    @abstractmethod
+    def summary(self) -> str:
+        """What it is, for messages."""
+
+    @property
+    def max_length(self) -> int | None:
+        """Maximum length of a text in tokens; None if the teacher has no tokens."""
+        return None
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether its outputs are logits; probabilities otherwise."""
+        return False
+
+    @property
+    def missing(self) -> float:
+        """Share of the texts that may lack a prediction."""
+        return 0.0
