@@ -35,6 +35,7 @@ from muka_fast.pipeline.stages import (
     locked_store,
     log_truncation,
     select,
+    too_few_texts,
     train,
     training_record,
 )
@@ -217,7 +218,7 @@ def _amalgamate(
     student, training = None, None
     if not recipe.selection.trains_student:
         if selection.model is None:
-            raise TypeError(f"{recipe.selection.title} trains no student and fits no model of the pool")
+            raise too_few_texts(recipe.selection.title, len(plan.corpus))
         calibration = Calibration(abstain_below=recipe.student.abstain_below)
         rule = plan.method.select
         classifier = Ensemble(

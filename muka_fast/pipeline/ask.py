@@ -16,7 +16,7 @@ from muka_fast.data.corpus import LABEL_NAMES, TEXT_NAMES, Corpus
 from muka_fast.errors import ModelError, OutputError, RecipeError
 from muka_fast.pipeline.plan import resolve_recipe
 from muka_fast.pipeline.run_directory import RunDirectory
-from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store, select
+from muka_fast.pipeline.stages import build_pool, fill_scores, locked_store, select, too_few_texts
 from muka_fast.runtime.device import Device
 from muka_fast.runtime.distributed import SINGLE_PROCESS
 from muka_fast.runtime.files import atomic_write
@@ -92,7 +92,7 @@ def ask(
         pool = build_pool(plan, plan.corpus, scores, store, SINGLE_PROCESS, progress)
     selection = select(plan, pool, progress)
     if selection.model is None:
-        raise TypeError(f"{recipe.selection.title} reads labels and fits no model of the pool")
+        raise too_few_texts(recipe.selection.title, len(plan.corpus))
     views, texts = selection.model.views, pool_texts(pool)
     sample = np.sort(np.argsort(pool.ids, kind="stable")[:CHOSEN_FROM])  # ids are hashes: a random sample
     parts = [views.join(views.apply(texts.take(sample[rows])), None) for rows in mapped_chunks(len(sample))]

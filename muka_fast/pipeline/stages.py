@@ -14,6 +14,7 @@ from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.dataset import DistillationSet, split_validation
 from muka_fast.distillation.targets import DistillationTargets
 from muka_fast.distillation.trainer import TrainingResult, train_student
+from muka_fast.errors import CorpusError
 from muka_fast.evaluation.drift_record import PoolReference
 from muka_fast.evaluation.run_record import (
     CalibrationRecord,
@@ -43,7 +44,7 @@ from muka_fast.scoring.store import ScoreStore
 from muka_fast.selection.abstention import abstentions, without_abstentions
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.in_domain import InDomainModel
-from muka_fast.selection.in_domain_rule import ngram_pool
+from muka_fast.selection.in_domain_rule import FEW_TEXTS, ngram_pool
 from muka_fast.selection.text_vectors import encoder_spec, read_or_encode
 
 
@@ -176,6 +177,15 @@ def select(plan: Plan, pool: Pool, progress: Progress) -> Selection:
     if correction is not None:
         progress.log(str(correction))
     return selection
+
+
+def too_few_texts(title: str, count: int) -> CorpusError:
+    """Return the error of a method that needs a fitted selection, for a pool on which none is fitted."""
+    return CorpusError(
+        f"{count} texts are too few to fit the selection of {title}",
+        where="data",
+        hint=f"give {FEW_TEXTS} or more, or use method 'muka'",
+    )
 
 
 @dataclass(frozen=True)

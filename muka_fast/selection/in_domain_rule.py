@@ -25,7 +25,7 @@ from muka_fast.selection.texts import Texts
 from muka_fast.uncertainty.signals import Signals
 
 FEW_TEXTS = 50
-"""Below so many texts, ranks and neighbours say nothing: MUKA's rule weights the teachers instead."""
+"""Below so many texts ranks and neighbours are not reliable: MUKA's rule weights the teachers, without a model."""
 TINY = 1e-12
 
 
@@ -92,6 +92,8 @@ def in_domain_rule(
         hard: Whether the teacher of the largest weight alone makes the target.
         shares: Known shares of the pool, by teacher name; read where the rule is fitted.
     """
+    if model is None and len(pool) < FEW_TEXTS:
+        return _too_few_texts(pool, hard, shares)
     texts = pool_texts(pool)
     if model is None:
         weights = weights_for(
@@ -101,14 +103,26 @@ def in_domain_rule(
         )
         model, scores = judge_pool(texts, pool.ids, weights, known=known_of(pool, shares))
         model = replace(model, ngrams=pool.ngrams)
-        if len(pool) < FEW_TEXTS:
-            return replace(muka_rule(pool, margin_weighting=False, hard=hard), reliability=TOO_FEW_TEXTS, model=model)
     else:
         scores = model.apply(texts)
-    posterior = softmax(scores, axis=1)
-    labels = known_of(pool)
-    if labels is not None:
-        inside = np.maximum(posterior[labels.rows], TINY) * labels.known_by
-        posterior[labels.rows] = inside / inside.sum(1, keepdims=True)
+    posterior = _with_labels(pool, softmax(scores, axis=1))
     # Texts weigh alike: the texts of a rare class are easily taken for out-of-domain ones.
     return Selection(posterior, posterior, np.ones(len(posterior)), hard, model.reliability, model)
+
+
+def _with_labels(pool: Pool, weights: np.ndarray) -> np.ndarray:
+    """Give the labelled texts to the teachers that know their class: weights (N, T), changed and returned."""
+    labels = known_of(pool)
+    if labels is not None:
+        inside = np.maximum(weights[labels.rows], TINY) * labels.known_by
+        weights[labels.rows] = inside / inside.sum(1, keepdims=True)
+    return weights
+
+
+def _too_few_texts(pool: Pool, hard: bool, shares: Mapping[str, float] | None) -> Selection:
+    """Weight the teachers by MUKA's rule; of what is known, labels and shares of 0 count."""
+    found = muka_rule(pool, margin_weighting=False, hard=hard)
+    present = np.array([not shares or shares.get(name, 1.0) > 0 for name in pool.space.teachers])
+    weights = np.maximum(found.soft_weights, TINY) * present
+    weights = _with_labels(pool, weights / weights.sum(1, keepdims=True))
+    return replace(found, soft_weights=weights, reliability=TOO_FEW_TEXTS)

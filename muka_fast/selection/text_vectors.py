@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,6 @@ class VectorsIndex:
     names: np.ndarray
     name_vectors: np.ndarray
     checksum: int
-
-    def fits(self, ids: np.ndarray, names: Sequence[str]) -> bool:
-        """Return whether the vectors are of texts with these ids, ascending, and of these class names."""
-        return np.array_equal(self.ids, ids) and self.names.tolist() == list(names)
 
 
 @dataclass(frozen=True)
@@ -99,12 +96,15 @@ def read_or_encode(
     """
     order = np.unique(corpus.ids, return_index=True)[1]
     ids = corpus.ids[order]
-    path = None if folder is None else folder / f"encoder-{(encoder_fingerprint(spec) or '')[:16]}.npz"
-    found = None if path is None else _read(path, ids, names, progress)
-    if found is not None:
-        return found
+    path = None if folder is None else folder / f"encoder-{_key(spec)}.npz"
+    found = None if path is None else _read(path, ids, progress)
+    if found is not None and found[0].names.tolist() == list(names):
+        return TextVectors(ids, found[1], found[0].name_vectors)
     encoder = TextEncoder.load(spec, device)
     name_vectors = encoder.encode_names(names).astype(np.float16)
+    if found is not None and path is not None:  # of the same texts and other class names
+        save_arrays(path, replace(found[0], names=np.array(names), name_vectors=name_vectors))
+        return TextVectors(ids, found[1], name_vectors)
     with progress.task("encoding texts", len(ids), "texts") as advance:
         parts = (
             encoder.encode(corpus.take(order[rows]), advance).astype(np.float16)
@@ -115,6 +115,11 @@ def read_or_encode(
         checksum = _write_parts(path.with_suffix(".npy"), len(ids), parts)
     save_arrays(path, VectorsIndex(ids, np.array(names), name_vectors, checksum))
     return TextVectors(ids, open_array(path.with_suffix(".npy")), name_vectors)
+
+
+def _key(spec: StudentSpec) -> str:
+    """Hash what the vectors of a text depend on: weights, configuration, tokenizer and the longest text."""
+    return hashlib.sha256(f"{encoder_fingerprint(spec)} {spec.max_length}".encode()).hexdigest()[:16]
 
 
 def _write_parts(path: Path, count: int, parts: Iterable[np.ndarray]) -> int:
@@ -137,11 +142,11 @@ def _write_parts(path: Path, count: int, parts: Iterable[np.ndarray]) -> int:
     return checksum
 
 
-def _read(path: Path, ids: np.ndarray, names: Sequence[str], progress: Progress) -> TextVectors | None:
-    """Return the vectors that are kept; None if they are of other texts or names, or damaged."""
+def _read(path: Path, ids: np.ndarray, progress: Progress) -> tuple[VectorsIndex, np.ndarray] | None:
+    """Return the vectors that are kept, with their index; None if they are of other texts, or damaged."""
     try:
         index = load_arrays(path, VectorsIndex)
-        if not index.fits(ids, names):
+        if not np.array_equal(index.ids, ids):
             return None
         texts, checksum = open_array(path.with_suffix(".npy")), 0
         if texts.shape != (len(ids), index.name_vectors.shape[1]) or texts.dtype != np.float16:
@@ -155,4 +160,4 @@ def _read(path: Path, ids: np.ndarray, names: Sequence[str], progress: Progress)
     except (UnreadableError, ValueError):
         progress.log(f"the stored text vectors are damaged and are computed again ({path.name})")
         return None
-    return TextVectors(ids, texts, index.name_vectors)
+    return index, texts

@@ -47,7 +47,26 @@ def test_few_texts_are_weighted_by_mukas_rule_and_in_doubt():
     assert found.reliability is TOO_FEW_TEXTS
     assert found.soft_weights == pytest.approx(muka_rule(some).soft_weights)
     assert (found.sample_weight == 1).all()
-    assert found.model is not None
+    assert found.model is None
+    one = replace(
+        some,
+        signals=tuple(one.take(np.arange(1)) for one in some.signals),
+        ids=some.ids[:1],
+        embeddings=some.embeddings[:1],
+        name_similarity=some.name_similarity[:1],
+    )
+    assert in_domain_rule(one).soft_weights == pytest.approx(found.soft_weights[:1])
+
+
+def test_labels_and_shares_of_0_count_for_few_texts_too():
+    some, _ = pool((20, 10))
+    classes = np.full(30, -1)
+    classes[3] = some.space.union_index[1][0]
+    known = in_domain_rule(replace(some, classes=classes))
+    assert known.chosen[3] == 1
+    absent = in_domain_rule(some, shares={some.space.teachers[0]: 0.0})
+    assert (absent.chosen == 1).all()
+    assert absent.soft_weights.sum(1) == pytest.approx(np.ones(30))
 
 
 def test_a_model_of_another_pool_is_applied():

@@ -55,6 +55,26 @@ def test_what_was_kept_of_other_texts_or_names_is_computed_again(what, spec, tmp
     assert ("damaged" in console.export_text()) == (what in ("damaged", "changed", "shortened"))
 
 
+@pytest.mark.parametrize("change", ["max_length", "tokenizer", "names"])
+def test_what_the_vectors_depend_on_is_part_of_their_name(change, spec, tmp_path):
+    corpus = build_corpus(texts(6))
+    read_or_encode(spec, corpus, NAMES, CPU, QUIET, tmp_path)
+    names = ("bank", "lights") if change == "names" else NAMES
+    if change == "max_length":
+        spec = spec.model_copy(update={"max_length": 8})
+    if change == "tokenizer":
+        spec = spec.model_copy(update={"tokenizer": str(make_model(tmp_path / "other", ("x", "y"), seed=1))})
+    (kept,) = tmp_path.glob("encoder-*.npy")
+    before = kept.stat().st_ino
+    found = read_or_encode(spec, corpus, names, CPU, QUIET, tmp_path)
+    assert kept.stat().st_ino == before  # the texts of other names are not encoded again
+    expected = read_or_encode(spec, corpus, names, CPU, QUIET)
+    assert np.array_equal(found.texts, expected.texts)
+    assert np.array_equal(found.name_vectors, expected.name_vectors)
+    assert len(list(tmp_path.glob("encoder-*.npz"))) == (1 if change == "names" else 2)
+    assert np.array_equal(read_or_encode(spec, corpus, names, CPU, QUIET, tmp_path).name_vectors, found.name_vectors)
+
+
 def test_repeated_texts_are_encoded_once(spec):
     corpus = build_corpus(["play jazz", "stop", "play jazz"], distinct=False)
     found = read_or_encode(spec, corpus, NAMES, CPU, QUIET)
