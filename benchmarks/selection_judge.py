@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 from selection_pools import CELLS, recalls
-from selection_students import mixture
+from selection_students import balanced, mixture
 from simulated_students import HALVES, StudentPool, run_study, train_student
 
 FACTORS = (0.0, 0.1, 0.25, 0.5, 1.0)
@@ -29,11 +29,9 @@ TINY = 1e-12
 
 def judgement(pool: StudentPool) -> np.ndarray:
     """Return the log probability of each teacher's classes by a student of the other half, (N, T)."""
-    posterior = softmax(pool.scores, axis=1)
-    teachers = posterior.shape[1]
-    weight = (posterior / np.maximum(posterior.mean(0) * teachers, 1e-3)).sum(1)  # teachers weigh alike
-    first = np.random.default_rng(0).random(len(posterior)) < 0.5
-    result = np.empty_like(posterior)
+    weight = balanced(pool)
+    first = np.random.default_rng(0).random(len(weight)) < 0.5
+    result = np.empty_like(pool.scores)
     for half in (first, ~first):
         student = train_student(pool, mixture(pool), weight, np.flatnonzero(~half), PENALTY)
         probabilities = softmax(student.logits(pool.embeddings[half]), axis=1)

@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 from documents import fill
+from scipy.stats import spearmanr
+from selection_pools import CELLS
 
+from muka_fast.evaluation.tables import markdown_table
 from muka_fast.selection.reliability import DOUBT_BELOW
 
-CELLS = ("balanced", "12 % of teacher 0", "12 % of teacher 1", "3 % of teacher 0", "foreign")
 SHOWN = {
     "encoder + names + features": "encoder, class names, features",
     "encoder + features": "encoder, features",
@@ -28,12 +30,6 @@ SHOWN = {
     "answers graph": "answers alone",
 }
 WHOLE = "encoder + names + features"
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *rows)]
-    return "\n".join(lines)
 
 
 def summary(results: dict[str, Any]) -> str:
@@ -47,7 +43,7 @@ def summary(results: dict[str, Any]) -> str:
         ]
         for line in results["kinds"][WHOLE]["summary"]
     ]
-    return table(["pool", "entropy", "`pool`", "worst setting against entropy"], rows)
+    return markdown_table(["pool", "entropy", "`pool`", "worst setting against entropy"], rows)
 
 
 def kinds(results: dict[str, Any]) -> str:
@@ -57,7 +53,7 @@ def kinds(results: dict[str, Any]) -> str:
         lines = results["kinds"][kind]["summary"]
         cells = [f"{line['recall']:.1f} / {line['lowest']:.1f}" for line in lines]
         rows.append([name, *cells, f"{min(line['worst_against_entropy'] for line in lines):+.1f}"])
-    return table(["evidence", *CELLS, "worst against entropy"], rows)
+    return markdown_table(["evidence", *CELLS, "worst against entropy"], rows)
 
 
 def settings(results: dict[str, Any]) -> str:
@@ -67,12 +63,7 @@ def settings(results: dict[str, Any]) -> str:
     for setting in results["settings"]:
         lines = [found[setting, cell] for cell in CELLS]
         rows.append([setting, *(f"{line['recall']:.0f} ({line['entropy_recall']:.0f})" for line in lines)])
-    return table(["setting", *CELLS], rows)
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Return the ranks of values without ties."""
-    return values.argsort().argsort()
+    return markdown_table(["setting", *CELLS], rows)
 
 
 def reliability(results: dict[str, Any]) -> str:
@@ -88,15 +79,15 @@ def reliability(results: dict[str, Any]) -> str:
         rows.append(
             [
                 name,
-                f"{np.corrcoef(ranks(recall), ranks(estimate))[0, 1]:.2f}",
-                f"{np.corrcoef(ranks(lowest), ranks(worst))[0, 1]:.2f}",
+                f"{spearmanr(recall, estimate).statistic:.2f}",
+                f"{spearmanr(lowest, worst).statistic:.2f}",
                 f"{100 * np.abs(recall / 100 - estimate).mean():.1f}",
                 f"{doubted[order[:10]].sum()} of 10",
                 f"{doubted[order[-20:]].sum()} of 20",
             ]
         )
     header = ["evidence", "rank correlation, mean", "rank correlation, lowest", "mean error", "worst cells in doubt"]
-    return table([*header, "best cells in doubt"], rows)
+    return markdown_table([*header, "best cells in doubt"], rows)
 
 
 def others(rows: list[dict[str, Any]]) -> str:
@@ -114,7 +105,7 @@ def others(rows: list[dict[str, Any]]) -> str:
         + f" ({np.mean([row['entropy_recall'] for row in own]):.1f})"
         for own in means
     ]
-    return table(["setting", *CELLS], [*lines, ["**mean**", *mean]])
+    return markdown_table(["setting", *CELLS], [*lines, ["**mean**", *mean]])
 
 
 BLOCKS = {"summary": summary, "kinds": kinds, "settings": settings, "reliability": reliability}
