@@ -1,6 +1,6 @@
 """Fault campaigns on a tiny project: kills, a full disk, corrupted files, two runs at once, fuzzed input.
 
-    python -m tests.faults.campaigns [--short] [--seed N] [--out benchmarks/results/reliability.json]
+    python -m tests.faults.campaigns [--short] [--only NAME …] [--out benchmarks/results/reliability.json]
     python -m tests.faults.campaigns --show benchmarks/results/reliability.json
 
 Every trial ends in one of these ways. ``same``: the result of an undisturbed run, byte for byte. ``refused``: one
@@ -20,7 +20,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -372,19 +372,26 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def campaigns(project: Project, *, short: bool, seed: int) -> Iterator[Tally]:
-    """Run all campaigns, in the short or the long form."""
-    random_ = random.Random(seed)
+def campaigns(project: Project, *, short: bool, seed: int) -> dict[str, Callable[[], Tally]]:
+    """Return all campaigns by name, in the short or the long form."""
     folder = project.work / "fuzz"
     folder.mkdir()
     scale = 40 if short else 1
-    yield fuzz_recipes(12_000 // scale, random_, folder)
-    yield fuzz_corpora(10_000 // scale, random_, folder)
-    yield fuzz_records(project, 3_000 // scale, random_, folder)
-    yield two_runs(project, 1 if short else 20)
-    yield full_disk(project, 2 if short else None, random_)
-    yield kills(project, 3 if short else None, 1 if short else max(100, 500 - project.operations), random_)
-    yield corruptions(project, 14 if short else 1_700, 4 if short else 400, random_)
+
+    def random_() -> random.Random:
+        return random.Random(seed)
+
+    return {
+        "fuzzed recipes": lambda: fuzz_recipes(12_000 // scale, random_(), folder),
+        "fuzzed texts": lambda: fuzz_corpora(10_000 // scale, random_(), folder),
+        "fuzzed records": lambda: fuzz_records(project, 3_000 // scale, random_(), folder),
+        "two runs at once": lambda: two_runs(project, 1 if short else 20),
+        "full disk": lambda: full_disk(project, 2 if short else None, random_()),
+        "kills": lambda: kills(
+            project, 3 if short else None, 1 if short else max(100, 500 - project.operations), random_()
+        ),
+        "corruptions": lambda: corruptions(project, 14 if short else 1_700, 4 if short else 400, random_()),
+    }
 
 
 def one_thread() -> None:
@@ -442,6 +449,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the campaigns; others in OUT are kept")
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--show", type=Path, help="results to write docs/reliability.md from")
     options = parser.parse_args()
@@ -455,9 +463,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = prepare(Path(folder).resolve() / "project")
         stated = ", ".join(f"{name} {value}" for name, value in versions().items())
-        results = {"operations": project.operations, "seed": options.seed, "versions": stated, "campaigns": {}}
+        before = {}
+        if options.only and options.out is not None and options.out.exists():
+            before = json.loads(options.out.read_text(encoding="utf-8"))["campaigns"]
+        results = {"operations": project.operations, "seed": options.seed, "versions": stated, "campaigns": before}
         wrong = 0
-        for tally in campaigns(project, short=options.short, seed=options.seed):
+        for title, campaign in campaigns(project, short=options.short, seed=options.seed).items():
+            if options.only and title not in options.only:
+                continue
+            tally = campaign()
             results["campaigns"][tally.name] = dict(tally.counts)
             wrong += sum(tally.counts[one] for one in FAULTS)
             print(tally.name, dict(tally.counts), flush=True)
