@@ -123,7 +123,7 @@ def forked(work: Callable[[], int], folder: Path, *, kill_after: float | None = 
     if not child:
         code = 70
         try:
-            os.setsid()
+            os.setpgid(0, 0)
             out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(out, 1)
             os.dup2(out, 2)
