@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import CheckFailed, CorpusError, ModelError, OutputError
@@ -17,7 +17,7 @@ from muka_fast.export.parity import Tolerances
 from muka_fast.export.quantization import SCHEMES, to_int8
 from muka_fast.inference.classifier import Classifier
 from tests.helpers.exports import FAMILIES
-from tests.helpers.models import make_classifier, one_layer, texts
+from tests.helpers.models import make_classifier, make_tokenizer, one_layer, texts
 
 SAMPLE = [*texts(30), "", "weather " * 60]
 
@@ -43,6 +43,27 @@ def test_every_family_says_the_same_as_onnx(family, tmp_path, traced_once):
     unfused = family == "modernbert" and transformers.__version__.startswith("4.")
     assert bool(done.fused) != unfused
     assert_equal_outputs(tmp_path / "out", model)
+
+
+DECODERS = {
+    "llama": {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64},
+    "opt": {"hidden_size": 32, "num_attention_heads": 2, "ffn_dim": 64, "word_embed_proj_dim": 32},
+    "gpt_neox": {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", DECODERS)
+def test_decoders_say_the_same_as_onnx(family, tmp_path):
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "num_hidden_layers": 1}
+    settings = {"vocab_size": 128, "max_position_embeddings": 64, "initializer_range": 0.2}
+    config = AutoConfig.for_model(family, num_labels=3, **(settings | special | DECODERS[family]))
+    config.id2label = dict(enumerate(("music", "weather", "travel")))
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / family)
+    make_tokenizer(tmp_path / family)
+    export(str(tmp_path / family), tmp_path / "out", texts=build_corpus(SAMPLE))
+    assert_equal_outputs(tmp_path / "out", tmp_path / family)
 
 
 def tokenizer_settings(folder, **settings):
