@@ -27,4 +27,4 @@ def fit_estimator(folder: Path) -> AmalgamatedClassifier:
         device="cpu",
         verbose=0,
     )
-    return estimator.fit(pd.Series(texts(40)), [*CLASSES, *[None] * 35])
+    return estimator.fit(pd.Series(texts(60)), [*CLASSES, *[None] * 55])
