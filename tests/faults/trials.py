@@ -9,6 +9,7 @@ renaming is seen.
 from __future__ import annotations
 
 import errno
+import faulthandler
 import os
 import shutil
 import signal
@@ -129,6 +130,7 @@ def forked(work: Callable[[], int], folder: Path, *, kill_after: float | None = 
             os.dup2(out, 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
             os.chdir(folder)
+            faulthandler.dump_traceback_later(0.9 * TIMEOUT)  # where a process hangs
             code = work()
         except BaseException as error:  # noqa: BLE001 - a fork must never go on as its parent
             import traceback
