@@ -160,8 +160,13 @@ def kills(project: Project, count: int | None, at_random: int, random_: random.R
         if fault is not None and first.code != KILLED:
             tally.add("traceback" if first.is_traceback else "different", f"{what}: not killed", first.text)
             continue
+        # A kill may come after the run is finished; the same command then refuses the finished run.
+        finished_before = (folder / "out" / "run.json").exists()
         second = run(folder, AMALGAMATE)
-        tally.add(name(second, project.is_same(folder), must_succeed=True), what, second.text)
+        result = name(second, project.is_same(folder), must_succeed=not finished_before)
+        if result == "refused":
+            result = "same" if project.is_same(folder) else "different"
+        tally.add(result, what, second.text)
         _remove(folder)
     return tally
 
