@@ -377,8 +377,8 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def campaigns(project: Project, *, short: bool, seed: int) -> dict[str, Callable[[], Tally]]:
-    """Return all campaigns by name, in the short or the long form."""
+def campaigns(project: Project, *, short: bool, seed: int, count: int = 500) -> dict[str, Callable[[], Tally]]:
+    """Return all campaigns by name, in the short form or the long one with so many kills."""
     folder = project.work / "fuzz"
     folder.mkdir()
     scale = 40 if short else 1
@@ -393,7 +393,7 @@ def campaigns(project: Project, *, short: bool, seed: int) -> dict[str, Callable
         "two runs at once": lambda: two_runs(project, 1 if short else 20),
         "full disk": lambda: full_disk(project, 2 if short else None, random_()),
         "kills": lambda: kills(
-            project, 3 if short else None, 1 if short else max(100, 500 - project.operations), random_()
+            project, 3 if short else None, 1 if short else max(0, count - project.operations), random_()
         ),
         "corruptions": lambda: corruptions(project, 14 if short else 1_700, 4 if short else 400, random_()),
     }
@@ -454,6 +454,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=500, help="in the long form, at least the file operations")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the campaigns; others in OUT are kept")
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--show", type=Path, help="results to write docs/reliability.md from")
@@ -473,7 +474,7 @@ def main() -> None:
             before = json.loads(options.out.read_text(encoding="utf-8"))["campaigns"]
         results = {"operations": project.operations, "seed": options.seed, "versions": stated, "campaigns": before}
         wrong = 0
-        for title, campaign in campaigns(project, short=options.short, seed=options.seed).items():
+        for title, campaign in campaigns(project, short=options.short, seed=options.seed, count=options.kills).items():
             if options.only and title not in options.only:
                 continue
             tally = campaign()
