@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import random
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -413,16 +414,23 @@ def one_thread() -> None:
     import muka_fast.pipeline.load  # noqa: F401
 
 
+def revision() -> str:
+    """Return the commit of the code, as git names it; ``–`` outside a repository."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "–"
+
+
 def page(results: dict[str, Any]) -> str:
     """Return ``docs/reliability.md``."""
     from muka_fast.evaluation.tables import markdown_table
 
     names = ("same", "refused", *FAULTS)
     rows = [
-        [name, str(sum(counts.values())), *(str(counts.get(one, 0)) for one in names)]
+        [name, str(sum(counts.values())), *(str(counts.get(one, 0)) for one in names), results["revisions"][name]]
         for name, counts in results["campaigns"].items()
     ]
-    table = markdown_table(["campaign", "trials", *names], rows)
+    table = markdown_table(["campaign", "trials", *names, "commit"], rows)
     return f"""# Reliability
 
 `make faults` runs fault campaigns on a tiny project: two teachers, 40 texts, three training steps. A run of it makes
@@ -469,16 +477,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         project = prepare(Path(folder).resolve() / "project")
         stated = ", ".join(f"{name} {value}" for name, value in versions().items())
-        before = {}
+        results: dict[str, Any] = {"campaigns": {}, "revisions": {}}
         if options.only and options.out is not None and options.out.exists():
-            before = json.loads(options.out.read_text(encoding="utf-8"))["campaigns"]
-        results = {"operations": project.operations, "seed": options.seed, "versions": stated, "campaigns": before}
+            results = json.loads(options.out.read_text(encoding="utf-8"))
+        results |= {"operations": project.operations, "seed": options.seed, "versions": stated}
         wrong = 0
         for title, campaign in campaigns(project, short=options.short, seed=options.seed, count=options.kills).items():
             if options.only and title not in options.only:
                 continue
             tally = campaign()
             results["campaigns"][tally.name] = dict(tally.counts)
+            results["revisions"][tally.name] = revision()
             wrong += sum(tally.counts[one] for one in FAULTS)
             print(tally.name, dict(tally.counts), flush=True)
             for example in tally.examples:

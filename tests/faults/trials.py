@@ -14,11 +14,14 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 KILLED = 137
 TIMEOUT = 120.0
@@ -131,6 +134,8 @@ def forked(work: Callable[[], int], folder: Path, *, kill_after: float | None = 
             sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
             os.chdir(folder)
             faulthandler.dump_traceback_later(0.9 * TIMEOUT)  # where a process hangs
+            # The bars' lock is shared by all forks: one that is killed while it holds it would block those that follow.
+            tqdm.set_lock(threading.RLock())
             code = work()
         except BaseException as error:  # noqa: BLE001 - a fork must never go on as its parent
             import traceback
