@@ -441,7 +441,7 @@ def page(results: dict[str, Any]) -> str:
   resumes.
 * `corruptions`: a file of a finished run is damaged, and the student predicts; or one of an unfinished run, and it
   resumes.
-* `two runs at once`: two processes start the same command in one folder.
+* `two runs at once`: two processes start the same command in one folder; both count.
 * `fuzzed recipes`, `texts`, `records`: changed keys, values and bytes.
 
 Outcomes: `same`: the result of an undisturbed run, byte for byte. `refused`: one error of what, where and fix, with its
@@ -452,8 +452,8 @@ that it does not handle. `hang`. `stuck`: a refusal where the same command shoul
 
 Versions: {results["versions"]}.
 
-What this does not show: losses of power (files are synced before they are renamed, which no trial checks), network file
-systems, and faults of GPUs.
+What this does not show: writes that fail below Python (in safetensors, Arrow and torch, or of an open file), losses of
+power, processes of one run that are killed one by one, network file systems, and faults of GPUs.
 """
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.faults.campaigns import ROOT, name
+from tests.faults.campaigns import FAULTS, ROOT, name, page
 from tests.faults.trials import KILLED, Fault, Outcome
 
 REFUSED = "Error: the disk is full\n  where: out\n  fix: free some space"
@@ -56,3 +56,9 @@ def test_the_short_campaigns_find_no_fault(tmp_path):
     found = json.loads((tmp_path / "out.json").read_text())["campaigns"]
     assert len(found) == 7
     assert all(sum(counts.values()) >= 2 for counts in found.values())
+
+
+def test_the_page_shows_the_committed_campaigns():
+    results = json.loads((ROOT / "benchmarks" / "results" / "reliability.json").read_text(encoding="utf-8"))
+    assert (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8") == page(results)
+    assert not sum(counts.get(one, 0) for counts in results["campaigns"].values() for one in FAULTS)
