@@ -31,7 +31,7 @@ from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.batching import token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import TokenizedTexts, pad_batch
-from muka_fast.models.checkpoint import read_config
+from muka_fast.models.loading import read_config
 from muka_fast.models.padding import choose_padding
 from muka_fast.models.teacher import Teacher, load_teacher
 from muka_fast.runtime.environment import device_name, versions

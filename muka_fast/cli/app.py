@@ -22,7 +22,7 @@ from muka_fast.errors import MukaError, UnexpectedError, first_line, machine_err
 from muka_fast.runtime.printable import printable
 
 if TYPE_CHECKING:
-    from muka_fast.evaluation.run_record import Evaluation
+    from muka_fast.evaluation.evaluation_record import Evaluation
 
 app = typer.Typer(
     name="muka-fast",

@@ -7,6 +7,7 @@
 * ``method``: the base class of the methods
 * ``methods``: the methods, one file each
 * ``microbatching``: gradient accumulation over parts of a batch
+* ``student_trainer``: transformers' Trainer for stored targets, and its callbacks
 * ``targets``: training targets: mixtures of the teachers, their joint softmax, their features
 * ``trainer``: training with transformers' Trainer
 * ``training_args``: precision, number of steps and the Trainer's arguments

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -30,13 +29,18 @@ from muka_fast.distillation.checkpointing import (
     Checkpoint,
     last_checkpoint,
     require_fingerprint,
-    seal_checkpoint,
     training_fingerprint,
 )
-from muka_fast.distillation.dataset import DistillationSet, LengthGroupedSampler
+from muka_fast.distillation.dataset import DistillationSet
 from muka_fast.distillation.head_init import linear_probe_init
 from muka_fast.distillation.losses import DistillationLoss, KLDistillationLoss
-from muka_fast.distillation.microbatching import MICROBATCH_TOKENS, microbatch_tokens, split_into_microbatches
+from muka_fast.distillation.microbatching import MICROBATCH_TOKENS, microbatch_tokens
+from muka_fast.distillation.student_trainer import (
+    AdvanceProgress,
+    EvaluateLastWeights,
+    SealCheckpoints,
+    StudentTrainer,
+)
 from muka_fast.distillation.training_args import num_training_steps, trainer_arguments
 from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.models.student import Student
@@ -47,104 +51,6 @@ from muka_fast.uncertainty.features import classifier_input
 CPU = torch.device("cpu")
 LOSS_MODULE = "muka_fast_loss"
 """Name under which the loss is a submodule of the student while it is trained."""
-
-
-class StudentTrainer(Trainer):
-    """A Trainer whose loss compares the student with stored targets; it needs no labels and no teacher.
-
-    Args:
-        *args: Of :class:`transformers.Trainer`.
-        loss_fn: The loss.
-        features: List that receives what the student's classifier reads in each forward pass; empty if the loss does
-            not read it.
-        microbatch_tokens: Padded tokens of a forward and backward pass; gradients of a larger batch are accumulated.
-            None for no limit.
-        **kwargs: Of :class:`transformers.Trainer`.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        loss_fn: DistillationLoss,
-        features: list[Tensor],
-        microbatch_tokens: int | None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.loss_fn, self.features, self.microbatch_tokens = loss_fn, features, microbatch_tokens
-        # Losses are means over a batch: accumulated gradients must be divided by the number of batches.
-        self.model_accepts_loss_kwargs = False
-        # Without this, evaluation looks for labels to decide whether it can report a loss.
-        self.can_return_loss = True
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        data = train_dataset if train_dataset is not None else self.train_dataset
-        batch = self.args.per_device_train_batch_size * self.args.world_size
-        batches = math.ceil(len(data) / batch)
-        steps = max(1, math.ceil(batches / self.args.gradient_accumulation_steps))
-        return LengthGroupedSampler(data.lengths, batch, self.args.seed, lambda: self.state.global_step // steps)
-
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Accumulate the gradients of the batch's micro-batches, so that only one's activations are in memory."""
-        losses = []
-        for part in split_into_microbatches(inputs, self.microbatch_tokens):
-            # A loss is the mean over its texts: weighted by the part's share, the sum is the mean over the batch.
-            weighted = part | {"sample_weight": part["sample_weight"] * (len(part["target"]) / len(inputs["target"]))}
-            losses.append(super().training_step(model, weighted, num_items_in_batch))
-        return torch.stack(losses).sum()
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """Return the loss of a batch."""
-        inputs = dict(inputs)
-        target, sample_weight = inputs.pop("target"), inputs.pop("sample_weight")
-        self.features.clear()
-        outputs = model(**inputs)
-        features = self.features[-1] if self.features else None
-        loss = self.loss_fn(outputs.logits, features, target, sample_weight)
-        return (loss, outputs) if return_outputs else loss
-
-    def prediction_step(
-        self, model: Any, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: Any = None
-    ) -> tuple[Any, None, None]:
-        """Return the loss of a validation batch; logits are not gathered."""
-        with torch.no_grad():
-            loss = self.compute_loss(model, self._prepare_inputs(inputs))
-        return loss.detach(), None, None
-
-
-class _Advance(TrainerCallback):
-    """Moves a progress bar."""
-
-    def __init__(self, advance: Callable[[float], None]) -> None:
-        self.advance = advance
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.advance(state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.advance(1)
-
-
-class _Seal(TrainerCallback):
-    """Marks each checkpoint as finished, once every process has written its part."""
-
-    def __init__(self, group: DistributedContext) -> None:
-        self.group = group
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.group.barrier()
-        if self.group.is_main_process:
-            seal_checkpoint(Path(args.output_dir) / f"checkpoint-{state.global_step}")
-
-
-class _LastEvaluation(TrainerCallback):
-    """Validates the last weights; transformers 4 does so only where the steps are a multiple of the interval."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step >= state.max_steps:
-            control.should_evaluate = True
 
 
 @dataclass(frozen=True)
@@ -281,9 +187,9 @@ def _run(job: _Job, checkpoint: Checkpoint | None, progress: Progress) -> Traine
 
 
 def _build_trainer(job: _Job, features: list[Tensor], advance: Callable[[float], None]) -> StudentTrainer:
-    callbacks: list[TrainerCallback] = [_Advance(advance), _Seal(job.group)]
+    callbacks: list[TrainerCallback] = [AdvanceProgress(advance), SealCheckpoints(job.group)]
     if job.validation is not None:
-        callbacks.append(_LastEvaluation())
+        callbacks.append(EvaluateLastWeights())
         if job.settings.patience is not None:
             callbacks.append(EarlyStoppingCallback(job.settings.patience))
     trainer = StudentTrainer(

@@ -7,16 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from muka_fast.evaluation.evaluation_record import Evaluation
 from muka_fast.evaluation.rendering import render, style_sheet
-from muka_fast.evaluation.run_record import (
-    Evaluation,
-    RunRecord,
-    SelectionStats,
-    TeacherRecord,
-    TeacherVote,
-    TrainingRecord,
-    UncertainText,
-)
+from muka_fast.evaluation.run_record import RunRecord, TeacherRecord, TrainingRecord
+from muka_fast.evaluation.selection_record import SelectionStats, TeacherVote, UncertainText
 from muka_fast.evaluation.svg_charts import Axis, bars, histogram, line
 from muka_fast.evaluation.tables import percent, result_rows
 

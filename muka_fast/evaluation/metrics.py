@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.evaluation.run_record import ClassificationMetrics, ClassMetrics, Fidelity, SelectionMetrics
+from muka_fast.evaluation.evaluation_record import ClassificationMetrics, ClassMetrics, SelectionMetrics
+from muka_fast.evaluation.run_record import Fidelity
 from muka_fast.selection.base import Pool, Selection, targets, teacher_predictions
 
 

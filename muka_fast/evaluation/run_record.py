@@ -14,7 +14,9 @@ from pydantic import Field, ValidationError
 
 from muka_fast.errors import ModelError
 from muka_fast.evaluation.drift_record import PoolReference
-from muka_fast.evaluation.record_base import Count, LabelEffect, Record, Share
+from muka_fast.evaluation.evaluation_record import Evaluation
+from muka_fast.evaluation.record_base import Count, Record, Share
+from muka_fast.evaluation.selection_record import SelectionStats
 from muka_fast.runtime.integrity import FileRecord
 from muka_fast.runtime.parsing import UnreadableError, read_json
 from muka_fast.uncertainty.stopping import Audit
@@ -60,77 +62,6 @@ class TeacherRecord(Record):
     """Share of the texts for which it has the largest weight of all teachers."""
     mean_trust_score: float
     """Its trust score, averaged over the pool; unit and range follow from the method."""
-
-
-class EntropyHistograms(Record):
-    """Texts of the pool by one teacher's predictive entropy, divided by ln(classes): 20 equal bins over 0…1."""
-
-    chosen: list[Count]
-    """Texts for which this teacher has the largest weight."""
-    other: list[Count]
-    """All other texts."""
-
-
-class ReliabilityStats(Record):
-    """How far the selection can be relied on, estimated without labels by a regression learned on other pools."""
-
-    recall: Share
-    """Estimated share of a teacher's own texts given to a teacher that knows their class, mean over the teachers."""
-    lowest: Share
-    """The same for the teacher that is served worst."""
-    in_doubt: bool
-    """Whether ``recall`` is below 0.84, or the pool is too small to be judged."""
-
-
-class TeacherVote(Record):
-    """What one teacher predicts for one text."""
-
-    weight: Share
-    """Weight of the teacher for this text."""
-    label: str
-    """Most likely class of its deterministic pass."""
-    probability: Share
-    """Probability of that class."""
-
-
-class UncertainText(Record):
-    """A text whose two largest teacher weights are close."""
-
-    id: str
-    """Text id, 16 hexadecimal digits."""
-    text: str
-    """The text without control characters, cut to 200 characters; a pair is joined with " / "."""
-    margin: Share
-    """Largest teacher weight minus the second largest."""
-    teachers: list[TeacherVote]
-    """One entry per teacher, in the run's order."""
-
-
-class SelectionStats(Record):
-    """Statistics of the teacher weights over the N texts of the pool; T teachers, C classes."""
-
-    teachers: list[str]
-    """Names of the teachers, (T,)."""
-    known_to: list[list[int]]
-    """For each class of the label space, (C,), the indices of the teachers that have it."""
-    chosen: list[Count]
-    """Texts for which each teacher has the largest weight, (T,)."""
-    chosen_share: list[Share]
-    """The same, divided by N."""
-    margin: list[Count]
-    """Texts by largest minus second largest weight: 20 equal bins over 0…1."""
-    entropy: list[EntropyHistograms]
-    """One entry per teacher, (T,)."""
-    passes: list[tuple[Count, Count]]
-    """(passes, texts that used as many), ascending."""
-    score_by_selection: list[list[Count]]
-    """Texts by teacher, (T, T): row by largest 1 − predictive entropy / ln C, column by largest weight."""
-    reliability: ReliabilityStats | None
-    """Of the choice of teachers; null for methods that estimate none, and without a pretrained student."""
-    labels: LabelEffect | None = None
-    """What given labels and shares changed; null without them."""
-    least_certain: list[UncertainText]
-    """The 20 texts of smallest margin, ascending."""
 
 
 class SimilarLabels(Record):
@@ -199,81 +130,6 @@ class TrainingRecord(Record):
     """Agreement with the targets; null for methods whose targets are no class distributions."""
     reference: PoolReference | None = None
     """What the student predicted for a sample of the pool; null in records of earlier versions."""
-
-
-class ClassMetrics(Record):
-    """One class; each score is 0 where it is undefined."""
-
-    name: str
-    """Its name."""
-    precision: Share
-    """Share of the predictions of this class that are right."""
-    recall: Share
-    """Share of the texts of this class that are predicted as such."""
-    f1: Share
-    """Harmonic mean of precision and recall."""
-    support: Count
-    """Texts of this class."""
-
-
-class ClassificationMetrics(Record):
-    """Metrics of a classifier on labelled texts."""
-
-    accuracy: Share
-    """Share of the texts whose prediction is right."""
-    macro_f1: Share
-    """F1, averaged over the classes that occur as a label."""
-    count: Count
-    """Texts measured."""
-    classes: list[ClassMetrics]
-    """The classes that occur as a label, in column order."""
-
-
-class SelectionMetrics(Record):
-    """Metrics of the teachers and their selection, before any student."""
-
-    teachers: dict[str, Share | None]
-    """Accuracy of each teacher alone on all texts; a text of a class that it lacks counts as wrong.
-
-    A table of predictions is measured on the texts that it has a prediction for; null without any."""
-    own_classes: dict[str, Share | None]
-    """Accuracy of each teacher on those of these texts that are of its own classes; null without any."""
-    answered: dict[str, Count] = Field(default_factory=dict)
-    """Texts with a prediction, for each table of predictions that lacks some."""
-    oracle: Share
-    """Accuracy if a teacher that knows the class were always chosen."""
-    selection: Share
-    """Accuracy of the most likely class of the weighted teachers."""
-    routing_accuracy: Share | None
-    """Share of texts whose chosen teacher knows the class, over texts whose class some teacher lacks; null if none."""
-
-
-class GroupConfusion(Record):
-    """Confusion of label groups: a label group is the classes that the same set of teachers knows."""
-
-    groups: list[str]
-    """Teachers of each group, joined with " + ", in the order of their first class, (S,)."""
-    counts: list[list[Count]]
-    """Texts, (S, S): row by the group of the true class, column by that of the predicted class."""
-
-
-class Evaluation(Record):
-    """Metrics on labelled texts."""
-
-    classifier: Literal["student", "ensemble"]
-    """Which classifier was measured."""
-    metrics: ClassificationMetrics
-    """Its metrics, on the texts whose label it knows."""
-    selection: SelectionMetrics | None
-    """Teachers, oracle and selection on the same texts; null if the teachers were not asked."""
-    unknown_labels: dict[str, Count]
-    """Labels outside the label space, with their number of texts; these texts are left out."""
-    expected_calibration_error: Share
-    """Mean gap of confidence and accuracy over 15 bins of equal width (Guo et al. 2017)."""
-    risk_coverage: list[tuple[Share, Share]]
-    """(share of the texts answered, most confident first; error rate on them), ascending to 1, at most 50 points."""
-    group_confusion: GroupConfusion | None
-    """Confusion of label groups; null if the teachers were not asked."""
 
 
 class CalibrationRecord(Record):

@@ -11,10 +11,10 @@ import numpy as np
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.few_labels import GivenLabels
 from muka_fast.data.label_space import LabelSpace
+from muka_fast.evaluation.evaluation_record import GroupConfusion
 from muka_fast.evaluation.record_base import LabelEffect
-from muka_fast.evaluation.run_record import (
+from muka_fast.evaluation.selection_record import (
     EntropyHistograms,
-    GroupConfusion,
     ReliabilityStats,
     SelectionStats,
     TeacherVote,

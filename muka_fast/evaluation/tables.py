@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the bench writes its tables where there is neither pydantic nor rich
     from rich.table import Table
 
-    from muka_fast.evaluation.run_record import Evaluation, Fidelity
+    from muka_fast.evaluation.evaluation_record import Evaluation
+    from muka_fast.evaluation.run_record import Fidelity
 
 _BAR = re.compile(r"(?<!\\)\|")
 SHARES = (0.5, 0.8, 1.0)

@@ -23,16 +23,10 @@ from muka_fast.export.parity import ParityChecker, Tolerances
 from muka_fast.export.quantization import SCHEMES, to_half, to_int8
 from muka_fast.export.sessions import open_session
 from muka_fast.inference.predictions import CALIBRATION_KEY, Calibration
-from muka_fast.models.checkpoint import (
-    Checkpoint,
-    check_weights,
-    find_checkpoint,
-    load_model,
-    read_config,
-    token_limit,
-)
+from muka_fast.models.checkpoint import Checkpoint, check_weights, find_checkpoint
 from muka_fast.models.head import read_head
 from muka_fast.models.integrity import WEIGHT_FILES
+from muka_fast.models.loading import load_model, read_config, token_limit
 from muka_fast.models.padding import choose_padding
 from muka_fast.runtime.environment import PACKAGES, versions
 from muka_fast.runtime.integrity import record_files

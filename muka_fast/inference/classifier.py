@@ -15,15 +15,9 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import pad_batch, tokenize
 from muka_fast.inference.base import Advance, LogitClassifier, no_progress, require_list
 from muka_fast.inference.predictions import CALIBRATION_KEY, UNCALIBRATED, Calibration
-from muka_fast.models.checkpoint import (
-    check_vocabulary,
-    check_weights,
-    find_checkpoint,
-    load_model,
-    read_config,
-    token_limit,
-)
+from muka_fast.models.checkpoint import check_weights, find_checkpoint
 from muka_fast.models.head import read_head
+from muka_fast.models.loading import check_vocabulary, load_model, read_config, token_limit
 from muka_fast.models.padding import choose_padding
 from muka_fast.runtime.library_messages import quiet_libraries
 

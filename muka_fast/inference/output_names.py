@@ -16,7 +16,7 @@ from muka_fast.data.corpus import read_corpus
 from muka_fast.data.label_space import normalize_label
 from muka_fast.errors import LabelError
 from muka_fast.inference.classifier import Classifier
-from muka_fast.models.checkpoint import token_limit
+from muka_fast.models.loading import token_limit
 from muka_fast.models.teacher import load_unnamed
 
 LEAST_TEXTS = 3

@@ -6,6 +6,7 @@
 * ``graph_teacher``: teachers that are ONNX graphs
 * ``head``: what the outputs of a classifier are, and their names
 * ``integrity``: output folders checked against their record
+* ``loading``: configurations, tokenizers and weights, loaded and checked
 * ``padding``: how texts are padded, so that each gets the logits that it gets alone
 * ``pipeline_teacher``: teachers that are scikit-learn pipelines, read by skops
 * ``plain_config``: guards against code from elsewhere and absurd sizes in a configuration

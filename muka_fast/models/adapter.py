@@ -10,18 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from muka_fast.errors import MachineError, ModelError, first_line
-from muka_fast.models.checkpoint import (
-    VOCABULARY_FILES,
-    Checkpoint,
-    build_skeleton,
-    check_weights,
-    find_checkpoint,
-    load_weights,
-    read_config,
-    read_tokenizer,
-)
+from muka_fast.models.checkpoint import Checkpoint, check_weights, find_checkpoint
 from muka_fast.models.head import read_labels
 from muka_fast.models.integrity import TOKENIZER_FILES
+from muka_fast.models.loading import VOCABULARY_FILES, build_skeleton, load_weights, read_config, read_tokenizer
 from muka_fast.models.padding import match_inputs
 from muka_fast.models.unusable import ADAPTER_CONFIG, MERGE_HINT
 from muka_fast.runtime.parsing import UnreadableError, read_json
@@ -191,7 +183,7 @@ def load_adapter(adapter: Adapter, config: Any, device: Any, dtype: str = "float
     """Load a base model, merge the adapter into it, and load the tokenizer.
 
     Returns:
-        As :func:`muka_fast.models.checkpoint.load_model`.
+        As :func:`muka_fast.models.loading.load_model`.
 
     Raises:
         ModelError: If the adapter does not fit the base model, or weights are in neither of the two.

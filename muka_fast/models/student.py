@@ -13,18 +13,16 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, set_see
 from muka_fast.config.specs import StudentSpec
 from muka_fast.data.batching import Padding
 from muka_fast.errors import ModelError, first_line
-from muka_fast.models.checkpoint import (
+from muka_fast.models.checkpoint import Checkpoint, check_weights, find_checkpoint
+from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES
+from muka_fast.models.loading import (
     TRUST_HINT,
-    Checkpoint,
     build_skeleton,
     check_vocabulary,
-    check_weights,
-    find_checkpoint,
     read_config,
     read_tokenizer,
     token_limit,
 )
-from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES
 from muka_fast.models.padding import choose_padding, match_inputs, set_padding_token
 from muka_fast.models.plain_config import require_plain
 from muka_fast.uncertainty.features import classifier_layer

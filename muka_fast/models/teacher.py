@@ -14,22 +14,19 @@ from muka_fast.data.label_space import check_names, normalize_label
 from muka_fast.data.text_files import without_compression
 from muka_fast.errors import ModelError
 from muka_fast.models.adapter import Adapter, find_adapter, load_adapter, read_adapter_config, require_peft
-from muka_fast.models.checkpoint import (
-    Checkpoint,
-    build_skeleton,
-    check_vocabulary,
-    check_weights,
-    find_folder,
-    load_model,
-    read_config,
-    read_tokenizer,
-    require_checkpoint,
-    token_limit,
-)
+from muka_fast.models.checkpoint import Checkpoint, check_weights, find_folder, require_checkpoint
 from muka_fast.models.deterministic_teacher import DeterministicTeacher
 from muka_fast.models.graph_teacher import GraphTeacher, find_graph, graph_fingerprint
 from muka_fast.models.head import check_head, class_names
 from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES
+from muka_fast.models.loading import (
+    build_skeleton,
+    check_vocabulary,
+    load_model,
+    read_config,
+    read_tokenizer,
+    token_limit,
+)
 from muka_fast.models.pipeline_teacher import SUFFIX, describe_pipeline
 from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions, listed_names
 from muka_fast.models.unusable import ADAPTER_CONFIG, require_head
@@ -260,7 +257,7 @@ def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> AnyTe
 
 
 def load_teacher(teacher: Teacher, device: torch.device) -> tuple[Any, Any]:
-    """Load a teacher's weights and tokenizer; see :func:`muka_fast.models.checkpoint.load_model`."""
+    """Load a teacher's weights and tokenizer; see :func:`muka_fast.models.loading.load_model`."""
     return _load(teacher.checkpoint, _config(teacher.checkpoint, teacher.inject), device, teacher.spec.dtype)
 
 

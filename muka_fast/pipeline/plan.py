@@ -20,9 +20,9 @@ from muka_fast.distillation.method import Method, get_method, require_prediction
 from muka_fast.distillation.training_args import check_settings
 from muka_fast.errors import CorpusError, MachineError, OutputError, RecipeError, ScoreStoreError
 from muka_fast.inference.output_names import names_from_texts
-from muka_fast.models.checkpoint import read_tokenizer
 from muka_fast.models.graph_teacher import GraphTeacher
 from muka_fast.models.integrity import MARKER
+from muka_fast.models.loading import read_tokenizer
 from muka_fast.models.predictions_teacher import PredictionsTeacher
 from muka_fast.models.student import read_student_tokenizer, resolve_student
 from muka_fast.models.teacher import AnyTeacher, Teacher, describe_teachers, models_of, predictions_of

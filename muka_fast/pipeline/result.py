@@ -11,8 +11,9 @@ import numpy as np
 
 from muka_fast.data.corpus import build_corpus
 from muka_fast.errors import CorpusError
+from muka_fast.evaluation.evaluation_record import Evaluation
 from muka_fast.evaluation.html_summary import summary_html
-from muka_fast.evaluation.run_record import Evaluation, RunRecord, read_run_record
+from muka_fast.evaluation.run_record import RunRecord, read_run_record
 from muka_fast.evaluation.tables import percent
 from muka_fast.inference.base import TextClassifier
 from muka_fast.pipeline.evaluate import evaluate_corpus

@@ -16,18 +16,18 @@ from muka_fast.distillation.targets import DistillationTargets
 from muka_fast.distillation.trainer import TrainingResult, train_student
 from muka_fast.errors import CorpusError
 from muka_fast.evaluation.drift_record import PoolReference
+from muka_fast.evaluation.evaluation_record import Evaluation
 from muka_fast.evaluation.run_record import (
     CalibrationRecord,
-    Evaluation,
     Fidelity,
     LossPoint,
     RunRecord,
-    SelectionStats,
     SimilarLabels,
     TeacherRecord,
     TextCounts,
     TrainingRecord,
 )
+from muka_fast.evaluation.selection_record import SelectionStats
 from muka_fast.inference.classifier import Classifier
 from muka_fast.inference.predictions import Calibration
 from muka_fast.models.student import encoder_fingerprint, load_student

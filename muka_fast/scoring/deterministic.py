@@ -12,9 +12,9 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import tokenize
 from muka_fast.errors import ModelError, first_line
 from muka_fast.export.sessions import open_session
-from muka_fast.models.checkpoint import read_tokenizer
 from muka_fast.models.deterministic_teacher import DeterministicTeacher
 from muka_fast.models.graph_teacher import GraphTeacher
+from muka_fast.models.loading import read_tokenizer
 from muka_fast.models.pipeline_teacher import PipelineTeacher
 from muka_fast.models.predictions_teacher import PredictionsTeacher
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals

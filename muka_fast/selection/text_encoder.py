@@ -17,7 +17,7 @@ from muka_fast.data.batching import TOKEN_BUDGET, Padding, token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.near_names import class_name_text
 from muka_fast.data.tokenization import pad_batch, tokenize
-from muka_fast.models.checkpoint import read_config, read_tokenizer, token_limit
+from muka_fast.models.loading import read_config, read_tokenizer, token_limit
 from muka_fast.models.padding import choose_padding, set_padding_token
 from muka_fast.models.student import find_tokenizer, find_weights
 from muka_fast.selection.neighbours import unit_rows

@@ -12,7 +12,7 @@ from muka_fast.data.corpus import Corpus, build_corpus
 from muka_fast.data.few_labels import GivenLabels
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.evaluation.record_base import LabelEffect
-from muka_fast.evaluation.run_record import ReliabilityStats, SelectionStats
+from muka_fast.evaluation.selection_record import ReliabilityStats, SelectionStats
 from muka_fast.evaluation.selection_stats import _smallest, group_confusion, risk_coverage, selection_stats
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.reliability import Reliability

@@ -20,42 +20,18 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from muka_fast.errors import MukaError, machine_error
+from tests.faults.fuzz import damage, fuzz_corpora, fuzz_recipes, fuzz_records
+from tests.faults.tally import FAULTS, Tally, page
 from tests.faults.trials import KILLED, Fault, Outcome, forked, fresh, install, run
 
 ROOT = Path(__file__).parents[2]
 AMALGAMATE = ("amalgamate", "recipe.yaml", "-o", "out")
 PREDICT = ("predict", "out", "play some jazz in paris", "--json")
-FAULTS = ("different", "traceback", "hang", "stuck")
-
-
-@dataclass
-class Tally:
-    """Counts of a campaign's outcomes.
-
-    Attributes:
-        name: Of the campaign.
-        counts: Number of trials by outcome.
-        examples: What was done and printed, of trials with a fault of the package.
-    """
-
-    name: str
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, result: str, what: str, text: str = "") -> None:
-        """Count a trial."""
-        self.counts[result] += 1
-        if result in FAULTS and len(self.examples) < 20:
-            self.examples.append(f"{result}: {what}\n{text[-1500:]}")
 
 
 def name(outcome: Outcome, equal: bool, *, must_succeed: bool = False) -> str:
@@ -189,21 +165,6 @@ def full_disk(project: Project, count: int | None, random_: random.Random) -> Ta
     return tally
 
 
-def damage(content: bytes, random_: random.Random) -> tuple[str, bytes]:
-    """Damage a file's content in one of seven ways."""
-    kind = random_.choice(("bit", "byte", "cut", "empty", "zeros", "doubled", "text"))
-    place = random_.randrange(max(1, len(content)))
-    if kind == "bit":
-        return kind, content[:place] + bytes([content[place] ^ (1 << random_.randrange(8))]) + content[place + 1 :]
-    if kind == "byte":
-        return kind, content[:place] + random_.randbytes(1) + content[place + 1 :]
-    other = {
-        "cut": content[:place], "empty": b"", "zeros": bytes(len(content)), "doubled": content * 2,
-        "text": b'{"a": 1}\n',
-    }  # fmt: skip
-    return kind, other[kind]
-
-
 def _files(folder: Path) -> list[Path]:
     return sorted(path.relative_to(folder) for path in (folder / "out").rglob("*") if path.is_file())
 
@@ -264,114 +225,6 @@ def fresh_log(folder: Path, number: int) -> Outcome:
     return run(link, AMALGAMATE)
 
 
-STRANGE: tuple[Any, ...] = (
-    None, True, -1, 0, 1e308, float("nan"), 10**30, "", " ", "\x00", "\ud800", "../..", "/dev/null",
-    "hub:", "a" * 5000, [], {}, [[]], {"a": {"b": []}}, ["x", "x"], "http://x/y", "~nobody/x", "2020-13-45", b"\xff",
-)  # fmt: skip
-
-
-def fuzz_recipes(count: int, random_: random.Random, folder: Path) -> Tally:
-    """Change keys and values of a recipe; it is read, or refused in words."""
-    from muka_fast.config.loading import build_recipe, read_recipe, template
-
-    tally = Tally("fuzzed recipes")
-    whole = yaml.safe_load(template())
-    whole |= {
-        "teachers": ["a/b", {"model": "c/d", "labels": ["x", "y"]}], "uncertainty": {"passes": 3, "adaptive": False},
-        "training": {"epochs": 1}, "selection": {"method": "muka"}, "labels": {"same_name": "merge"},
-        "student": {"model": "owner/base", "max_length": 64},
-        "data": {"texts": ["hub:owner/texts"], "text_column": "text"},
-    }  # fmt: skip
-    text = template().encode()
-    build_recipe(whole, where="r.yaml", base=folder)  # what is changed is valid
-    for number in range(count):
-        try:
-            if number % 3 == 0:
-                path = folder / "r.yaml"
-                _, damaged = damage(text, random_)
-                path.write_bytes(damaged)
-                read_recipe(path)
-            else:
-                build_recipe(_mutate(whole, random_), where="r.yaml", base=folder)
-            tally.add("same", "")
-        except MukaError:
-            tally.add("refused", "")
-        except Exception as error:  # noqa: BLE001 - whatever else it is, it is a fault
-            tally.add("refused" if machine_error(error) else "traceback", f"recipe {number}", repr(error))
-    return tally
-
-
-def _mutate(tree: Any, random_: random.Random) -> Any:
-    """Return a copy of a tree with one to three changes."""
-    changed = json.loads(json.dumps(tree))
-    for _ in range(random_.randint(1, 3)):
-        node = changed
-        while isinstance(node, dict | list) and node:
-            key = random_.choice(list(node) if isinstance(node, dict) else range(len(node)))
-            if not isinstance(node[key], dict | list) or not node[key] or random_.random() < 0.3:
-                if random_.random() < 0.2 and isinstance(node, dict):
-                    node[random_.choice(["x", "", "model", "texts", 7])] = node.pop(key)
-                else:
-                    node[key] = random_.choice(STRANGE)
-                break
-            node = node[key]
-    return changed
-
-
-PIECES = (
-    "text", "label", ",", ";", "\t", "|", '"', "'", "\n", "\r\n", "\r", "\\", "{", "}", "[", "]", ":", "null", "NaN",
-    "a", "é", "日本", "\x00", "\ufeff", "\u2028", " ", "1", "-1e999", "true", '"text": "a"',
-    '{"text": "b", "label": 1}\n',
-    "x,y\n",
-)  # fmt: skip
-
-
-def fuzz_corpora(count: int, random_: random.Random, folder: Path) -> Tally:
-    """Write files of random pieces and bytes; they are read, or refused in words."""
-    from muka_fast.config.specs import DataSpec
-    from muka_fast.data.corpus import read_corpus
-
-    tally = Tally("fuzzed texts")
-    for number in range(count):
-        suffix = random_.choice(("csv", "tsv", "jsonl", "json", "txt", "parquet", "csv.gz"))
-        path = folder / f"t{number % 7}.{suffix}"
-        content = "".join(random_.choice(PIECES) for _ in range(random_.randrange(60))).encode()
-        if random_.random() < 0.3:
-            content = damage(content or b"x", random_)[1]
-        path.write_bytes(content)
-        try:
-            labelled = random_.random() < 0.3
-            read_corpus(DataSpec(texts=[str(path)]), with_labels=labelled)
-            tally.add("same", "")
-        except MukaError:
-            tally.add("refused", "")
-        except Exception as error:  # noqa: BLE001 - whatever else it is, it is a fault
-            tally.add("refused" if machine_error(error) else "traceback", f"{suffix}: {content[:300]!r}", repr(error))
-        path.unlink()
-    return tally
-
-
-def fuzz_records(project: Project, count: int, random_: random.Random, folder: Path) -> Tally:
-    """Damage stored notes, manifests and records; they are read as they were, or refused in words."""
-    from muka_fast.evaluation.run_record import RunRecord
-    from muka_fast.runtime.parsing import UnreadableError, read_json
-
-    tally = Tally("fuzzed records")
-    content = (project.finished / "out" / "run.json").read_bytes()
-    for number in range(count):
-        path = folder / "run.json"
-        _, damaged = damage(content, random_)
-        path.write_bytes(damaged)
-        try:
-            RunRecord.model_validate(read_json(path))
-            tally.add("same", "")
-        except (MukaError, UnreadableError, ValueError):
-            tally.add("refused", "")
-        except Exception as error:  # noqa: BLE001 - whatever else it is, it is a fault
-            tally.add("traceback", f"record {number}", repr(error))
-    return tally
-
-
 def _remove(folder: Path) -> None:
     import shutil
 
@@ -383,6 +236,7 @@ def campaigns(project: Project, *, short: bool, seed: int, count: int = 500) -> 
     folder = project.work / "fuzz"
     folder.mkdir()
     scale = 40 if short else 1
+    record = project.finished / "out" / "run.json"
 
     def random_() -> random.Random:
         return random.Random(seed)
@@ -390,7 +244,7 @@ def campaigns(project: Project, *, short: bool, seed: int, count: int = 500) -> 
     return {
         "fuzzed recipes": lambda: fuzz_recipes(12_000 // scale, random_(), folder),
         "fuzzed texts": lambda: fuzz_corpora(10_000 // scale, random_(), folder),
-        "fuzzed records": lambda: fuzz_records(project, 3_000 // scale, random_(), folder),
+        "fuzzed records": lambda: fuzz_records(record, 3_000 // scale, random_(), folder),
         "two runs at once": lambda: two_runs(project, 1 if short else 20),
         "full disk": lambda: full_disk(project, 2 if short else None, random_()),
         "kills": lambda: kills(
@@ -419,42 +273,6 @@ def revision() -> str:
     command = ["git", "rev-parse", "--short", "HEAD"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return found.stdout.strip() or "–"
-
-
-def page(results: dict[str, Any]) -> str:
-    """Return ``docs/reliability.md``."""
-    from muka_fast.evaluation.tables import markdown_table
-
-    names = ("same", "refused", *FAULTS)
-    rows = [
-        [name, str(sum(counts.values())), *(str(counts.get(one, 0)) for one in names), results["revisions"][name]]
-        for name, counts in results["campaigns"].items()
-    ]
-    table = markdown_table(["campaign", "trials", *names, "commit"], rows)
-    return f"""# Reliability
-
-`make faults` runs fault campaigns on a tiny project: two teachers, 40 texts, three training steps. A run of it makes
-{results["operations"]} file operations that Python code sees. `make test` runs a short form.
-
-* `kills`: the process ends at each file operation, and at random times. The same command then resumes.
-* `full disk`: from each file operation on, nothing can be opened to write. Then there is space, and the same command
-  resumes.
-* `corruptions`: a file of a finished run is damaged, and the student predicts; or one of an unfinished run, and it
-  resumes.
-* `two runs at once`: two processes start the same command in one folder; both count.
-* `fuzzed recipes`, `texts`, `records`: changed keys, values and bytes.
-
-Outcomes: `same`: the result of an undisturbed run, byte for byte. `refused`: one error of what, where and fix, with its
-exit code. The others are faults of the package: `different`: another result without an error. `traceback`: an error
-that it does not handle. `hang`. `stuck`: a refusal where the same command should have resumed.
-
-{table}
-
-Versions: {results["versions"]}.
-
-What this does not show: writes that fail below Python (in safetensors, Arrow and torch, or of an open file), losses of
-power, processes of one run that are killed one by one, network file systems, and faults of GPUs.
-"""
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from tests.faults.campaigns import FAULTS, ROOT, name, page
+from tests.faults.campaigns import ROOT, name
+from tests.faults.tally import FAULTS, page
 from tests.faults.trials import KILLED, Fault, Outcome
 
 REFUSED = "Error: the disk is full\n  where: out\n  fix: free some space"

@@ -4,8 +4,9 @@ import pytest
 from transformers import BertConfig
 
 from muka_fast.errors import LabelError, ModelError
-from muka_fast.models.checkpoint import find_checkpoint, read_config
+from muka_fast.models.checkpoint import find_checkpoint
 from muka_fast.models.head import class_names, read_head
+from muka_fast.models.loading import read_config
 
 NAMES = {"0": "door", "1": "kitchen", "2": "garden"}
 INVERSE = {"door": 0, "kitchen": 1, "garden": 2}

@@ -15,7 +15,8 @@ from muka_fast.config.specs import StudentSpec, TeacherSpec
 from muka_fast.errors import ModelError, MukaError
 from muka_fast.export import export
 from muka_fast.inference.classifier import Classifier
-from muka_fast.models.checkpoint import Checkpoint, check_weights, read_config, read_tokenizer
+from muka_fast.models.checkpoint import Checkpoint, check_weights
+from muka_fast.models.loading import read_config, read_tokenizer
 from muka_fast.models.plain_config import require_plain
 from muka_fast.models.student import load_student, resolve_student
 from muka_fast.models.teacher import describe_teachers
