@@ -196,5 +196,6 @@ if __name__ == "__main__":
         __doc__,
         USED,
         lambda pool: map(measure, students(pool)),
-        lambda rows: {"summary": summary(rows), "cross_choice": cross_choice(rows)},
+        summary=summary,
+        cross_choice=cross_choice,
     )

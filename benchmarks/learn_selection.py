@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from fit_conditional_logit import fit_conditional_logit
 from scipy.special import softmax
-from selection_pools import CELLS, KnownPool, Setting, balanced_rows, cell, derived, recalls, settings, share_right
+from selection_pools import CELLS, DERIVED, KnownPool, Setting, all_pools, balanced_rows, recalls, settings, share_right
 
 from muka_fast.selection.conditional_logit import WEIGHTS, kind
 from muka_fast.selection.first_stage import FirstStage
@@ -34,8 +34,8 @@ from muka_fast.selection.texts import Texts
 
 RIDGE_EVIDENCE, RIDGE_PROTOTYPES = 0.003, 0.001
 """Of half the squared weights beside the mean log-likelihood, numbers being divided by their spread over teachers."""
-DERIVED, DERIVED_WEIGHT = 6, 0.25
-"""Derived pools of each setting, and what each weighs beside a cell."""
+DERIVED_WEIGHT = 0.25
+"""What a derived pool weighs beside a cell."""
 OF_FEATURES = ("mahalanobis", "density", "norm", "white logit", "dimension")
 EVIDENCE = (
     "z confidence", "z mahalanobis", "z density", "z norm", "z white logit", "z dimension", "confidence", "logit",
@@ -241,7 +241,7 @@ def study(
     rows = [row(one.pool, one.scores) for one in held_out]
     for name, reduce in (("reliability", np.mean), ("reliability_lowest", np.min)):
         for line, value in zip(rows, estimate_recall(held_out, reduce), strict=True):
-            line[name] = value
+            line[name] = min(value, line.get("reliability", 1.0))  # as the package's estimate of the lowest recall
     seconds = {one.pool.pool.name: one.second for one in held_out}
     first = learn(pools, lambda one: one.evidence, RIDGE_EVIDENCE)
     second = learn(pools, lambda one: seconds[one.pool.name].numbers, RIDGE_PROTOTYPES)
@@ -304,8 +304,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace the package's weights")
     options = parser.parse_args()
     known: list[Setting] = settings(options.signals)
-    pools = [cell(setting, name) for setting in known for name in CELLS]
-    pools += [pool for setting in known for pool in derived(setting, options.derived)]
+    pools = all_pools(known, options.derived)
     results: dict[str, Any] = {"settings": [one.name for one in known], "pools": len(pools), "kinds": {}}
     weights = json.loads(WEIGHTS.read_text(encoding="utf-8")) if WEIGHTS.exists() else {"weights": {}}
     for kind_ in KINDS:

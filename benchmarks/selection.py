@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from selection_pools import CELLS, KnownPool, cell, recalls, settings, share_right
 
+from muka_fast.runtime.numerics import entropy
 from muka_fast.selection.conditional_logit import weights_for
-from muka_fast.selection.evidence import log_softmax
 from muka_fast.selection.in_domain import judge_pool
 from muka_fast.selection.texts import Texts
 
 
 def single_pass_entropy(texts: Texts) -> np.ndarray:
     """Return minus the entropy of one pass over ln C, (N, T)."""
-    logs = [log_softmax(logits) for logits in texts.logits]
-    return np.stack([(np.exp(one) * one).sum(1) / np.log(one.shape[1]) for one in logs], axis=1)
+    found = [entropy(softmax(one.astype(np.float64), axis=1)) / np.log(one.shape[1]) for one in texts.logits]
+    return -np.stack(found, axis=1)
 
 
 def measure(pool: KnownPool, *, encoder: bool, names: bool, features: bool) -> dict[str, Any]:

@@ -84,4 +84,4 @@ def _mean(rows: Sequence[dict[str, Any]], key: str) -> float:
 
 
 if __name__ == "__main__":
-    run_study(__doc__, CELLS, measure, lambda rows: {"summary": summary(rows), "cross_choice": cross_choice(rows)})
+    run_study(__doc__, CELLS, measure, summary=summary, cross_choice=cross_choice)

@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 from documents import fill
-from learn_selection import DERIVED, KINDS, hold_out, measure, named
+from learn_selection import KINDS, hold_out, measure, named
 from scipy.special import softmax
-from selection_pools import CELLS, KnownPool, Setting, cell, derived, recalls, settings
+from selection_pools import CELLS, KnownPool, Setting, all_pools, cell, recalls, settings
 
 from muka_fast.evaluation.tables import markdown_table
 from muka_fast.selection.conditional_logit import LogitWeights
@@ -41,9 +41,8 @@ KIND = KINDS[0]
 
 def fold_weights(known: list[Setting]) -> dict[str, dict[str, dict[str, float]]]:
     """Learn the rule's weights once for each set of data sets, without every pool that shares one of them."""
-    pools = [measure(cell(setting, name), KIND) for setting in known for name in CELLS]
-    pools += [measure(pool, KIND) for setting in known for pool in derived(setting, DERIVED)]
-    return {"+".join(sorted(one.data_sets)): named(KIND, *one.weights) for one in hold_out(pools)}
+    held_out = hold_out([measure(pool, KIND) for pool in all_pools(known)])
+    return {"+".join(sorted(one.data_sets)): named(KIND, *one.weights) for one in held_out}
 
 
 def draw(how: str, count: int, scores: np.ndarray, places: np.ndarray, seed: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,8 @@ CELLS = ("balanced", "12 % of teacher 0", "12 % of teacher 1", "3 % of teacher 0
 UNKNOWN_TEXTS = 400
 LEAST = 5
 """Texts from which on a teacher's recall is counted."""
+DERIVED = 6
+"""Derived pools of each setting."""
 OWNERS_AT_MOST, OWNER_AT_LEAST = 250, 5
 """Texts of a pool that are learned from, and texts from which on an owner counts."""
 
@@ -167,6 +169,12 @@ def derived(setting: Setting, count: int) -> Iterator[KnownPool]:
         if len(rows) >= 120:
             shuffle = number if number % 3 == 0 else None
             yield make_pool(setting, rows, f"derived {number}", some, shuffle)
+
+
+def all_pools(known: Sequence[Setting], count: int = DERIVED) -> list[KnownPool]:
+    """Make all cells, then ``count`` derived pools, of settings."""
+    pools = [cell(setting, name) for setting in known for name in CELLS]
+    return pools + [pool for setting in known for pool in derived(setting, count)]
 
 
 def recalls(known_by: np.ndarray, scores: np.ndarray) -> np.ndarray:

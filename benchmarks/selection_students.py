@@ -204,5 +204,6 @@ if __name__ == "__main__":
         __doc__,
         CELLS,
         lambda pool: iter([measure(pool)]),
-        lambda rows: {"summary": summary(rows), "cross_choice": cross_choice(rows)},
+        summary=summary,
+        cross_choice=cross_choice,
     )

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from learn_selection import DERIVED, KINDS, estimate_recall, hold_out, measure
+from learn_selection import KINDS, estimate_recall, hold_out, measure
 from scipy.special import softmax
-from selection_pools import CELLS, cell, cell_rows, derived, settings
+from selection_pools import CELLS, all_pools, cell, cell_rows, settings
 
 from muka_fast.runtime.softmax_regression import fit_softmax_regression
 
@@ -92,10 +92,7 @@ def held_out_scores(folder: Path) -> dict[str, np.ndarray | float]:
     Returns:
         By pool name: scores (N, T); by pool name and `` reliability``: the estimated recall.
     """
-    known = settings(folder)
-    pools = [cell(setting, name) for setting in known for name in CELLS]
-    pools += [pool for setting in known for pool in derived(setting, DERIVED)]
-    held_out = hold_out([measure(pool, KINDS[0]) for pool in pools])
+    held_out = hold_out([measure(pool, KINDS[0]) for pool in all_pools(settings(folder))])
     result: dict[str, np.ndarray | float] = {one.pool.pool.name: one.scores for one in held_out}
     for one, value in zip(held_out, estimate_recall(held_out, np.mean), strict=True):
         result[f"{one.pool.pool.name} reliability"] = value
@@ -193,7 +190,7 @@ def run_study(
     description: str | None,
     cells: Sequence[str],
     measure_pool: Callable[[StudentPool], Iterator[dict[str, Any]]],
-    summarise: Callable[[Sequence[dict[str, Any]]], dict[str, Any]],
+    **summaries: Callable[[Sequence[dict[str, Any]]], list[dict[str, Any]]],
 ) -> None:
     """Read the command line, measure all pools, and print and write the rows with their summaries.
 
@@ -201,7 +198,7 @@ def run_study(
         description: Of the command.
         cells: Of each setting.
         measure_pool: Gives the rows of a pool.
-        summarise: Gives the summaries of all rows, by name; each is a list of lines.
+        **summaries: Each gives lines from all rows.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--signals", type=Path, required=True, help="folder of settings")
@@ -215,12 +212,13 @@ def run_study(
             rows.append(row)
             if not options.json:
                 print(row, flush=True)
-    result = {"rows": rows, **summarise(rows)}
+    tables = {name: make(rows) for name, make in summaries.items()}
+    result = {"rows": rows} | tables
     if options.out:
         options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if options.json:
         print(json.dumps(result, ensure_ascii=False))
         return
-    for lines in summarise(rows).values():
+    for lines in tables.values():
         for line in lines:
             print(line)

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import log_softmax, ndtri
 
 from muka_fast.selection.mahalanobis import squared_distances, whitening
 from muka_fast.selection.neighbours import NEIGHBOURS, nearest, unit_rows
@@ -36,12 +36,6 @@ ANCHORS, MIN_ANCHORS = 50, 20
 """One text in so many is an anchor, and at least so many texts."""
 CONFIDENT_SHARE = 0.5
 UPPER_SHARE = 5
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-softmax over the last dimension, fp64."""
-    logits = logits.astype(np.float64)
-    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -176,7 +170,7 @@ class TeacherEvidence:
             features: (M, F), or None.
             names: Standardised similarities to the names of its classes, (M, C), or None.
         """
-        logs = log_softmax(logits)
+        logs = log_softmax(logits.astype(np.float64), axis=1)
         predicted, peak = logs.argmax(1), np.exp(logs.max(1))
         geometry = None if features is None else FeatureGeometry.fit(features.astype(np.float64), predicted, peak)
         centred = logits - logits.mean(1, keepdims=True)
@@ -204,7 +198,7 @@ class TeacherEvidence:
 
     def apply(self, logits: np.ndarray, features: np.ndarray | None, names: np.ndarray | None) -> dict[str, np.ndarray]:
         """Return the numbers of texts outside the pool, each (N,); arguments as :meth:`fit`."""
-        logs = log_softmax(logits)
+        logs = log_softmax(logits.astype(np.float64), axis=1)
         standard = self.logit_mean, self.logit_spread
         return self._numbers(logits, logs, _raw(logits, logs, self.geometry, features, standard, same=False), names)
 

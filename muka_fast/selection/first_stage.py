@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
-from muka_fast.selection.evidence import NameStatistics, TeacherEvidence, log_softmax, stack
+from muka_fast.selection.evidence import NameStatistics, TeacherEvidence, stack
 from muka_fast.selection.neighbours import diffuse
 from muka_fast.selection.prototypes import Prototypes
 from muka_fast.selection.texts import Texts
@@ -93,7 +93,7 @@ def join_numbers(
 ) -> np.ndarray:
     """Put the teachers' numbers together, (N, T, F); the best name counts as far as names tell."""
     if standard is not None:
-        posterior = log_softmax(standard)
+        posterior = log_softmax(standard, axis=1)
         for found, columns in zip(numbers, texts.columns, strict=True):
             found["name mass"] = np.logaddexp.reduce(posterior[:, columns], axis=1) - np.log(len(columns))
             found["name best"] = name_weight * found["name best"]

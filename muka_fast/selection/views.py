@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_matrix
+from scipy.special import log_softmax
 
-from muka_fast.selection.evidence import log_softmax
 from muka_fast.selection.neighbours import NeighbourGraph, unit_rows
 from muka_fast.selection.texts import Texts
 
@@ -116,4 +116,4 @@ class Views:
 def _blocks(texts: Texts) -> list[np.ndarray]:
     found = [] if texts.embeddings is None else [texts.embeddings[:].astype(np.float64)]
     found += [one.astype(np.float64) for one in texts.features if one is not None]
-    return found or [log_softmax(one) for one in texts.logits]
+    return found or [log_softmax(one.astype(np.float64), axis=1) for one in texts.logits]
