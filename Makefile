@@ -54,15 +54,15 @@ test-serving: .venv/installed-test .venv-serving/installed
 test-optimum: .venv-optimum/installed
 	.venv-optimum/bin/python $(PYTEST) -m transformers4
 
-# The package with each pair of a Python and a transformers, in environments of their own. The pins of what transformers
-# itself bounds are left out. Installs torch once per pair.
+# The package with each pair of a Python and a transformers, in environments of their own. The pins of what
+# transformers bounds, or is bounded by, are left out. Installs torch once per pair.
 test-versions:
 	@test -n "$(FOUND)" || { echo "none of these is installed: $(PYTHONS)"; exit 1; }
 	@echo "with: $(FOUND); not installed: $(filter-out $(FOUND),$(PYTHONS))"
 	set -e; for python in $(FOUND); do for version in $(TRANSFORMERS); do \
 		folder=.venv-versions/$$python-$$version; pins=$$folder/constraints.txt; \
 		$$python -m venv $$folder; \
-		grep -v -E "^(transformers|huggingface_hub|tokenizers)==" constraints.txt > $$pins; \
+		grep -v -E "^(transformers|huggingface_hub|tokenizers|sentence-transformers)==" constraints.txt > $$pins; \
 		echo "transformers==$$version" >> $$pins; \
 		$$folder/bin/python $(INSTALL) $$pins torch; \
 		$$folder/bin/python $(INSTALL) $$pins --editable '.[onnx,test]'; \

@@ -126,7 +126,9 @@ class TeacherSpec(Section):
 
     SHORTHANDS: ClassVar[tuple[str, ...]] = ("string",)
 
-    model: str | None = Field(None, description="classifier: folder or hub id of a model or adapter, or a .skops file")
+    model: str | None = Field(
+        None, description="folder or hub id of a classifier, adapter or SetFit model, or a .skops file"
+    )
     base: str | None = Field(None, description="base model of an adapter: folder or hub id; default: the one it names")
     predictions: PredictionsSpec | None = Field(None, description="in place of a model: its predictions, in files")
     revision: str | None = Field(None, description="branch, tag or commit of a hub model; the resolved recipe pins it")

@@ -66,7 +66,9 @@ class AllTeachersMethod(Method):
         return joint_softmax_rule(pool)
 
 
-def require_predictions_suffice(method: MethodConfig, teacher: str, noun: str, *, logits: bool, missing: float) -> None:
+def require_predictions_suffice(
+    method: MethodConfig, teacher: str, noun: str, *, logits: bool, features: bool, missing: float
+) -> None:
     """Refuse a teacher of which only outputs are known for a method that needs more of its teachers.
 
     Args:
@@ -74,6 +76,7 @@ def require_predictions_suffice(method: MethodConfig, teacher: str, noun: str, *
         teacher: Name of the teacher.
         noun: What it is, for the message.
         logits: Whether its outputs are logits; else they are probabilities.
+        features: Whether it has features.
         missing: Share of the texts that may lack a prediction.
 
     Raises:
@@ -83,7 +86,7 @@ def require_predictions_suffice(method: MethodConfig, teacher: str, noun: str, *
     needs = [
         (not method.trains_student, "needs models, to ask them for new texts"),
         (method.least_passes > 0, "needs dropout passes"),
-        (method.needs_features, "needs the teachers' features"),
+        (method.needs_features and not features, "needs the teachers' features"),
         (method.compares_logits and not logits, "compares the teachers' logits, and these are probabilities"),
         (not method.chooses_teachers and missing > 0, "needs a prediction for every text"),
     ]

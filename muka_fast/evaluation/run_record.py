@@ -40,7 +40,7 @@ class TeacherRecord(Record):
 
     name: str
     """Name in the recipe."""
-    kind: Literal["model", "predictions", "onnx", "sklearn"] = "model"
+    kind: Literal["model", "predictions", "onnx", "sklearn", "setfit"] = "model"
     """A model, a table of predictions, an ONNX graph, or a scikit-learn pipeline."""
     model: str
     """Folder or hub id of a model; files of predictions."""

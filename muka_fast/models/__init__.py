@@ -12,6 +12,9 @@
 * ``plain_config``: guards against code from elsewhere and absurd sizes in a configuration
 * ``predictions_teacher``: teachers that are tables of predictions
 * ``requirements``: packages that a checkpoint needs
+* ``sentence_encoder``: encoders in the layout of sentence-transformers, in memory
+* ``sentence_layout``: what the modules of such a folder compute, read without importing what they name
+* ``setfit_teacher``: teachers that are SetFit models
 * ``student``: the student before training, with a new head
 * ``teacher``: teachers described without their weights, and loaded
 * ``unusable``: what a folder or file is that is no checkpoint, and what to do with it

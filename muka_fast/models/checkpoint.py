@@ -11,7 +11,7 @@ from pathlib import Path
 from muka_fast.config.loading import expand_user
 from muka_fast.errors import MachineError, ModelError, first_line
 from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES, require_intact
-from muka_fast.models.unusable import ADAPTER_CONFIG, explain_file, explain_folder, only_onnx
+from muka_fast.models.unusable import ADAPTER_CONFIG, HEAD, explain_file, explain_folder, only_onnx
 
 MOST_TENSORS = 100_000
 PICKLE_FILES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -62,7 +62,7 @@ def _download(model: str, revision: str | None, *, remote_code: bool) -> Path:
         RevisionNotFoundError,
     )
 
-    patterns = ["*.json", *WEIGHT_FILES, *TOKENIZER_FILES, *(["*.py"] if remote_code else [])]
+    patterns = ["*.json", *WEIGHT_FILES, *TOKENIZER_FILES, HEAD, *(["*.py"] if remote_code else [])]
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
     except HFValidationError:

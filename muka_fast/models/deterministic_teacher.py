@@ -1,4 +1,4 @@
-"""Teachers without dropout passes and features: their outputs for a text are all that is known of them."""
+"""Teachers without dropout passes: one output for a text is all that is known of them, and features of some."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from muka_fast.config.recipe import TeacherSpec
 
 @dataclass(frozen=True)
 class DeterministicTeacher(ABC):
-    """A teacher that gives one output for a text, and nothing else.
+    """A teacher that gives one output for a text, without dropout passes.
 
     Attributes:
         name: Unique within the run.
@@ -19,7 +19,7 @@ class DeterministicTeacher(ABC):
         fingerprint: Hash of everything that its outputs depend on.
     """
 
-    KIND: ClassVar[Literal["predictions", "onnx", "sklearn"]]
+    KIND: ClassVar[Literal["predictions", "onnx", "sklearn", "setfit"]]
     """Its name in ``run.json``."""
     NOUN: ClassVar[str]
     """What it is, for messages."""
@@ -46,6 +46,11 @@ class DeterministicTeacher(ABC):
     @property
     def gives_logits(self) -> bool:
         """Whether its outputs are logits; probabilities otherwise."""
+        return False
+
+    @property
+    def gives_features(self) -> bool:
+        """Whether its signals hold features."""
         return False
 
     @property

@@ -80,28 +80,37 @@ def read_tokenizer(checkpoint: Checkpoint) -> Any:
     return tokenizer
 
 
-def build_skeleton(config: Any, checkpoint: Checkpoint) -> Any:
+def _auto_class(headless: bool) -> Any:
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    return AutoModel if headless else AutoModelForSequenceClassification
+
+
+def build_skeleton(config: Any, checkpoint: Checkpoint, *, headless: bool = False) -> Any:
     """Build a sequence classifier without memory for its weights, to read its structure.
 
+    Args:
+        config: Its configuration.
+        checkpoint: Its folder.
+        headless: Build an encoder without a head.
+
     Raises:
-        ModelError: If the configuration is not that of a sequence classifier.
+        ModelError: If the configuration is not that of a sequence classifier, or of an encoder.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification
 
+    kind = _auto_class(headless)
     try:
         with torch.device("meta"):
-            return AutoModelForSequenceClassification.from_config(
-                config, trust_remote_code=checkpoint.trust_remote_code
-            )
+            return kind.from_config(config, trust_remote_code=checkpoint.trust_remote_code)
     except Exception as error:  # noqa: BLE001 - a malformed configuration fails in many ways inside model code
         absent = missing_package(error, checkpoint.where)
         if absent is not None:
             raise absent from None
         raise ModelError(
-            f"not a sequence classifier: {first_line(error)}",
+            f"not {'an encoder' if headless else 'a sequence classifier'}: {first_line(error)}",
             where=checkpoint.where,
-            hint="use a model that AutoModelForSequenceClassification loads",
+            hint=f"use a model that {kind.__name__} loads",
         ) from None
 
 
@@ -128,15 +137,16 @@ def token_limit(model: Any, tokenizer: Any, max_length: int | None = None) -> in
 
 
 def load_weights(
-    checkpoint: Checkpoint, config: Any, dtype: str = "float32", *, any_shape: bool = False
+    checkpoint: Checkpoint, config: Any, dtype: str = "float32", *, any_shape: bool = False, headless: bool = False
 ) -> tuple[Any, list[str]]:
-    """Load a sequence classifier on the CPU.
+    """Load a sequence classifier, or an encoder without a head, on the CPU.
 
     Args:
         checkpoint: Folder of the model.
         config: Its configuration.
         dtype: Type of the weights in memory.
         any_shape: Count weights of other shapes as missing; they are an error otherwise.
+        headless: Load an encoder without a head.
 
     Returns:
         The model, and the sorted names of the weights that are not in the checkpoint.
@@ -145,12 +155,11 @@ def load_weights(
         ModelError: If the weights cannot be loaded.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification
 
     if getattr(config, "reference_compile", False) is None:
         config.reference_compile = False  # ModernBERT of transformers 4 would compile itself at the first batch
     try:
-        model, info = AutoModelForSequenceClassification.from_pretrained(
+        model, info = _auto_class(headless).from_pretrained(
             checkpoint.folder,
             config=config,
             dtype=getattr(torch, dtype),

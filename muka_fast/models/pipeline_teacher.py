@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,6 +18,7 @@ from muka_fast.data.predictions import LEAST, SUM_TOLERANCE
 from muka_fast.errors import MachineError, ModelError, first_line
 from muka_fast.models.deterministic_teacher import DeterministicTeacher
 from muka_fast.models.predictions_teacher import listed_names
+from muka_fast.models.unusable import EXPORT_HINT
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 
 SUFFIX = ".skops"
@@ -58,37 +60,56 @@ class PipelineTeacher(DeterministicTeacher):
         """
         where = f"teacher {self.name}"
         if corpus.pairs is not None:
-            raise ModelError("a scikit-learn pipeline reads single texts, these are pairs", where=where, hint=_EXPORT)
+            raise ModelError(
+                "a scikit-learn pipeline reads single texts, these are pairs", where=where, hint=EXPORT_HINT
+            )
         rows = [
             predict(self.pipeline, list(corpus.texts[start : start + CHUNK]), len(self.classes), where)
             for start in range(0, len(corpus), CHUNK)
         ]
-        logits = torch.from_numpy(np.log(np.maximum(np.concatenate(rows), LEAST)).astype(np.float32))
+        logits = log_probabilities(np.concatenate(rows))
         return DeterministicOutput(logits, np.zeros((len(logits), 0), dtype=np.float32)).signals()
 
 
-_EXPORT = "write its class probabilities for the texts into a table, and give that under 'predictions:'"
+def predict(
+    estimator: Any,
+    inputs: Sequence[str] | np.ndarray,
+    classes: int,
+    where: str,
+    *,
+    noun: str = "pipeline",
+    hint: str = "give a pipeline that takes texts as they are",
+) -> np.ndarray:
+    """Return the probabilities of N inputs, (N, C) float64, rows summing to 1.
 
-
-def predict(pipeline: Any, texts: list[str], classes: int, where: str) -> np.ndarray:
-    """Return the probabilities of texts, (N, C) float64, rows summing to 1.
+    Args:
+        estimator: An estimator of scikit-learn.
+        inputs: N texts, or their embeddings.
+        classes: Number of classes, C.
+        where: The teacher, for messages.
+        noun: What the estimator is, for messages.
+        hint: What to do if the estimator fails.
 
     Raises:
-        ModelError: If the pipeline fails or its outputs are no distributions over the classes.
+        ModelError: If the estimator fails or its outputs are no distributions over the classes.
     """
     try:
-        found = np.asarray(pipeline.predict_proba(texts), dtype=np.float64)
-    except Exception as error:  # noqa: BLE001 - each step raises errors of its own
-        hint = "give a pipeline that takes texts as they are"
-        raise ModelError(f"the pipeline fails on texts: {first_line(error)}", where=where, hint=hint) from None
+        found = np.asarray(estimator.predict_proba(inputs), dtype=np.float64)
+    except Exception as error:  # noqa: BLE001 - each estimator raises errors of its own
+        raise ModelError(f"the {noun} fails on texts: {first_line(error)}", where=where, hint=hint) from None
     sums = found.sum(-1)
-    if found.shape != (len(texts), classes) or not (np.abs(sums - 1) <= SUM_TOLERANCE).all() or not (found >= 0).all():
+    if found.shape != (len(inputs), classes) or not (np.abs(sums - 1) <= SUM_TOLERANCE).all() or not (found >= 0).all():
         raise ModelError(
-            f"the pipeline's outputs are not a distribution over {classes} classes for each text",
+            f"the {noun}'s outputs are not a distribution over {classes} classes for each text",
             where=where,
             hint="use a classifier with exactly one correct class for each text",
         )
     return found / sums[:, None]
+
+
+def log_probabilities(probabilities: np.ndarray) -> torch.Tensor:
+    """Return the logarithms of probabilities, (N, C) fp32, the least of which count as 1e-6."""
+    return torch.from_numpy(np.log(np.maximum(probabilities, LEAST)).astype(np.float32))
 
 
 def load_trusted(path: Path, where: str) -> Any:
@@ -117,9 +138,39 @@ def load_trusted(path: Path, where: str) -> Any:
         raise ModelError(
             f"{len(unknown)} type(s) in the file are not trusted and not loaded: {', '.join(sorted(unknown)[:8])}",
             where=where,
-            hint=f"use estimators of scikit-learn without functions of your own; or {_EXPORT}",
+            hint=f"use estimators of scikit-learn without functions of your own; or {EXPORT_HINT}",
         )
     return found
+
+
+def find_classes(estimator: Any, where: str) -> np.ndarray:
+    """Return the classes of an estimator, (C,).
+
+    Raises:
+        ModelError: If it gives no probabilities, or not those of two or more classes.
+    """
+    classes = getattr(estimator, "classes_", None)
+    if not hasattr(estimator, "predict_proba") or not isinstance(classes, np.ndarray) or len(classes) < 2:
+        raise ModelError(
+            f"{type(estimator).__name__} has no predict_proba over two or more classes_",
+            where=where,
+            hint="fit a classifier with probabilities; CalibratedClassifierCV gives them to others",
+        )
+    return classes
+
+
+def check_count(names: Sequence[str], classes: np.ndarray, noun: str, where: str) -> None:
+    """Refuse a list of names that is not as long as that of an estimator's classes.
+
+    Raises:
+        ModelError: With both numbers.
+    """
+    if len(names) != len(classes):
+        raise ModelError(
+            f"'labels' lists {len(names)} name(s), the {noun} has {len(classes)} classes",
+            where=where,
+            hint="list one name per class, in the order of classes_",
+        )
 
 
 def describe_pipeline(spec: TeacherSpec, path: Path, name: str) -> PipelineTeacher:
@@ -138,21 +189,10 @@ def describe_pipeline(spec: TeacherSpec, path: Path, name: str) -> PipelineTeach
     where = f"teacher {spec.source}"
     spec.require_defaults(("base", "revision", "max_length", "trust_remote_code", "dtype"), PipelineTeacher.NOUN, where)
     pipeline = load_trusted(path, where)
-    classes = getattr(pipeline, "classes_", None)
-    if not hasattr(pipeline, "predict_proba") or not isinstance(classes, np.ndarray) or len(classes) < 2:
-        raise ModelError(
-            f"{type(pipeline).__name__} has no predict_proba over two or more classes_",
-            where=where,
-            hint="fit a classifier with probabilities; CalibratedClassifierCV gives them to others",
-        )
+    classes = find_classes(pipeline, where)
     given = listed_names(spec)
     names = tuple(str(one) for one in classes.tolist()) if given is None else tuple(given)
-    if len(names) != len(classes):
-        raise ModelError(
-            f"'labels' lists {len(names)} name(s), the pipeline has {len(classes)} classes",
-            where=where,
-            hint="list one name per class, in the order of classes_",
-        )
+    check_count(names, classes, "pipeline", where)
     check_names(names, where)
     predict(pipeline, ["a text"], len(names), where)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:32]

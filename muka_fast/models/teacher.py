@@ -29,6 +29,7 @@ from muka_fast.models.loading import (
 )
 from muka_fast.models.pipeline_teacher import SUFFIX, describe_pipeline
 from muka_fast.models.predictions_teacher import PredictionsTeacher, describe_predictions, listed_names
+from muka_fast.models.setfit_teacher import describe_setfit, is_setfit
 from muka_fast.models.unusable import ADAPTER_CONFIG, require_head
 from muka_fast.uncertainty.dropout_sites import find_sites, inject_dropout, live_sites
 from muka_fast.uncertainty.factory import known_family
@@ -229,6 +230,8 @@ def _checked_config(spec: TeacherSpec, checkpoint: Checkpoint, inject: float | N
 
 def _describe_model(spec: TeacherSpec, name: str, inject: float | None) -> AnyTeacher:
     checkpoint = _find(spec)
+    if is_setfit(checkpoint):
+        return describe_setfit(spec, name, checkpoint)
     where, graph = checkpoint.where, find_graph(checkpoint)
     if graph is not None:
         return _describe_graph(spec, name, checkpoint, graph)
@@ -271,6 +274,9 @@ def load_unnamed(spec: TeacherSpec, device: torch.device) -> tuple[Any, Any, str
         ModelError: If it cannot be used.
     """
     checkpoint = _find(spec)
+    if is_setfit(checkpoint):
+        what = "labels.texts names the outputs of a fine-tuned model, and this is a SetFit model"
+        raise ModelError(what, where=checkpoint.where, hint="list the names under 'labels'")
     config = _checked_config(spec, checkpoint, None)
     return *_load(checkpoint, config, device, spec.dtype), checkpoint.where
 

@@ -13,10 +13,15 @@ TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 HEADLESS = ("Model", "ForMaskedLM", "ForPreTraining", "ForCausalLM", "LMHeadModel")
 """How the names of architectures without a classification head end."""
 ADAPTER_CONFIG = "adapter_config.json"
+MODULES = "modules.json"
+HEAD = "model_head.skops"
+"""Head of a SetFit model, or of another classifier on a sentence encoder, written by skops."""
+PICKLED_HEAD = "model_head.pkl"
+SETFIT_CONFIG = "config_setfit.json"
 MERGE_HINT = "merge it with peft's merge_and_unload(), and give the folder of the merged model and its tokenizer"
-_EXPORT = "write its class probabilities for the texts into a table, and give that under 'predictions:'"
+EXPORT_HINT = "write its class probabilities for the texts into a table, and give that under 'predictions:'"
 
-_CONVERT = f"write the estimator with skops.io.dump where you trust it, and give the .skops file; or {_EXPORT}"
+_CONVERT = f"write the estimator with skops.io.dump where you trust it, and give the .skops file; or {EXPORT_HINT}"
 
 
 def explain_file(path: Path, where: str) -> ModelError:
@@ -25,7 +30,7 @@ def explain_file(path: Path, where: str) -> ModelError:
     if suffix in PICKLES:
         return ModelError("a pickle file, which can run code when loaded; it is not loaded", where=where, hint=_CONVERT)
     if suffix == ".onnx":
-        hint = f"give the folder of model.onnx, tokenizer.json and config.json; or {_EXPORT}"
+        hint = f"give the folder of model.onnx, tokenizer.json and config.json; or {EXPORT_HINT}"
         return ModelError("an ONNX graph without tokenizer and labels", where=where, hint=hint)
     hint = f"write '- predictions: {path.name}' for a table of predictions" if suffix in TABLES else "give the folder"
     return ModelError("a file where a model folder is expected", where=where, hint=hint)
@@ -47,7 +52,7 @@ def explain_folder(folder: Path, where: str) -> ModelError:
             where=where,
             hint=f"give {newest}, the newest, or the one that the training names as best",
         )
-    if (folder / "modules.json").exists():
+    if (folder / MODULES).exists():
         return _sentence_encoder(folder, where)
     names = {path.suffix.lower() for path in folder.iterdir() if path.is_file()}
     if ".onnx" in names:
@@ -81,7 +86,7 @@ def require_head(folder: Path, config: Any, where: str) -> None:
     """
     architectures = config.architectures or []
     headless = bool(architectures) and all(name.endswith(HEADLESS) for name in architectures)
-    if headless and (folder / "modules.json").exists():
+    if headless and (folder / MODULES).exists():
         raise _sentence_encoder(folder, where)
     if headless:
         raise ModelError(
@@ -92,8 +97,25 @@ def require_head(folder: Path, config: Any, where: str) -> None:
 
 
 def _sentence_encoder(folder: Path, where: str) -> ModelError:
-    head = next((path.name for path in folder.glob("model_head.*") if path.suffix.lower() in PICKLES), None)
-    if head is None:
-        what = "a sentence-transformers encoder: it has no classification head"
-        return ModelError(what, where=where, hint=f"of a classifier on top of it, {_EXPORT}")
-    return ModelError(f"a SetFit model, whose head {head} is a pickle; it is not loaded", where=where, hint=_EXPORT)
+    pickled = folder / PICKLED_HEAD
+    if pickled.exists():
+        return ModelError(
+            f"a SetFit model, whose head {PICKLED_HEAD} is a pickle, which can run code when loaded; it is not loaded",
+            where=where,
+            hint=f"where you trust the file, write {HEAD} beside it, in Python:\n"
+            "  import joblib, skops.io\n"
+            f"  skops.io.dump(joblib.load({str(pickled)!r}), {str(folder / HEAD)!r})",
+        )
+    if (folder / SETFIT_CONFIG).exists():
+        return ModelError(
+            f"a SetFit model without a head: no {HEAD}",
+            where=where,
+            hint="where you trust the model, save it with its head into a folder, in Python:\n"
+            "  model = setfit.SetFitModel.from_pretrained(…); model.save_pretrained(folder)\n"
+            f'  skops.io.dump(model.model_head, f"{{folder}}/{HEAD}")',
+        )
+    return ModelError(
+        "a sentence-transformers encoder: it has no classification head",
+        where=where,
+        hint=f"write a scikit-learn classifier on top of it with skops.io.dump as {HEAD} beside it; or {EXPORT_HINT}",
+    )

@@ -24,6 +24,7 @@ from muka_fast.models.graph_teacher import GraphTeacher
 from muka_fast.models.integrity import MARKER
 from muka_fast.models.loading import read_tokenizer
 from muka_fast.models.predictions_teacher import PredictionsTeacher
+from muka_fast.models.setfit_teacher import SetFitTeacher
 from muka_fast.models.student import read_student_tokenizer, resolve_student
 from muka_fast.models.teacher import AnyTeacher, Teacher, describe_teachers, models_of, predictions_of
 from muka_fast.runtime.device import choose_device
@@ -122,7 +123,12 @@ def resolve_recipe(
     for one in teachers:
         if not isinstance(one, Teacher):
             require_predictions_suffice(
-                recipe.selection, one.name, one.NOUN, logits=one.gives_logits, missing=one.missing
+                recipe.selection,
+                one.name,
+                one.NOUN,
+                logits=one.gives_logits,
+                features=one.gives_features,
+                missing=one.missing,
             )
     if recipe.uncertainty.passes:
         for model in models_of(teachers):
@@ -147,7 +153,7 @@ def resolve_recipe(
         table.require_answers(corpus, progress.log)
     if recipe.data.long_texts == "error":
         for teacher in teachers:
-            if isinstance(teacher, Teacher | GraphTeacher):
+            if isinstance(teacher, Teacher | GraphTeacher | SetFitTeacher):
                 tokenizer = read_tokenizer(teacher.checkpoint.tokenizer)
                 _refuse_long(corpus, tokenizer, teacher.max_length, f"teacher {teacher.name}", scratch)
     test = None

@@ -1,4 +1,4 @@
-"""Teachers without dropout passes, run over texts: tables of predictions, scikit-learn pipelines, ONNX graphs."""
+"""Teachers without dropout passes, run over texts: predictions, scikit-learn pipelines, ONNX graphs, SetFit models."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from muka_fast.models.graph_teacher import GraphTeacher
 from muka_fast.models.loading import read_tokenizer
 from muka_fast.models.pipeline_teacher import PipelineTeacher
 from muka_fast.models.predictions_teacher import PredictionsTeacher
+from muka_fast.models.setfit_teacher import SetFitTeacher
 from muka_fast.uncertainty.signals import DeterministicOutput, Signals
 
 Scorer = Callable[[Corpus], tuple[np.ndarray, Signals]]
@@ -30,14 +31,18 @@ def open_scorer(teacher: DeterministicTeacher, device: torch.device) -> Scorer:
 
     Args:
         teacher: The teacher.
-        device: Where an ONNX graph runs; on a GPU only if ONNX Runtime can use it.
+        device: Where an encoder or an ONNX graph runs; a graph on a GPU only if ONNX Runtime can use it.
 
     Raises:
-        ModelError: If a graph cannot be loaded, or takes or gives something else than a classifier.
+        ModelError: If an encoder or a graph cannot be loaded, or a graph takes or gives something else than a
+            classifier.
         MachineError: If ONNX Runtime is not installed.
     """
     if isinstance(teacher, GraphTeacher):
         return _GraphScorer(teacher, device)
+    if isinstance(teacher, SetFitTeacher):
+        encoder, budget = teacher.load_encoder(device), TOKEN_BUDGET[device.type]
+        return lambda corpus: teacher.signals(encoder, corpus, budget)
     if not isinstance(teacher, PipelineTeacher | PredictionsTeacher):
         raise TypeError(f"no scorer for {type(teacher).__name__}")
     return lambda corpus: (np.zeros(len(corpus), dtype=np.int64), teacher.signals(corpus))

@@ -17,6 +17,7 @@ from tests.helpers.adapters import make_adapter
 from tests.helpers.commands import invoke
 from tests.helpers.models import texts
 from tests.helpers.projects import change_recipe
+from tests.helpers.sentence_encoders import WIDTH, make_encoder
 
 
 @pytest.fixture
@@ -55,12 +56,12 @@ def test_an_adapter_is_a_teacher_like_any_other(here):
     assert "the stored scores differ from this run in 'teachers.1.weights'" in other.stderr
 
 
-def stored_logits(folder, teacher):
+def stored_logits(folder, teacher, features=False):
     """Return the stored logits of a teacher by text id."""
     tables = [pd.read_parquet(path) for path in sorted((folder / f"teacher-{teacher}").glob("*.parquet"))]
     table = pd.concat(tables)
     assert set(table["passes"]) == {0}
-    assert "features" not in table
+    assert ("features" in table) == features
     return dict(zip(table["text_id"], np.stack(table["logits"].to_numpy()), strict=True))
 
 
@@ -87,6 +88,46 @@ def test_a_scikit_learn_pipeline_is_a_teacher(here):
     skops.io.dump(fitted, here / "rules.skops")
     other = invoke("amalgamate", "recipe.yaml", "-o", "second", "--set", "scores=out/scores")
     assert "the stored scores differ from this run in 'teachers.1.sklearn'" in other.stderr
+
+
+@pytest.mark.xdist_group("sentence-transformers")
+def test_a_setfit_model_is_a_teacher(here):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from setfit import SetFitModel
+
+    body = Transformer(str(make_encoder(here / "body")), max_seq_length=40)
+    model = SetFitModel(
+        SentenceTransformer(modules=[body, Pooling(WIDTH, "cls"), Normalize()], device="cpu"), LogisticRegression(C=100)
+    )
+    model.fit(texts(30), ["Bank", "Travel"] * 15, num_epochs=1)
+    model.save_pretrained(here / "answers")
+    change_recipe(here, teachers=["one", "answers"])
+    refused = invoke("check", "recipe.yaml")
+    assert (refused.exit_code, "model_head.pkl is a pickle" in refused.stderr) == (2, True)
+    exec("\n".join(line.strip() for line in refused.stderr.splitlines()[-2:]))  # the two lines that convert it
+    assert "setfit" in run("check", "recipe.yaml").stdout
+    result = run("amalgamate", "recipe.yaml", "--test", "test.csv")
+    assert "teacher answers: 2 labels, sentence encoder → LogisticRegression, 40 tokens" in result.stderr
+    record = json.loads((here / "out" / "run.json").read_text())
+    answers = record["teachers"][1]
+    assert (answers["kind"], answers["max_length"], answers["mean_passes"]) == ("setfit", 40, 0)
+    assert record["labels"] == ["music", "weather", "Bank", "Travel"]
+    found = stored_logits(here / "out" / "scores", 1, features=True)
+    expected = SetFitModel.from_pretrained(here / "answers", device="cpu").predict_proba(texts(60), as_numpy=True)
+    assert expected.std(0).min() > 0.01
+    for text, row in zip(texts(60), expected, strict=True):
+        np.testing.assert_allclose(np.exp(found[text_id(text)]), row, atol=1e-5)
+    run("check", "recipe.yaml", "--method", "muka", "--trust", "relative-mahalanobis", "-o", "second")
+    for method, message in (("ensemble", "needs models"), ("cfl", "compares the teachers' logits")):
+        unfit = invoke("check", "recipe.yaml", "--method", method, "-o", "second")
+        assert (unfit.exit_code, message in unfit.stderr) == (2, True)
+        assert "teacher answers is a SetFit model" in unfit.stderr
+    skops.io.dump(
+        LogisticRegression(C=9).fit(model.encode(texts(30)), ["Bank", "Travel"] * 15), "answers/model_head.skops"
+    )
+    other = invoke("amalgamate", "recipe.yaml", "-o", "second", "--set", "scores=out/scores")
+    assert "the stored scores differ from this run in 'teachers.1.setfit'" in other.stderr
 
 
 def test_an_onnx_graph_without_weights_is_a_teacher(here, exported):

@@ -30,6 +30,11 @@ def setfit(folder):
     (folder / "model_head.pkl").write_bytes(b"")
 
 
+def setfit_without_head(folder):
+    sentence_encoder(folder)
+    (folder / "config_setfit.json").write_text("{}")
+
+
 def only_onnx(folder):
     folder.mkdir()
     (folder / "model.onnx").write_bytes(b"")
@@ -41,7 +46,8 @@ def only_onnx(folder):
         (trainer_output, "output folder of a training: the model is in its 3", "teacher/checkpoint-100, the newest"),
         (base_model, r"a base model \(BertModel\) without a trained classification head", "fine-tune it"),
         (sentence_encoder, "a sentence-transformers encoder", "under 'predictions:'"),
-        (setfit, "a SetFit model, whose head model_head.pkl is a pickle", "under 'predictions:'"),
+        (setfit, "a SetFit model, whose head model_head.pkl is a pickle", "skops.io.dump(joblib.load('"),
+        (setfit_without_head, "a SetFit model without a head", "model.save_pretrained(folder)"),
         (only_onnx, "only ONNX graphs", "the checkpoint that was exported"),
         (
             lambda f: (f.mkdir(), (f / "pipeline.joblib").write_bytes(b"")),

@@ -25,6 +25,11 @@ class CFL(AllTeachersMethod):
         """True: the student matches them."""
         return True
 
+    @property
+    def compares_logits(self) -> bool:
+        """True: the softmax is over all teachers' logits side by side."""
+        return True
+
     def build_targets(self, pool: Pool, selection: Selection, student_width: int) -> DistillationTargets:
         """Return the joint softmax and the teachers' features, side by side."""
         from muka_fast.distillation.losses import CFLLoss
