@@ -5,6 +5,7 @@
 * ``drift_record``: the records of drift, one of them in ``run.json``
 * ``drift_report``: the page of ``muka-fast watch``
 * ``evaluation_record``: the part of ``run.json`` on labelled texts
+* ``histogram``: histograms over 0…1
 * ``html_report``: ``report.html``
 * ``html_summary``: a run as a small HTML table
 * ``metrics``: accuracy, macro-F1, metrics by class, metrics of the selection, fidelity

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 
 from muka_fast.evaluation.drift_record import Confidence, Drift, OutOfDomain, PoolReference, Shares, Shift, UnlikeText
+from muka_fast.evaluation.histogram import unit_histogram
 from muka_fast.inference.predictions import Distributions
 
 LEVEL = 0.01
@@ -48,6 +49,7 @@ def pool_reference(found: Distributions, *, held_out: bool) -> PoolReference:
         mean_confidence=float(confidence.mean()),
         confidence_edges=edges,
         confidence=_count_bins(confidence, edges),
+        confidence_histogram=unit_histogram(confidence),
         energy_threshold=threshold,
         below_threshold=int((energies < threshold).sum()),
         classes=_count_classes(found),

@@ -22,6 +22,8 @@ class PoolReference(Record):
     """Inner edges of the bins of confidence, ascending: deciles of the sample, (B − 1,), B ≤ 10."""
     confidence: list[Count]
     """Texts by bin of confidence, (B,); a bin holds its lower edge."""
+    confidence_histogram: list[Count] | None = None
+    """Texts by confidence: 20 equal bins over 0…1; null in records of earlier versions."""
     energy_threshold: float
     """Energy (logsumexp of the logits) that 5 % of the sample are below."""
     below_threshold: Count

@@ -65,6 +65,26 @@ class GroupConfusion(Record):
     """Texts, (S, S): row by the group of the true class, column by that of the predicted class."""
 
 
+class ConfusedPair(Record):
+    """A class that is taken for another one."""
+
+    true: str
+    """Name of the class of the texts."""
+    predicted: str
+    """Name of the class that is predicted for them."""
+    count: Count
+    """Texts."""
+
+
+class ConfidenceHistogram(Record):
+    """Texts by the probability of the predicted class: 20 equal bins over 0…1."""
+
+    right: list[Count]
+    """Texts whose prediction is right."""
+    wrong: list[Count]
+    """Texts whose prediction is wrong."""
+
+
 class Evaluation(Record):
     """Metrics on labelled texts."""
 
@@ -82,3 +102,7 @@ class Evaluation(Record):
     """(share of the texts answered, most confident first; error rate on them), ascending to 1, at most 50 points."""
     group_confusion: GroupConfusion | None
     """Confusion of label groups; null if the teachers were not asked."""
+    confused: list[ConfusedPair] = Field(default_factory=list)
+    """The 20 pairs of classes confused for the most texts, most texts first; empty in records of earlier versions."""
+    confidence: ConfidenceHistogram | None = None
+    """Texts by confidence; null in records of earlier versions."""

@@ -7,9 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.evaluation.evaluation_record import ClassificationMetrics, ClassMetrics, SelectionMetrics
+from muka_fast.evaluation.evaluation_record import (
+    ClassificationMetrics,
+    ClassMetrics,
+    ConfusedPair,
+    SelectionMetrics,
+)
 from muka_fast.evaluation.run_record import Fidelity
 from muka_fast.selection.base import Pool, Selection, targets, teacher_predictions
+
+MOST_CONFUSED = 20
 
 
 def classification_metrics(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> ClassificationMetrics:
@@ -35,6 +42,25 @@ def classification_metrics(truth: np.ndarray, predicted: np.ndarray, names: Sequ
         count=len(truth),
         classes=classes,
     )
+
+
+def confused_pairs(truth: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> list[ConfusedPair]:
+    """Return the pairs of true and predicted class with the most texts, at most 20, most texts first.
+
+    Pairs of equally many texts are in the order of the classes.
+
+    Args:
+        truth: Class indices, (N,).
+        predicted: Class indices, (N,).
+        names: Class names, (C,).
+    """
+    wrong = truth != predicted
+    pairs, counts = np.unique(truth[wrong] * len(names) + predicted[wrong], return_counts=True)
+    most = np.argsort(-counts, kind="stable")[:MOST_CONFUSED]
+    return [
+        ConfusedPair(true=names[pair // len(names)], predicted=names[pair % len(names)], count=count)
+        for pair, count in zip(pairs[most].tolist(), counts[most].tolist(), strict=True)
+    ]
 
 
 def _accuracy(right: np.ndarray, rows: np.ndarray) -> float | None:

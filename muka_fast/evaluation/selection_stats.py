@@ -1,4 +1,4 @@
-"""Statistics for the run's record: teacher weights over the pool, risk and coverage, confusion of label groups."""
+"""Statistics for the run's record: teacher weights over the pool, confidence, confusion of label groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.few_labels import GivenLabels
 from muka_fast.data.label_space import LabelSpace
-from muka_fast.evaluation.evaluation_record import GroupConfusion
+from muka_fast.evaluation.evaluation_record import ConfidenceHistogram, GroupConfusion
+from muka_fast.evaluation.histogram import unit_histogram
 from muka_fast.evaluation.record_base import LabelEffect
 from muka_fast.evaluation.selection_record import (
     EntropyHistograms,
@@ -25,7 +26,6 @@ from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.trust_scores import TRUST_SCORES
 from muka_fast.uncertainty.signals import normalised
 
-BINS = 20
 LEAST_CERTAIN = 20
 POINTS = 50
 _LENGTH = 200
@@ -37,7 +37,7 @@ def _entropy_histograms(pool: Pool, chosen: np.ndarray) -> list[EntropyHistogram
     for teacher, signals in enumerate(pool.signals):
         values = normalised(signals.predictive_entropy, signals.logits.shape[1])
         own = chosen == teacher
-        found.append(EntropyHistograms(chosen=_histogram(values[own]), other=_histogram(values[~own])))
+        found.append(EntropyHistograms(chosen=unit_histogram(values[own]), other=unit_histogram(values[~own])))
     return found
 
 
@@ -57,11 +57,6 @@ def _smallest(values: np.ndarray, ids: np.ndarray, count: int) -> np.ndarray:
     else:
         some = np.arange(len(values))
     return some[np.lexsort((ids[some], values[some]))[:count]]
-
-
-def _histogram(values: np.ndarray) -> list[int]:
-    """Count values in equal bins over 0…1; values that rounding put outside count in the first or last bin."""
-    return np.histogram(values.astype(np.float64).clip(0, 1), bins=BINS, range=(0, 1))[0].tolist()
 
 
 def contingency_table(rows: np.ndarray, columns: np.ndarray, size: int) -> list[list[int]]:
@@ -153,7 +148,7 @@ def selection_stats(
         known_to=[np.flatnonzero(known).tolist() for known in pool.space.membership.T],
         chosen=counts.tolist(),
         chosen_share=(counts / len(pool)).tolist(),
-        margin=_histogram(margin),
+        margin=unit_histogram(margin),
         entropy=_entropy_histograms(pool, chosen),
         passes=[(int(number), int(count)) for number, count in zip(passes, texts, strict=True)],
         score_by_selection=contingency_table(scores.argmax(1), chosen, teachers),
@@ -183,6 +178,16 @@ def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> list[tuple[flo
         goals = np.arange(1, POINTS + 1) * len(ranked) / POINTS
         ends = ends[np.unique(np.searchsorted(ends + 1, goals))]
     return [(float((end + 1) / len(ranked)), float(wrong[end] / (end + 1))) for end in ends]
+
+
+def confidence_histogram(confidence: np.ndarray, correct: np.ndarray) -> ConfidenceHistogram:
+    """Count right and wrong predictions by confidence.
+
+    Args:
+        confidence: Probability of the predicted class, (N,).
+        correct: Whether the prediction is right, (N,) bool.
+    """
+    return ConfidenceHistogram(right=unit_histogram(confidence[correct]), wrong=unit_histogram(confidence[~correct]))
 
 
 def group_confusion(space: LabelSpace, truth: np.ndarray, predicted: np.ndarray) -> GroupConfusion:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # the bench writes its tables where there is neither pydantic nor rich
     from rich.table import Table
 
-    from muka_fast.evaluation.evaluation_record import Evaluation
+    from muka_fast.evaluation.evaluation_record import ClassMetrics, Evaluation
     from muka_fast.evaluation.run_record import Fidelity
 
 _BAR = re.compile(r"(?<!\\)\|")
@@ -60,6 +60,19 @@ def result_rows(test: Evaluation) -> list[tuple[str, str, str]]:
         rows.append(("selection (teachers by trust)", percent(selection.selection), note))
     rows.append((test.classifier, percent(test.metrics.accuracy), f"macro-F1: {percent(test.metrics.macro_f1)}"))
     return rows
+
+
+def weakest_classes(test: Evaluation, count: int = 10) -> list[ClassMetrics]:
+    """Return the classes of lowest F1 below 1, lowest first; of equal ones, that with the most texts comes first.
+
+    The pairs of classes that are confused most are ``test.confused``, sorted already.
+
+    Args:
+        test: An evaluation.
+        count: How many classes at most.
+    """
+    ranked = sorted(test.metrics.classes, key=lambda one: (one.f1, -one.support))
+    return [one for one in ranked if one.f1 < 1][:count]
 
 
 def fidelity_line(fidelity: Fidelity) -> str:

@@ -19,9 +19,9 @@ from muka_fast.data.label_space import match_labels, rename_labels
 from muka_fast.errors import CorpusError, ModelError, RecipeError
 from muka_fast.evaluation.calibration import expected_calibration_error
 from muka_fast.evaluation.evaluation_record import Evaluation
-from muka_fast.evaluation.metrics import classification_metrics, selection_metrics
+from muka_fast.evaluation.metrics import classification_metrics, confused_pairs, selection_metrics
 from muka_fast.evaluation.run_record import OtherVersionError
-from muka_fast.evaluation.selection_stats import group_confusion, risk_coverage
+from muka_fast.evaluation.selection_stats import confidence_histogram, group_confusion, risk_coverage
 from muka_fast.inference.base import TextClassifier
 from muka_fast.pipeline.load import load_classifier
 from muka_fast.pipeline.plan import Plan
@@ -175,6 +175,8 @@ def measure(
         expected_calibration_error=expected_calibration_error(confidence, correct),
         risk_coverage=risk_coverage(confidence, correct),
         group_confusion=confusion,
+        confused=confused_pairs(truth, predicted, classifier.labels),
+        confidence=confidence_histogram(confidence, correct),
     )
 
 

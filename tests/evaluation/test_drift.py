@@ -56,6 +56,8 @@ def test_the_reference_holds_deciles_and_the_threshold_of_the_energy():
     assert reference.below_threshold == 25
     assert sum(reference.classes) == reference.texts == 500
     assert reference.mean_confidence == pytest.approx(predicted.probabilities.max(1).mean(), abs=1e-6)
+    above = int((predicted.probabilities.max(1) >= 0.95).sum())
+    assert (sum(reference.confidence_histogram), reference.confidence_histogram[-1]) == (500, above)
 
 
 def test_equal_confidences_make_fewer_bins():

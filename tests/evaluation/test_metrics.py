@@ -6,6 +6,7 @@ from muka_fast.data.label_space import match_labels
 from muka_fast.errors import CorpusError
 from muka_fast.evaluation.metrics import (
     classification_metrics,
+    confused_pairs,
     fidelity,
     selection_metrics,
 )
@@ -23,6 +24,14 @@ def test_classification_metrics_equal_those_of_scikit_learn():
     assert [c.support for c in ours.classes] == support.tolist()
     assert [c.precision for c in ours.classes] == pytest.approx(precision.tolist())
     assert [c.recall for c in ours.classes] == pytest.approx(recall.tolist())
+
+
+def test_the_pairs_of_most_texts_come_first():
+    truth, predicted = np.array([0, 0, 0, 1, 2, 2, 1, 2]), np.array([0, 1, 1, 2, 0, 0, 1, 1])
+    found = [(pair.true, pair.predicted, pair.count) for pair in confused_pairs(truth, predicted, ["a", "b", "c"])]
+    assert found == [("a", "b", 2), ("c", "a", 2), ("b", "c", 1), ("c", "b", 1)]
+    assert confused_pairs(truth, truth, ["a", "b", "c"]) == []
+    assert len(confused_pairs(np.arange(30), np.arange(30)[::-1], [str(index) for index in range(30)])) == 20
 
 
 def test_labels_are_matched_however_spelt_and_unknown_ones_counted():

@@ -34,6 +34,14 @@ def test_a_record_survives_its_file(tmp_path):
     assert read_run_record(tmp_path / "run.json") == record()
 
 
+def test_a_record_of_an_earlier_version_has_no_confusions(tmp_path):
+    tree = record_tree()
+    tree["test"] = {key: value for key, value in tree["test"].items() if key not in ("confused", "confidence")}
+    (tmp_path / "run.json").write_text(json.dumps(tree), encoding="utf-8")
+    test = read_run_record(tmp_path / "run.json").test
+    assert (test.confused, test.confidence) == ([], None)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_numbers_are_finite(value):
     with pytest.raises(ValidationError, match="finite"):

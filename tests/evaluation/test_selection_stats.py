@@ -13,7 +13,13 @@ from muka_fast.data.few_labels import GivenLabels
 from muka_fast.data.label_space import LabelSpace
 from muka_fast.evaluation.record_base import LabelEffect
 from muka_fast.evaluation.selection_record import ReliabilityStats, SelectionStats
-from muka_fast.evaluation.selection_stats import _smallest, group_confusion, risk_coverage, selection_stats
+from muka_fast.evaluation.selection_stats import (
+    _smallest,
+    confidence_histogram,
+    group_confusion,
+    risk_coverage,
+    selection_stats,
+)
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.reliability import Reliability
 from muka_fast.uncertainty.signals import Signals
@@ -155,6 +161,11 @@ def test_risk_coverage_has_at_most_fifty_points():
     coverages = [coverage for coverage, _ in risk_coverage(uneven, np.ones(200, dtype=bool))]
     assert len(coverages) == 26
     assert coverages[-2:] == [0.5, 1.0]
+
+
+def test_right_and_wrong_predictions_are_counted_by_confidence():
+    found = confidence_histogram(np.array([0.31, 0.99, 1.0, 0.52]), np.array([False, True, True, False]))
+    assert (found.right, found.wrong) == (bins(b19=2), bins(b6=1, b10=1))
 
 
 def test_group_confusion_by_hand():

@@ -1,8 +1,9 @@
 import subprocess
 import sys
 
+from muka_fast.evaluation.evaluation_record import ClassMetrics
 from muka_fast.evaluation.run_record import Fidelity
-from muka_fast.evaluation.tables import calibration_line, fidelity_line, markdown_table
+from muka_fast.evaluation.tables import calibration_line, fidelity_line, markdown_table, weakest_classes
 from tests.helpers.records import record
 
 
@@ -17,6 +18,18 @@ def test_error_rates_of_the_most_confident_texts():
     assert calibration_line(test) == (
         "expected calibration error 4.4 %; error rate on the most confident 50, 80, 100 % of the texts: 1.0, 5.0, 8.8 %"
     )
+
+
+def test_the_weakest_classes_have_the_lowest_f1_and_then_the_most_texts():
+    scores = {"a": (0.5, 3), "b": (1.0, 9), "c": (0.0, 1), "d": (0.5, 7)}
+    classes = [
+        ClassMetrics(name=name, precision=f1, recall=f1, f1=f1, support=support)
+        for name, (f1, support) in scores.items()
+    ]
+    test = record().test
+    test = test.model_copy(update={"metrics": test.metrics.model_copy(update={"classes": classes})})
+    assert [one.name for one in weakest_classes(test)] == ["c", "d", "a"]
+    assert [one.name for one in weakest_classes(test, 1)] == ["c"]
 
 
 def test_a_bar_in_a_cell_does_not_end_it():

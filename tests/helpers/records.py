@@ -90,6 +90,11 @@ def record_tree() -> dict[str, Any]:
             "expected_calibration_error": 0.0437,
             "risk_coverage": [[0.5, 0.01], [1.0, 0.088]],
             "group_confusion": {"groups": ["bank", "both"], "counts": [[1101, 44], [33, 1167]]},
+            "confused": [
+                {"true": "save", "predicted": HOSTILE, "count": 41},
+                {"true": HOSTILE, "predicted": "pay", "count": 36},
+            ],
+            "confidence": {"right": [0] * 19 + [2139], "wrong": [206, *[0] * 19]},
         },
         "calibration": {"temperature": 1.0, "abstain_below": 0.0},
         "seconds": {"scoring": 75.25, "training": 1200.5},
