@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -12,6 +11,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from muka_fast.config.methods import find_method, keep_shared_keys, method_of_section, unknown_key_hint
+from muka_fast.config.portable import HUB_ID
 from muka_fast.config.recipe import Recipe
 from muka_fast.config.specs import DataSpec, LabelNames, TeacherSpec
 from muka_fast.errors import RecipeError
@@ -19,7 +19,6 @@ from muka_fast.runtime.parsing import UnreadableError, parse_yaml, read_text
 
 _SHORTHAND = {"data": "texts", "test": "texts", "selection": "method", "labelled": "texts"}
 """Key that a section's bare value is of, where it is not ``model``."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def expand_user(value: str, where: str) -> Path:
@@ -42,7 +41,7 @@ def _anchored(value: str, base: Path, *, must_exist: bool, what: str) -> str:
     candidate = path if path.is_absolute() else base / path
     if candidate.exists() or not must_exist:
         return str(Path(os.path.abspath(candidate)))
-    looks_local = value.startswith((".", "/", "~")) or value.count("/") > 1 or not _HUB_ID.fullmatch(value)
+    looks_local = value.startswith((".", "/", "~")) or value.count("/") > 1 or not HUB_ID.fullmatch(value)
     if looks_local or (base / path.parts[0]).is_dir():
         raise RecipeError(f"no such {what}: {value}", where=str(candidate), hint="check the path")
     return value

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from muka_fast.config.methods import MethodConfig, SelectionSection
 from muka_fast.config.section import Section, StringList
-from muka_fast.config.specs import DataSpec, LabelSpec, StudentSpec, TeacherSpec
+from muka_fast.config.specs import CardSpec, DataSpec, LabelSpec, ReportSpec, StudentSpec, TeacherSpec
 from muka_fast.runtime.device import Device
 
 
@@ -105,6 +105,8 @@ class Recipe(Section):
         default_factory=UncertaintySpec, validate_default=True, description="Monte-Carlo dropout passes"
     )
     training: TrainingSpec = Field(default=TrainingSpec(), description="training of the student")
+    report: ReportSpec = Field(default=ReportSpec(), description="what record and report show")
+    card: CardSpec = Field(default=CardSpec(), description="metadata of the model card")
     scores: str | None = Field(default=None, description="score store to fill and reuse; default: OUTPUT/scores")
     device: Device = Field(default="auto", description="where to compute; auto: CUDA if there is one, else the CPU")
     seed: int = Field(

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
+from muka_fast.config.portable import last_part
 from muka_fast.config.section import Section, StringList
 from muka_fast.errors import RecipeError
 
@@ -180,6 +181,12 @@ class TeacherSpec(Section):
         """The model, or the files of the predictions."""
         return self.model or ", ".join(self.predictions.files if self.predictions else ())
 
+    @property
+    def source_name(self) -> str:
+        """The same without paths of the machine."""
+        files = self.predictions.files if self.predictions else []
+        return ", ".join(map(last_part, [self.model] if self.model else files))
+
 
 class StudentSpec(Section):
     """The student: a pretrained model, or an architecture to train from scratch. A bare string means ``model``."""
@@ -214,6 +221,23 @@ class StudentSpec(Section):
         if self.target_accuracy is not None and self.abstain_below:
             raise ValueError("give either 'abstain_below' or 'target_accuracy', which chooses it")
         return self
+
+
+class ReportSpec(Section):
+    """What record and report of the run show."""
+
+    quote_texts: bool = Field(True, description="quote the 20 least certain texts in run.json and report.html")
+
+
+class CardSpec(Section):
+    """Metadata of the model card that only the author of the student knows."""
+
+    license: str | None = Field(None, description="license of the student, as the hub names it: apache-2.0, mit, …")
+    language: StringList = Field(default_factory=list, description="languages of the texts, ISO 639: en, pt, …")
+    datasets: StringList = Field(
+        default_factory=list, description="hub ids of data sets that the texts are from, besides hub:owner/name"
+    )
+    widget: StringList = Field(default_factory=list, description="example texts to try on the page of the hub")
 
 
 class LabelSpec(Section):

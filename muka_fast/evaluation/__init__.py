@@ -1,6 +1,7 @@
 """Metrics, and how a run is recorded and shown.
 
 * ``calibration``: temperature scaling without labels, expected calibration error
+* ``card_metadata``: the header of the model card, for the hub
 * ``drift``: new texts compared with the pool
 * ``drift_record``: the records of drift, one of them in ``run.json``
 * ``drift_report``: the page of ``muka-fast watch``

@@ -5,26 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from muka_fast.config.portable import portable_recipe
+from muka_fast.config.recipe import Recipe
+from muka_fast.evaluation.card_metadata import card_metadata
 from muka_fast.evaluation.rendering import render
 from muka_fast.evaluation.run_record import CalibrationRecord, RunRecord, TeacherRecord
 from muka_fast.evaluation.tables import calibration_line, markdown_table, percent, result_rows
 from muka_fast.runtime.printable import markdown_text, printable
 
 
-def model_card(record: RunRecord, recipe: str) -> str:
-    """Return how to use the output, its teachers, metrics and classes, and the recipe.
+def model_card(record: RunRecord, recipe: Recipe) -> str:
+    """Return how to use the output, its teachers, metrics and classes, and the recipe without paths of the machine.
 
     Args:
         record: The run's record.
-        recipe: The resolved recipe, YAML.
+        recipe: The resolved recipe.
     """
+    text = printable(portable_recipe(recipe.model_dump(mode="json")).text, keep="\n")
     names = record.selection.teachers
     known_to = [", ".join(names[teacher] for teacher in teachers) for teachers in record.selection.known_to]
     return render(
         "model_card.md",
         record=record,
-        recipe=printable(recipe, keep="\n"),
-        fence=_fence(recipe),
+        metadata=card_metadata(record, recipe),
+        recipe=text,
+        fence=_fence(text),
         labelled=record.labelled_texts,
         calibration_line=calibration_line(record.test) if record.test else "",
         calibration_steps=_calibration_steps(record.calibration),

@@ -43,7 +43,7 @@ class TeacherRecord(Record):
     kind: Literal["model", "predictions", "onnx", "sklearn", "setfit"] = "model"
     """A model, a table of predictions, an ONNX graph, or a scikit-learn pipeline."""
     model: str
-    """Folder or hub id of a model; files of predictions."""
+    """Hub id or name of the folder of a model; names of the files of predictions."""
     revision: str | None
     """Hub revision; null for a folder."""
     fingerprint: str

@@ -73,4 +73,4 @@ class SelectionStats(Record):
     labels: LabelEffect | None = None
     """What given labels and shares changed; null without them."""
     least_certain: list[UncertainText]
-    """The 20 texts of smallest margin, ascending."""
+    """The 20 texts of smallest margin, ascending; empty if the recipe sets ``report.quote_texts: false``."""

@@ -128,6 +128,8 @@ def selection_stats(
     corpus: Corpus,
     labels: GivenLabels | None = None,
     shares: Mapping[str, float] = MappingProxyType({}),
+    *,
+    quote_texts: bool = True,
 ) -> SelectionStats:
     """Summarise the teacher weights of a pool.
 
@@ -137,6 +139,7 @@ def selection_stats(
         corpus: The same texts, in the same order.
         labels: The labels that the recipe gives.
         shares: The shares that the recipe gives, by teacher name.
+        quote_texts: Quote the least certain texts.
     """
     teachers, chosen = len(pool.signals), trust.chosen
     margin = _margin(trust.soft_weights)
@@ -154,7 +157,7 @@ def selection_stats(
         score_by_selection=contingency_table(scores.argmax(1), chosen, teachers),
         reliability=_reliability(trust),
         labels=_label_effect(pool, trust, labels, shares),
-        least_certain=_least_certain(pool, trust, corpus, margin),
+        least_certain=_least_certain(pool, trust, corpus, margin) if quote_texts else [],
     )
 
 

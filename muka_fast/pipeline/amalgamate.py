@@ -9,6 +9,7 @@ import weakref
 from pathlib import Path
 from typing import Any, overload
 
+from muka_fast.config.portable import portable_recipe
 from muka_fast.config.recipe import Recipe
 from muka_fast.config.specs import StudentSpec
 from muka_fast.distillation.method import require_single_process
@@ -236,7 +237,14 @@ def _amalgamate(
             group.barrier()  # every process has read the best checkpoint before it is deleted
         free_memory()
 
-    stats = selection_stats(pool, selection, plan.corpus, plan.labels, recipe.selection.known_shares)
+    stats = selection_stats(
+        pool,
+        selection,
+        plan.corpus,
+        plan.labels,
+        recipe.selection.known_shares,
+        quote_texts=recipe.report.quote_texts,
+    )
     test = None
     if plan.test is not None:
         with progress.stage("evaluation"):
@@ -258,7 +266,7 @@ def _amalgamate(
         if selection.model is not None:
             save_arrays(run.path / MODEL_FILE, selection.model)
             files.append(MODEL_FILE)
-        card, page = model_card(record, recipe.dump()), report_page(record, recipe.dump())
-        record = run.finalize(card, page, record, files)
+        page = report_page(record, portable_recipe(recipe.model_dump(mode="json")).text)
+        record = run.finalize(model_card(record, recipe), page, record, files)
     group.barrier()
     return record

@@ -9,11 +9,10 @@ from __future__ import annotations
 import fnmatch
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
-import yaml
-
+from muka_fast.config.portable import PortableRecipe, last_part, portable_recipe
 from muka_fast.errors import ModelError
 from muka_fast.evaluation.run_record import read_run_record
 from muka_fast.export.export_record import RECORD, ExportRecord, read_export_record
@@ -28,8 +27,6 @@ STUDENT_FILES = (*WEIGHT_FILES, *TOKENIZER_FILES, "config.json", "generation_con
 """Patterns of the files that a transformers model is read from."""
 EXPORT_FOLDER = "onnx"
 """Folder of the repository that ONNX Runtime backends, such as that of text-embeddings-inference, read graphs from."""
-_PATH_KEYS = ("model", "config", "tokenizer", "files", "texts", "output", "scores")
-"""Keys of a recipe that hold paths."""
 _NAME_KEYS = ("_name_or_path", "name_or_path", "tokenizer_file")
 """Keys of model configurations that may hold a path."""
 
@@ -82,7 +79,7 @@ def collect_files(folder: Path, repo_id: str, export: Path | None = None) -> lis
     found = [HubFile(name, _configuration(folder / name)) for name in names]
     recipe, paths = _portable_recipe(run.recipe)
     found.append(HubFile(run.recipe.name, recipe.encode()))
-    card = _card(run, recipe, paths).replace("path/to/this/folder", repo_id)
+    card = _card(run, paths).replace("path/to/this/folder", repo_id)
     found.append(HubFile("README.md", card.encode()))
     if export is not None:
         found += _export_files(folder, export)
@@ -96,47 +93,22 @@ def files_left_behind(folder: Path, pushed: list[HubFile]) -> list[str]:
     return [f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries]
 
 
-def _is_path(value: str) -> bool:
-    return PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()
-
-
-def _last_part(path: str) -> str:
-    kind = PureWindowsPath if PureWindowsPath(path).drive else PurePosixPath
-    return kind(path).name or "…"
-
-
-def _portable_recipe(path: Path) -> tuple[str, list[str]]:
-    """Return a recipe without paths of this machine, and these paths, the longest first."""
-    found: set[str] = set()
-
-    def clean(value: Any, is_place: bool) -> Any:
-        if isinstance(value, dict):
-            return {key: clean(one, key in _PATH_KEYS) for key, one in value.items()}
-        if isinstance(value, list):
-            return [clean(one, is_place) for one in value]
-        if is_place and isinstance(value, str) and _is_path(value):
-            found.add(value)
-            return _last_part(value)
-        return value
-
+def _portable_recipe(path: Path) -> PortableRecipe:
     try:
-        tree = clean(read_yaml(path), False)
+        return portable_recipe(read_yaml(path))
     except (UnreadableError, FileNotFoundError) as error:
         raise ModelError(f"the recipe cannot be read: {error}", where=str(path), hint="amalgamate again") from None
-    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
-    return text, sorted(found, key=len, reverse=True)
 
 
-def _card(run: RunDirectory, recipe: str, paths: list[str]) -> str:
+def _card(run: RunDirectory, paths: list[str]) -> str:
     """Return the model card, which its owner may have edited, without paths of this machine."""
     path = run.path / "README.md"
     if not path.is_file():
         raise ModelError("the model card is missing", where=str(path), hint="restore README.md")
-    stored = run.recipe.read_text(encoding="utf-8")
-    card = path.read_text(encoding="utf-8").replace(printable(stored, keep="\n"), printable(recipe, keep="\n"))
+    card = path.read_text(encoding="utf-8")
     for one in paths:
         for form in (str, printable, markdown_text):
-            card = card.replace(form(one), form(_last_part(one)))
+            card = card.replace(form(one), form(last_part(one)))
     return card
 
 
@@ -160,7 +132,7 @@ def _portable_names(tree: Any, is_name: bool = False) -> Any:
         return {key: _portable_names(value, key in _NAME_KEYS) for key, value in tree.items()}
     if isinstance(tree, list):
         return [_portable_names(value) for value in tree]
-    return _last_part(tree) if is_name and isinstance(tree, str) and _is_path(tree) else tree
+    return last_part(tree) if is_name and isinstance(tree, str) else tree
 
 
 def _export_files(folder: Path, export: Path) -> list[HubFile]:
@@ -176,8 +148,7 @@ def _export_files(folder: Path, export: Path) -> list[HubFile]:
     }
     for graph in record.graphs.values():
         record.require_intact(export, graph)
-    model = _last_part(record.model) if _is_path(record.model) else record.model
-    portable = replace(record, model=model, files=wanted)
+    portable = replace(record, model=last_part(record.model), files=wanted)
     content = json.dumps(portable.tree(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     found = [HubFile(f"{EXPORT_FOLDER}/{name}", export / name) for name in wanted]
     return [*found, HubFile(f"{EXPORT_FOLDER}/{RECORD}", content.encode())]

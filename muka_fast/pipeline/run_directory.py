@@ -31,8 +31,8 @@ from muka_fast.selection.in_domain import (
     MODEL_FILE,
 )
 
-# Keys that change where a run is computed or how it is watched, but not its student.
-_INDIFFERENT = ("output", "device", "scores", "test", "training.report_to")
+# Keys that change where a run is computed, how it is watched or what is shown of it, but not its student.
+_INDIFFERENT = ("output", "device", "scores", "test", "training.report_to", "report", "card")
 
 # All that a run ever writes; --overwrite deletes nothing else.
 _OURS = (

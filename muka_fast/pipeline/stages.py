@@ -270,7 +270,7 @@ def build_record(
         TeacherRecord(
             name=teacher.name,
             kind="model" if isinstance(teacher, Teacher) else teacher.KIND,
-            model=teacher.spec.source,
+            model=teacher.spec.source_name,
             revision=teacher.spec.revision,
             fingerprint=teacher.fingerprint,
             tokenizer_fingerprint=teacher.tokenizer_fingerprint if isinstance(teacher, Teacher) else None,

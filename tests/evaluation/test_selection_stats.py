@@ -108,6 +108,11 @@ def test_least_certain_first():
     assert [other.weight, other.probability] == pytest.approx([0.61, 0.4])
 
 
+def test_texts_are_not_quoted_if_they_are_to_be_left_out():
+    stats = selection_stats(POOL, selection(WEIGHTS), CORPUS, quote_texts=False)
+    assert stats == STATS.model_copy(update={"least_certain": []})
+
+
 def test_equal_margins_are_listed_by_text_id():
     pool = Pool((A.take(np.arange(32) % 4), B.take(np.arange(32) % 4)), SPACE, np.arange(32, 0, -1).astype(np.uint64))
     corpus = Corpus(tuple(f"text {i}" for i in range(32)), None, pool.ids)

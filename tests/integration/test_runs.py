@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import pipeline
 from typer.testing import CliRunner
 
 import muka_fast
 from muka_fast.cli import app
+from muka_fast.config.portable import portable_recipe
 from muka_fast.data.label_space import match_labels
 from muka_fast.distillation.trainer import LOSS_MODULE
 from muka_fast.evaluation.html_report import report_page
@@ -57,7 +59,7 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert record["training"]["fidelity"] == {"agreement": ANY, "texts": 59, "held_out": False}
     assert 0 <= record["selection"]["reliability"]["recall"] <= 1  # the default method estimates it
     assert (out / "report.html").read_text() == report_page(
-        read_run_record(out / "run.json"), (out / "recipe.yaml").read_text()
+        read_run_record(out / "run.json"), portable_recipe(yaml.safe_load((out / "recipe.yaml").read_text())).text
     )
     card = (out / "README.md").read_text()
     assert "| oracle (right teacher chosen) |" in card

@@ -75,6 +75,11 @@ def test_recipe_and_card_name_inputs_by_their_last_part_and_the_repository(finis
     assert "path/to/this/folder" not in card
 
 
+def test_record_report_and_card_have_no_path_of_the_machine(finished):
+    for name in ("run.json", "report.html", "README.md"):
+        assert str(finished.parent) not in (finished / name).read_text(encoding="utf-8"), name
+
+
 def test_an_edited_card_keeps_its_text(folder, hub):
     data = yaml.safe_load((folder / "recipe.yaml").read_text())["data"]["texts"][0]
     card = folder / "README.md"

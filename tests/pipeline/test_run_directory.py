@@ -25,7 +25,15 @@ def test_an_unfinished_run_resumes_and_another_recipe_is_refused(tmp_path):
     RunDirectory(tmp_path / "o").start_or_resume(recipe())
     (tmp_path / "o" / "scores").mkdir()
     assert (
-        RunDirectory(tmp_path / "o").start_or_resume(recipe(output="elsewhere", device="cpu", test="labelled.csv"))
+        RunDirectory(tmp_path / "o").start_or_resume(
+            recipe(
+                output="elsewhere",
+                device="cpu",
+                test="labelled.csv",
+                report={"quote_texts": False},
+                card={"license": "mit"},
+            )
+        )
         is True
     )
     with pytest.raises(OutputError, match=r"another seed: 0, now 3"):
