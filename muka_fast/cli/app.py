@@ -19,21 +19,25 @@ import typer
 from muka_fast import __version__
 from muka_fast.cli.streams import dump_json
 from muka_fast.errors import MukaError, UnexpectedError, first_line, machine_error
-from muka_fast.runtime.printable import printable
+from muka_fast.runtime.printable import TERMINAL_WIDTH, printable
 
 if TYPE_CHECKING:
     from muka_fast.evaluation.evaluation_record import Evaluation
+    from muka_fast.evaluation.run_record import RunRecord
 
 app = typer.Typer(
     name="muka-fast",
     help="Merge fine-tuned text classifiers into one student over all their labels, without labelled data.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 SCHEMA_VERSION = 2
+WEAKEST = 8
+"""Classes that a run's summary lists."""
+CONFUSED = 3
+"""Pairs of confused classes that a run's summary lists."""
 RESUMABLE = ("amalgamate", "score")
 """Commands that resume after an interruption."""
 _state: dict[str, Any] = {"verbose": False, "log_file": None}
@@ -163,23 +167,63 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
 
     from muka_fast.evaluation.tables import terminal_table
 
-    Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False).print(
-        terminal_table(header, [[printable(cell) for cell in row] for row in rows], title)
-    )
+    console = Console(width=None if sys.stdout.isatty() else TERMINAL_WIDTH, highlight=False, markup=False)
+    cells = [[printable(cell) for cell in row] for row in rows]
+    console.print(terminal_table(header, cells, title, width=console.width))
 
 
-def print_results(test: Evaluation) -> None:
-    """Print the metrics of an evaluation."""
-    from muka_fast.evaluation.tables import calibration_line, percent, result_rows
+def print_results(test: Evaluation, *, weakest: int | None = None) -> None:
+    """Print the metrics of an evaluation.
 
+    Args:
+        test: The metrics.
+        weakest: How many classes to print, those of lowest F1; default: all, in the order of the model.
+    """
+    from muka_fast.evaluation.tables import calibration_line, percent, result_rows, weakest_classes
+
+    classes = test.metrics.classes
+    title = f"{test.classifier}, by class"
+    if weakest is not None and len(classes) > weakest:
+        classes = weakest_classes(test, weakest)
+        title = f"{test.classifier}: the {len(classes)} weakest of {len(test.metrics.classes)} classes"
+    cells = [
+        [one.name, percent(one.precision), percent(one.recall), percent(one.f1), str(one.support)] for one in classes
+    ]
+    if cells:
+        print_table(title, ["class", "precision", "recall", "F1", "texts"], cells)
+    if weakest is not None and test.confused:
+        pairs = [f"{pair.true} → {pair.predicted} ({pair.count})" for pair in test.confused[:CONFUSED]]
+        print(printable(f"confused most, true → predicted: {', '.join(pairs)}"))
     rows = [[name, accuracy, note] for name, accuracy, note in result_rows(test)]
     print_table(f"{test.metrics.count} labelled texts", ["", "accuracy", ""], rows)
     print(calibration_line(test))
     if test.unknown_labels:
         count = sum(test.unknown_labels.values())
         print(f"left out: {count} texts of {len(test.unknown_labels)} label(s) outside the label space")
-    classes = [
-        [one.name, percent(one.precision), percent(one.recall), percent(one.f1), str(one.support)]
-        for one in test.metrics.classes
-    ]
-    print_table(f"{test.classifier}, by class", ["class", "precision", "recall", "F1", "texts"], classes)
+
+
+def print_summary(record: RunRecord, output: str) -> None:
+    """Print what a finished run is worth and what can be done with it; the last line of stdout is its folder.
+
+    Args:
+        record: The run's record.
+        output: Its folder.
+    """
+    from muka_fast.evaluation.tables import summary_lines
+
+    if record.test is not None:
+        print_results(record.test, weakest=WEAKEST)
+    for line in summary_lines(record):
+        print(printable(line))
+    sys.stdout.flush()
+    folder = shlex.quote(output)
+    next_lines = [f"muka-fast predict {folder} 'a text of your own'"]
+    if record.test is None:
+        next_lines.append(f"muka-fast evaluate {folder} -d LABELLED_FILE   # accuracy by class")
+    if record.training is not None:
+        next_lines.append(f"muka-fast export {folder} {shlex.quote(output + '-onnx')}   # a graph to serve")
+    next_lines.append(f"open {shlex.quote(str(Path(output) / 'report.html'))}")
+    if record.selection.reliability is not None and record.selection.reliability.in_doubt:
+        next_lines.append(f"muka-fast ask {folder} -n 50   # texts whose labels would help most")
+    print("next:", *next_lines, sep="\n  ", file=sys.stderr)
+    print(output)

@@ -18,7 +18,7 @@ import muka_fast
 from muka_fast.data.synthetic import DOMAINS, utterances
 from muka_fast.errors import OutputError
 from muka_fast.evaluation.run_record import RunRecord
-from muka_fast.evaluation.tables import percent, result_rows, terminal_table
+from muka_fast.evaluation.tables import chosen_line, result_rows, terminal_table
 
 MAX_LENGTH = 64
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -180,8 +180,7 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> RunRecord:
     record = result.record
     assert record.test is not None, "the recipe of the demonstration has labelled texts"
     console.print(terminal_table(("on texts with known labels", "accuracy", ""), result_rows(record.test)))
-    chosen = ", ".join(f"{teacher.name} {percent(teacher.chosen_share)}" for teacher in record.teachers)
-    console.print(f"most trusted on the {record.texts.used} unlabelled texts: {chosen}")
+    console.print(chosen_line(record), markup=False)
     stages = {name: value for name, value in record.seconds.items() if value >= 0.5}
     spent = {"making texts": seconds["making texts"], "training teachers": seconds["training teachers"], **stages}
     console.print("where the time went: " + ", ".join(f"{name} {value:.0f} s" for name, value in spent.items()))

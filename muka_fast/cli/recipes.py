@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from muka_fast.cli.app import command, print_json, print_results, print_table
+from muka_fast.cli.app import command, print_json, print_summary, print_table
 from muka_fast.cli.flags import JsonOption, OverwriteOption, RecipeOptions, WaitOption
 from muka_fast.cli.options import with_option_groups
 from muka_fast.cli.streams import dump_json
@@ -76,16 +76,15 @@ def _estimate_row(teacher: AnyTeacher, estimate: TeacherEstimate, seconds: str) 
 
     labels = str(len(teacher.labels))
     if not isinstance(teacher, Teacher):
-        return [teacher.name, labels, teacher.KIND, *"–––––", seconds]
+        return [teacher.name, labels, teacher.KIND, "–", "–", "–", seconds]
+    family = teacher.architecture.removesuffix("ForSequenceClassification")
     return [
         teacher.name,
         labels,
-        teacher.architecture.removesuffix("ForSequenceClassification"),
-        f"{teacher.parameters / 1e6:.1f} M",
+        f"{family}, {teacher.parameters / 1e6:.1f} M",
         str(teacher.max_length),
         f"{estimate.truncated:.1%}",
-        f"{estimate.live}/{teacher.all_sites} ({estimate.scope})",
-        estimate.backend,
+        f"{estimate.live}/{teacher.all_sites} {estimate.scope}",
         seconds,
     ]
 
@@ -97,12 +96,13 @@ def _print_estimate(plan: Plan, estimate: CostEstimate, advice: LabelAdvice) -> 
     if advice.lines:
         print(f"{advice.lines}\n")
     rows = [_estimate_row(t, e, duration(e.seconds)) for t, e in zip(plan.teachers, estimate.teachers, strict=True)]
-    header = ["teacher", "labels", "model", "weights", "max tokens", "texts cut", "live sites", "backend", "scoring"]
-    print_table("teachers", header, rows)
+    print_table("teachers", ["teacher", "labels", "model", "max tokens", "texts cut", "live sites", "scoring"], rows)
     corpus, settings = plan.corpus, plan.recipe.resolved_uncertainty
     print(f"texts: {len(corpus)} ({corpus.empty} empty and {corpus.duplicate} repeated left out)")
     mean = f", on average about {estimate.passes:.1f} per text" if settings.runs_adaptively else ""
-    print(f"{settings.passes} passes{mean}, on {plan.device}")
+    backends = sorted({e.backend for e in estimate.teachers if e.runs_passes})
+    run_by = f", by {' and '.join(backends)}" if backends else ""
+    print(f"{settings.passes} passes{mean}, on {plan.device}{run_by}")
     if estimate.training_seconds:
         print(f"training the student: about {duration(estimate.training_seconds)}")
     total = sum(e.seconds for e in estimate.teachers) + estimate.training_seconds
@@ -125,9 +125,7 @@ def amalgamate(
     if as_json:
         print_json("amalgamate", output=str(result.output), **result.record.model_dump(mode="json"))
         return
-    if result.record.test is not None:
-        print_results(result.record.test)
-    print(result.output)
+    print_summary(result.record, str(result.output))
 
 
 ShardOption = Annotated[

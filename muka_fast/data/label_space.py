@@ -14,10 +14,12 @@ from typing import Literal
 import numpy as np
 
 from muka_fast.errors import CorpusError, LabelError
-from muka_fast.runtime.printable import is_valid_unicode, printable
+from muka_fast.runtime.printable import is_valid_unicode, printable, wrapped
 
 SameName = Literal["merge", "prefix", "error"]
 
+LISTED_CLASSES = 30
+"""Classes that are listed one by line, at most."""
 _PLACEHOLDER = re.compile(r"label[\s_-]?\d+", re.IGNORECASE)
 
 
@@ -83,14 +85,11 @@ class LabelSpace:
         names: Class names of the union, in order of first appearance.
         teachers: Teacher names.
         union_index: For each teacher, the union index of each of its own labels, in the order of its columns.
-        names_before_map: Names of the union before a map merged some; None without a map. Scores are stored under them,
-            so that a map changes no scores.
     """
 
     names: tuple[str, ...]
     teachers: tuple[str, ...]
     union_index: tuple[tuple[int, ...], ...]
-    names_before_map: tuple[str, ...] | None = None
 
     @classmethod
     def union(
@@ -198,7 +197,7 @@ class LabelSpace:
                     f"{' and '.join(map(repr, names[:2]))} would be one class, and teacher {teacher} has both",
                     "merge classes of different teachers only",
                 )
-        return LabelSpace(tuple(self.names[index] for index in kept), self.teachers, union_index, self.names)
+        return LabelSpace(tuple(self.names[index] for index in kept), self.teachers, union_index)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -229,11 +228,22 @@ class LabelSpace:
         ]
 
     def table(self) -> str:
-        """Return the union as lines of text: each class and the teachers that know it."""
+        """Return the union as lines of text: each class and the teachers that know it; many classes by teachers."""
+        if len(self) > LISTED_CLASSES:
+            return self._groups()
         names, known_to = ([printable(text) for text in texts] for texts in (self.names, self.known_to()))
         width = max(len("class"), *(len(name) for name in names))
         rows = zip(("class", *names), ("known to", *known_to), strict=True)
         return "\n".join(f"  {name:<{width}}  {teachers}" for name, teachers in rows)
+
+    def _groups(self) -> str:
+        """Return the classes as one paragraph for each set of teachers that know them."""
+        groups: dict[str, list[str]] = {}
+        for name, teachers in zip(self.names, self.known_to(), strict=True):
+            groups.setdefault(teachers, []).append(name)
+        return "\n".join(
+            wrapped(printable(f"{teachers} ({len(names)}): {', '.join(names)}")) for teachers, names in groups.items()
+        )
 
 
 def _wrong_map(what: str, hint: str) -> LabelError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from muka_fast.distillation.dataset import LengthGroupedSampler
 from muka_fast.distillation.losses import DistillationLoss
 from muka_fast.distillation.microbatching import split_into_microbatches
 from muka_fast.runtime.distributed import DistributedContext
+from muka_fast.runtime.progress import Advance
 
 
 class StudentTrainer(Trainer):
@@ -85,10 +85,11 @@ class StudentTrainer(Trainer):
 
 
 class AdvanceProgress(TrainerCallback):
-    """Moves a progress bar."""
+    """Moves a progress bar, and shows the last losses beside it."""
 
-    def __init__(self, advance: Callable[[float], None]) -> None:
+    def __init__(self, advance: Advance) -> None:
         self.advance = advance
+        self._losses: dict[str, float] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Start at the step that the training resumes from."""
@@ -97,6 +98,12 @@ class AdvanceProgress(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Advance by one step."""
         self.advance(1)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Show the mean training loss since the last log entry, and the last validation loss."""
+        names = {"loss": "loss", "eval_loss": "validation loss"}
+        self._losses |= {names[key]: value for key, value in (logs or {}).items() if key in names}
+        self.advance(0, ", ".join(f"{name} {value:.3f}" for name, value in self._losses.items()))
 
 
 class SealCheckpoints(TrainerCallback):

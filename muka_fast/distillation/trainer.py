@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ from muka_fast.distillation.training_args import num_training_steps, trainer_arg
 from muka_fast.errors import CheckFailed, RecipeError
 from muka_fast.models.student import Student
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
-from muka_fast.runtime.progress import Progress
+from muka_fast.runtime.progress import Advance, Progress
 from muka_fast.uncertainty.features import classifier_input
 
 CPU = torch.device("cpu")
@@ -186,7 +186,7 @@ def _run(job: _Job, checkpoint: Checkpoint | None, progress: Progress) -> Traine
     return trainer.state
 
 
-def _build_trainer(job: _Job, features: list[Tensor], advance: Callable[[float], None]) -> StudentTrainer:
+def _build_trainer(job: _Job, features: list[Tensor], advance: Advance) -> StudentTrainer:
     callbacks: list[TrainerCallback] = [AdvanceProgress(advance), SealCheckpoints(job.group)]
     if job.validation is not None:
         callbacks.append(EvaluateLastWeights())

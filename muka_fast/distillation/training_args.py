@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,23 @@ def check_settings(settings: TrainingSpec, group: DistributedContext) -> None:
             where="training.batch_size",
             hint=f"use a multiple of {group.world_size}",
         )
+    missing = _missing_reporter(settings.report_to)
+    if missing is not None:
+        raise RecipeError(missing, where="training.report_to", hint="install it, or remove it")
+
+
+def _missing_reporter(names: list[str]) -> str | None:
+    """Return why one of the ``report_to`` integrations cannot be used; None if all can."""
+    # Some of the half-made callbacks fail again when they are deleted, which Python would print.
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
-        get_reporting_integration_callbacks(settings.report_to)
+        for callback in get_reporting_integration_callbacks(names):
+            callback()  # looks for its package
     except (ValueError, RuntimeError, ImportError) as error:
-        raise RecipeError(first_line(error), where="training.report_to", hint="install it, or remove it") from None
+        return first_line(error)
+    finally:
+        sys.unraisablehook = hook
+    return None
 
 
 def trainer_arguments(

@@ -6,30 +6,62 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from muka_fast.runtime.printable import TERMINAL_WIDTH, duration, wrapped
+
 if TYPE_CHECKING:  # the bench writes its tables where there is neither pydantic nor rich
     from rich.table import Table
 
     from muka_fast.evaluation.evaluation_record import ClassMetrics, Evaluation
-    from muka_fast.evaluation.run_record import Fidelity
+    from muka_fast.evaluation.run_record import Fidelity, RunRecord
 
 _BAR = re.compile(r"(?<!\\)\|")
 SHARES = (0.5, 0.8, 1.0)
 """Coverages of the printed error rates."""
+LEAST_SECONDS = 0.5
+"""Time of a stage that is worth a word."""
+SHORT_CELL = 10
+"""Characters of a cell that is not broken at spaces."""
 LOW_FIDELITY = 0.5
 """Agreement with the targets below which a hint is printed."""
 
 
-def terminal_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
-    """Return a table for a terminal, the first column to the left, the others to the right."""
+def terminal_table(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    title: str | None = None,
+    *,
+    width: int = TERMINAL_WIDTH,
+) -> Table | str:
+    """Return a table for a terminal, the first column to the left, the others to the right.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells.
+        title: A line above the table.
+        width: Columns of the terminal. If a word of a header or a number would be broken, each row becomes a paragraph.
+    """
     from rich import box
     from rich.table import Table
 
+    columns = zip(header, *rows, strict=True)
+    least = [max(len(part) for cell in column for part in _unbreakable(cell)) for column in columns]
+    if sum(least) + 2 * len(least) > width:
+        lines = [] if title is None else [title]
+        for row in rows:
+            cells = [f"{name}: {cell}" if name else cell for name, cell in zip(header, row, strict=True) if cell]
+            lines.append(wrapped("; ".join(cells), width))
+        return "\n".join(lines)
     table = Table(title=title, box=box.SIMPLE, title_justify="left", title_style="bold")
     for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold", min_width=least[index])
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _unbreakable(cell: str) -> list[str]:
+    """Return the parts of a cell that belong on one line: its words, or all of it if it is short, such as 12.3 %."""
+    return [cell] if len(cell) <= SHORT_CELL else cell.split()
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -73,6 +105,27 @@ def weakest_classes(test: Evaluation, count: int = 10) -> list[ClassMetrics]:
     """
     ranked = sorted(test.metrics.classes, key=lambda one: (one.f1, -one.support))
     return [one for one in ranked if one.f1 < 1][:count]
+
+
+def chosen_line(record: RunRecord) -> str:
+    """Write for how many of the texts each teacher has the largest weight."""
+    chosen = ", ".join(f"{teacher.name} {percent(teacher.chosen_share)}" for teacher in record.teachers)
+    return f"most trusted on the {record.texts.used} unlabelled texts: {chosen}"
+
+
+def summary_lines(record: RunRecord) -> list[str]:
+    """Return what a run chose and how long it took, for the end of a run."""
+    lines = [chosen_line(record)]
+    reliability = record.selection.reliability
+    if reliability is not None:
+        lines.append(
+            f"estimated recall of the choice, without labels: mean {percent(reliability.recall)}, "
+            f"lowest {percent(reliability.lowest)}{'; it is in doubt' if reliability.in_doubt else ''}"
+        )
+    stages = ", ".join(
+        f"{stage} {duration(value)}" for stage, value in record.seconds.items() if value >= LEAST_SECONDS
+    )
+    return [*lines, f"time: {duration(sum(record.seconds.values()))}{f' ({stages})' if stages else ''}"]
 
 
 def fidelity_line(fidelity: Fidelity) -> str:

@@ -187,11 +187,12 @@ def _run(recipe: Recipe, overwrite: bool, wait: bool, progress: Progress | None)
     with contextlib.ExitStack() as stack:
         if group.is_main_process:
             run.clean_finished()
-            run.validate(plan.recipe, overwrite=overwrite)
+            run.validate(plan.recipe, overwrite=overwrite, hint=plan.overwrite_hint)
             stack.enter_context(run.locked(wait=wait, progress=progress))
             outdated = plan.is_outdated(overwrite=overwrite)  # another run may have been here until now
             if run.start_or_resume(plan.recipe, overwrite=overwrite, outdated=outdated, wait=wait):
                 progress.log(f"resuming the unfinished run in {run.path}")
+            stack.enter_context(run.adding_up(progress.seconds))
         group.barrier()
         log_plan(plan, progress)
         return Result(run.path, _amalgamate(plan, run, group, progress, wait=wait), recipe.device)
@@ -208,6 +209,8 @@ def _amalgamate(
         log_truncation(plan, scores, progress)
         with progress.stage("selection"):
             pool = build_pool(plan, plan.corpus, scores, store, group, progress)
+    if group.is_main_process:
+        run.save_seconds(progress.seconds)
     with progress.stage("selection"):
         advice = find_similar_labels(plan.space, recipe.labels, pool.signals)
         if advice.lines:

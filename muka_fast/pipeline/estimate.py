@@ -53,6 +53,11 @@ class TeacherEstimate:
     live: int
     backend: str
 
+    @property
+    def runs_passes(self) -> bool:
+        """Whether the teacher is a model whose dropout passes are run."""
+        return self.scope != ""
+
 
 @dataclass(frozen=True)
 class CostEstimate:
@@ -169,8 +174,13 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
     if stale:
         progress.log(stale)
     plan = resolve_recipe(recipe, progress)
-    RunDirectory(plan.recipe.output).validate(plan.recipe, overwrite=overwrite)
-    plan.is_outdated(overwrite=overwrite)
+    run = RunDirectory(plan.recipe.output)
+    if run.record.exists() and not overwrite:
+        run.validate(plan.recipe, overwrite=True)
+        progress.log(f"{run.path} holds a finished run; to run this recipe: {plan.overwrite_hint}")
+    else:
+        run.validate(plan.recipe, overwrite=overwrite, hint=plan.overwrite_hint)
+        plan.is_outdated(overwrite=overwrite)
     pool = TeacherPool(models_of(plan.teachers), plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.log)
     progress.log("probing the teachers")
     passes = _mean_passes(plan, pool)

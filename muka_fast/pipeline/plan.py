@@ -32,7 +32,7 @@ from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.files import is_writable
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import manifest
-from muka_fast.scoring.store import ScoreStore
+from muka_fast.scoring.store import MANIFEST, ScoreStore
 from muka_fast.uncertainty.dropout_sites import require_sites
 
 THRESHOLD_LABELS = 16
@@ -77,7 +77,32 @@ class Plan:
 
     def manifest(self, corpus: Corpus) -> dict[str, Any]:
         """Return the manifest of these texts' scores: everything that the scores depend on."""
-        return manifest(self.teachers, self.space, corpus, self.recipe.resolved_uncertainty, self.recipe.seed)
+        return manifest(self.teachers, corpus, self.recipe.resolved_uncertainty, self.recipe.seed)
+
+    @property
+    def overwrite_hint(self) -> str:
+        """What to do about an earlier run in the output folder, and what of it can be used again."""
+        return f"--overwrite, or another folder{self._reuse_hint}"
+
+    @property
+    def _reuse_hint(self) -> str:
+        """How another run uses the scores in the output folder; empty if it cannot."""
+        folder = self.scores(Path(self.recipe.output))
+        try:
+            ScoreStore.exists_for(folder, self.manifest(self.corpus), extend=True)
+        except ScoreStoreError:
+            return ""
+        if self.recipe.scores is not None or not (folder / MANIFEST).exists():
+            return ""
+        return f"; '-o ANOTHER --set scores={folder}' uses its scores again"
+
+    def open_store(self, folder: Path, corpus: Corpus) -> ScoreStore:
+        """Make or open the score store of these texts; one that the recipe names takes further teachers.
+
+        Raises:
+            ScoreStoreError: If the folder holds other scores.
+        """
+        return ScoreStore(folder, self.manifest(corpus), extend=self.recipe.scores is not None)
 
     def is_outdated(self, *, overwrite: bool) -> bool:
         """Return whether the scores in the output folder are of other inputs and are to be discarded.
@@ -90,10 +115,11 @@ class Plan:
         """
         expected, folder = self.manifest(self.corpus), self.scores(Path(self.recipe.output))
         if self.recipe.scores is not None:
-            ScoreStore.exists_for(folder, expected)
+            ScoreStore.exists_for(folder, expected, extend=True)
             return False
+        hint = f"start over with --overwrite, or choose another output folder{self._reuse_hint}"
         try:
-            ScoreStore.exists_for(folder, expected, hint="start over with --overwrite, or choose another output folder")
+            ScoreStore.exists_for(folder, expected, hint)
         except ScoreStoreError:
             if not overwrite:
                 raise

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from muka_fast.config.recipe import Recipe
 from muka_fast.errors import MachineError, OutputError
@@ -24,7 +27,7 @@ from muka_fast.runtime.files import (
 )
 from muka_fast.runtime.integrity import record_files
 from muka_fast.runtime.locks import exclusive, is_lock_file
-from muka_fast.runtime.parsing import UnreadableError, read_yaml
+from muka_fast.runtime.parsing import UnreadableError, read_json, read_yaml
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.store import MANIFEST, differences, is_unrelated_directory
 from muka_fast.selection.in_domain import (
@@ -41,6 +44,7 @@ _OURS = (
         RUN_RECORD,
         "README.md",
         "report.html",
+        "seconds.json",
         MODEL_FILE,
         "ownership.npz",  # of schema version 1
         "scores",
@@ -53,6 +57,7 @@ _OURS = (
     ),
     *("config.json", "generation_config.json", "training_args.bin", "*.jinja", *WEIGHT_FILES, *TOKENIZER_FILES),
 )
+_SECONDS = TypeAdapter(dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]])
 
 
 class RunDirectory:
@@ -69,6 +74,7 @@ class RunDirectory:
         self.marker = self.path / MARKER
         self.recipe = self.path / "recipe.yaml"
         self.record = self.path / RUN_RECORD
+        self.seconds = self.path / "seconds.json"
         self.checkpoints = self.path / "checkpoints"
         self.logs = self.path / "logs"
 
@@ -94,6 +100,34 @@ class RunDirectory:
         remove_leftovers(self.path)
         if self.record.exists():
             remove(self.checkpoints)
+            remove(self.seconds)
+
+    @contextlib.contextmanager
+    def adding_up(self, seconds: dict[str, float]) -> Iterator[None]:
+        """Add the times of the interrupted runs that this one resumes, and keep all if it is interrupted too.
+
+        Args:
+            seconds: Time of each stage, in seconds; changed in place.
+        """
+        for stage, value in self._earlier_seconds().items():
+            seconds[stage] = seconds.get(stage, 0.0) + value
+        try:
+            yield
+        except BaseException:
+            self.save_seconds(seconds)
+            raise
+
+    def save_seconds(self, seconds: dict[str, float]) -> None:
+        """Keep the times of an unfinished run, seconds by stage; without them a resumed run would count from zero."""
+        if not self.record.exists():
+            with contextlib.suppress(OSError):  # the times are worth no failure
+                atomic_write(self.seconds, json.dumps(seconds).encode())
+
+    def _earlier_seconds(self) -> dict[str, float]:
+        try:
+            return _SECONDS.validate_python(read_json(self.seconds))
+        except (FileNotFoundError, UnreadableError, ValidationError):
+            return {}
 
     def validate(
         self, recipe: Recipe, *, overwrite: bool = False, hint: str = "--overwrite, or another folder"
@@ -196,6 +230,8 @@ class RunDirectory:
         resumed = self.validate(recipe, overwrite=overwrite) and not outdated
         self.path.mkdir(parents=True, exist_ok=True)
         self.marker.touch()
+        if not resumed:
+            remove(self.seconds)
         if overwrite and not resumed:
             self._discard(wait)
         atomic_write(self.recipe, recipe.dump().encode())
@@ -244,4 +280,5 @@ class RunDirectory:
         atomic_write(self.path / "report.html", page.encode())
         atomic_write(self.record, record.dump().encode())
         remove(self.checkpoints)
+        remove(self.seconds)
         return record

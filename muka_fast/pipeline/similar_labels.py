@@ -93,12 +93,12 @@ def _lines(space: LabelSpace, pairs: list[SimilarLabels], spec: LabelSpec, label
 
 def stored_signals(plan: Plan) -> tuple[Signals, ...] | None:
     """Return the signals in the score store of a plan; None if there is no store, or it is incomplete."""
-    folder, manifest = plan.scores(Path(plan.recipe.output)), plan.manifest(plan.corpus)
+    folder = plan.scores(Path(plan.recipe.output))
     settings = plan.recipe.resolved_uncertainty
     try:
-        if not ScoreStore.exists_for(folder, manifest):
+        if not ScoreStore.exists_for(folder, plan.manifest(plan.corpus)):
             return None
-        store = ScoreStore(folder, manifest)
+        store = plan.open_store(folder, plan.corpus)
         job = ScoringJob(
             plan.teachers, plan.corpus, store, settings, plan.recipe.seed, plan.device, Progress(silent=True)
         )

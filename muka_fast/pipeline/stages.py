@@ -40,7 +40,6 @@ from muka_fast.runtime.files import is_writable, remove_leftovers
 from muka_fast.runtime.locks import exclusive
 from muka_fast.runtime.progress import Progress
 from muka_fast.scoring.score_pool import WHOLE, Part, PoolScores, ScoringJob, collect, score_pool
-from muka_fast.scoring.store import ScoreStore
 from muka_fast.selection.abstention import abstentions, without_abstentions
 from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.in_domain import InDomainModel
@@ -84,7 +83,7 @@ def fill_scores(plan: Plan, corpus: Corpus, folder: Path, group: DistributedCont
         progress: Receives messages.
     """
     if group.is_main_process:
-        ScoreStore(folder, plan.manifest(corpus))
+        plan.open_store(folder, corpus)
     group.barrier()
     job = _job(plan, corpus, folder, group, progress)
     score_pool(job)
@@ -111,7 +110,7 @@ def score_plan_part(plan: Plan, folder: Path, part: Part, progress: Progress) ->
 def _job(
     plan: Plan, corpus: Corpus, folder: Path, group: DistributedContext, progress: Progress, part: Part = WHOLE
 ) -> ScoringJob:
-    store, settings = ScoreStore(folder, plan.manifest(corpus)), plan.recipe.resolved_uncertainty
+    store, settings = plan.open_store(folder, corpus), plan.recipe.resolved_uncertainty
     return ScoringJob(plan.teachers, corpus, store, settings, plan.recipe.seed, plan.device, progress, group, part)
 
 

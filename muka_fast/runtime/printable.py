@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
+
+TERMINAL_WIDTH = 80
+"""Columns of a line for people, where the terminal's width is unknown."""
 
 # Joiners are part of the spelling of words and emoji.
 _KEPT = {"\u200c", "\u200d"}
@@ -23,6 +27,13 @@ def printable(text: str, keep: str = "") -> str:
         if character in keep or character in _KEPT or unicodedata.category(character) not in _HIDDEN
         else character.encode("unicode_escape").decode()
         for character in text
+    )
+
+
+def wrapped(text: str, width: int = TERMINAL_WIDTH) -> str:
+    """Return text as an indented paragraph for a terminal, broken at spaces only."""
+    return textwrap.fill(
+        text, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )
 
 

@@ -1,13 +1,13 @@
-"""Progress: bars with the time left on a terminal, a changing line in a notebook, else a line every half minute."""
+"""Progress: bars with the time left on a terminal, a changing line in a notebook, else a line every ten seconds."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,10 +18,22 @@ from muka_fast.runtime.logs import LOGGER, ConsoleLines
 from muka_fast.runtime.notebook import NotebookLine, in_notebook
 from muka_fast.runtime.printable import duration, printable
 
-INTERVAL = 30.0
+INTERVAL = 10.0
 """Seconds between two lines of progress where no bar is drawn."""
 _REDRAWN = 0.5
 """Seconds between two changes of a notebook's line."""
+
+
+class Advance(Protocol):
+    """Advances a task."""
+
+    def __call__(self, amount: float, note: str | None = None) -> None:
+        """Advance by a number of units.
+
+        Args:
+            amount: Units of work done since the last call.
+            note: What the task shows beside its progress from now on; None keeps it.
+        """
 
 
 class Progress:
@@ -38,7 +50,7 @@ class Progress:
     Attributes:
         console: Output.
         silent: Whether nothing is written.
-        seconds: Wall-clock time of each finished stage, in seconds, by name.
+        seconds: Wall-clock time of each stage, in seconds, by name; a stage that fails is counted until its failure.
     """
 
     def __init__(self, console: Console | None = None, *, silent: bool = False, interval: float = INTERVAL) -> None:
@@ -77,14 +89,16 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure the time of a stage; stages of one name are added up, stages that fail are not counted."""
+        """Measure the time of a stage; stages of one name are added up."""
         activity = _Activity(name)
-        with self._reporting(activity):
-            yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + activity.elapsed()
+        try:
+            with self._reporting(activity):
+                yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + activity.elapsed()
 
     @contextmanager
-    def task(self, name: str, total: float, unit: str) -> Iterator[Callable[[float], None]]:
+    def task(self, name: str, total: float, unit: str) -> Iterator[Advance]:
         """Show the progress of the block, and log one line with the total and the time when it ends.
 
         Args:
@@ -93,7 +107,7 @@ class Progress:
             unit: Name of the unit, plural.
 
         Yields:
-            A function that advances the progress by a number of units.
+            A function that advances the progress by a number of units, and changes the note beside it.
         """
         activity, line = _Activity(name, total, unit), None
         with self._reporting(activity):
@@ -106,13 +120,14 @@ class Progress:
                     TimeElapsedColumn(),
                     TextColumn("left"),
                     TimeRemainingColumn(),
+                    TextColumn("{task.fields[note]}"),
                 )
                 with Bars(*columns, console=self.console, transient=True) as bars:
-                    task = bars.add_task(escape(printable(name)), total=total)
+                    task = bars.add_task(escape(printable(name)), total=total, note="")
 
-                    def advance(amount: float) -> None:
-                        activity.advance(amount)
-                        bars.advance(task, amount)
+                    def advance(amount: float, note: str | None = None) -> None:
+                        activity.advance(amount, note)
+                        bars.update(task, advance=amount, note=escape(activity.note))
 
                     yield advance
             elif self._in_notebook and not self.silent:
@@ -129,8 +144,8 @@ class Progress:
 
     @contextmanager
     def _reporting(self, activity: _Activity) -> Iterator[None]:
-        """Log how far an activity is at regular intervals, unless another one runs inside it or a bar is drawn."""
-        if self.silent or self.console.is_terminal:
+        """Log how far an activity is at regular intervals, unless another one runs inside it or a bar shows it."""
+        if self.silent:
             yield
             return
         ended = threading.Event()
@@ -142,7 +157,8 @@ class Progress:
 
         self._activities.append(activity)
         thread = threading.Thread(target=report, name="muka-fast-progress", daemon=True)
-        if not (self._in_notebook and activity.total):  # there the task's own line shows it
+        has_bar = activity.total and (self._in_notebook or self.console.is_terminal)
+        if not has_bar:
             thread.start()
         try:
             yield
@@ -153,13 +169,13 @@ class Progress:
             self._activities.remove(activity)
 
 
-def _redrawing(line: NotebookLine, activity: _Activity) -> Callable[[float], None]:
+def _redrawing(line: NotebookLine, activity: _Activity) -> Advance:
     """Return a function that advances a task and, twice a second at most, writes its line again."""
     drawn = activity.elapsed()
 
-    def advance(amount: float) -> None:
+    def advance(amount: float, note: str | None = None) -> None:
         nonlocal drawn
-        activity.advance(amount)
+        activity.advance(amount, note)
         if activity.elapsed() - drawn >= _REDRAWN:
             drawn = activity.elapsed()
             line.update(printable(activity.line()))
@@ -171,11 +187,12 @@ class _Activity:
     """A stage or task that runs: how far it is, and the time that is left at its mean speed."""
 
     def __init__(self, name: str, total: float = 0.0, unit: str = "") -> None:
-        self.name, self.total, self.unit = name, total, unit
+        self.name, self.total, self.unit, self.note = name, total, unit, ""
         self._done, self._started = 0.0, time.perf_counter()
 
-    def advance(self, amount: float) -> None:
+    def advance(self, amount: float, note: str | None = None) -> None:
         self._done += amount
+        self.note = self.note if note is None else note
 
     def elapsed(self) -> float:
         return time.perf_counter() - self._started
@@ -190,7 +207,8 @@ class _Activity:
             return f"{self.name}: {spent}"
         left = self.left()
         rest = "" if left is None else f", about {duration(max(0.0, left))} left"
-        return f"{self.name}: {self._done:,.0f} of {self.total:,.0f} {self.unit}, {spent}{rest}"
+        note = f", {self.note}" if self.note else ""
+        return f"{self.name}: {self._done:,.0f} of {self.total:,.0f} {self.unit}, {spent}{rest}{note}"
 
     def fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {"event": "progress", "task": self.name, "seconds": round(self.elapsed(), 3)}
@@ -198,4 +216,6 @@ class _Activity:
             left = self.left()
             fields |= {"done": self._done, "total": self.total, "unit": self.unit}
             fields["seconds_left"] = None if left is None else round(left, 3)
+            if self.note:
+                fields["note"] = self.note
         return fields

@@ -13,7 +13,6 @@ import torch
 
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.corpus import Corpus
-from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ScoreStoreError
 from muka_fast.models.deterministic_teacher import DeterministicTeacher
 from muka_fast.models.predictions_teacher import PredictionsTeacher
@@ -113,9 +112,7 @@ def shard_size(settings: UncertaintySpec, count: int) -> int:
     return min(max(SHARD_SIZE, 1 << max(0, -(-count // SHARDS) - 1).bit_length()), LARGEST_SHARD)
 
 
-def manifest(
-    teachers: Sequence[AnyTeacher], space: LabelSpace, corpus: Corpus, settings: UncertaintySpec, seed: int
-) -> dict[str, Any]:
+def manifest(teachers: Sequence[AnyTeacher], corpus: Corpus, settings: UncertaintySpec, seed: int) -> dict[str, Any]:
     """Return what the scores depend on, for :class:`ScoreStore` to compare.
 
     Masks, and so signals up to rounding, depend neither on the device nor on the batches.
@@ -135,7 +132,6 @@ def manifest(
             _model_entry(teacher, settings) if isinstance(teacher, Teacher) else _deterministic_entry(teacher, corpus)
             for teacher in teachers
         ],
-        "labels": list(space.names_before_map or space.names),
         "texts": {"count": len(corpus), "fingerprint": texts_fingerprint(corpus.ids)},
     }
 

@@ -22,10 +22,11 @@ from muka_fast.runtime.locks import is_lock_file
 from muka_fast.runtime.parsing import UnreadableError, read_json
 from muka_fast.uncertainty.signals import Signals
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 _PLACE = b"muka_fast"
-"""Metadata key of a shard: the store, teacher and shard that it is of."""
+"""Metadata key of a shard: the settings and texts, teacher and shard that it is of."""
+DELETE_HINT = "choose another 'scores' folder, or delete this store"
 _MATRICES = ("logits", "mean_probabilities", "features")
 
 
@@ -57,67 +58,101 @@ def is_unrelated_directory(folder: Path) -> bool:
     return any(not entry.name.endswith(".tmp") and not is_lock_file(entry.name) for entry in folder.iterdir())
 
 
+def _expected(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest as it is read back from its file."""
+    found: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **manifest}))
+    return found
+
+
+def _is_joint(manifest: dict[str, Any]) -> bool:
+    """Return whether the scores of a teacher depend on the others: with adaptive passes."""
+    return manifest.get("adaptive") is not None
+
+
+def _stored_manifest(folder: Path, wanted: dict[str, Any], hint: str, extend: bool) -> dict[str, Any] | None:
+    """Return the manifest of a store that holds, or may hold, scores of ``wanted``; None if there is no store.
+
+    Raises:
+        ScoreStoreError: If the folder holds other scores, or other files.
+    """
+    path = folder / MANIFEST
+    if is_unrelated_directory(folder):
+        raise ScoreStoreError(
+            "the folder is not empty and is no score store", where=str(folder), hint="choose another folder"
+        )
+    if not path.exists():
+        return None
+    try:
+        stored = read_json(path)
+    except UnreadableError as error:
+        raise ScoreStoreError(f"unreadable manifest: {error}", where=str(path), hint=hint) from None
+    if not isinstance(stored, dict):
+        raise ScoreStoreError("unreadable manifest: it is no JSON object", where=str(path), hint=hint)
+    unequal = differences(stored, wanted)
+    if not _is_joint(wanted) and isinstance(stored.get("teachers"), list):
+        known = all(teacher in stored["teachers"] for teacher in wanted["teachers"])
+        if extend or known:
+            unequal = [one for one in unequal if one[0].partition(".")[0] != "teachers"]
+    if unequal:
+        field, theirs, ours = unequal[0]
+        raise ScoreStoreError(
+            f"the stored scores differ from this run in {field!r}: stored {_short(theirs)}, now {_short(ours)}",
+            where=str(path),
+            hint=hint,
+        )
+    return stored
+
+
 class ScoreStore:
-    """A folder of scores that belong to exactly one set of teachers, texts and settings.
+    """A folder of scores that belong to one set of texts and settings, and to the teachers that its manifest lists.
+
+    Each teacher has a sub-folder, named by its place in that list.
 
     Args:
         folder: Folder of the store; created if it does not exist.
-        manifest: JSON-like data that the scores depend on.
+        manifest: JSON-like data that the scores depend on, with a list of teachers.
+        extend: Add teachers that the store lacks, if the scores of a teacher do not depend on the others: if
+            ``manifest["adaptive"]`` is absent or None.
 
     Raises:
         ScoreStoreError: If the folder holds scores of another manifest; the message contains the first difference.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], *, extend: bool = False) -> None:
         self.folder = folder
-        self._identity = _checksum({"format": FORMAT, **manifest})
-        if self.exists_for(folder, manifest):
-            return
-        manifest = {"format": FORMAT, **manifest}
-        folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(folder / MANIFEST, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode())
+        wanted = _expected(manifest)
+        stored = _stored_manifest(folder, wanted, DELETE_HINT, extend)
+        teachers = wanted["teachers"] if stored is None else list(stored["teachers"])
+        teachers += [teacher for teacher in wanted["teachers"] if teacher not in teachers]
+        self._places = [teachers.index(teacher) for teacher in wanted["teachers"]]
+        settings = {key: value for key, value in wanted.items() if key != "teachers"}
+        others = wanted["teachers"] if _is_joint(wanted) else None
+        self._identities = [_checksum([settings, teacher, others])[:32] for teacher in wanted["teachers"]]
+        if stored is None or stored["teachers"] != teachers:
+            folder.mkdir(parents=True, exist_ok=True)
+            content = json.dumps(settings | {"teachers": teachers}, indent=2, ensure_ascii=False)
+            atomic_write(folder / MANIFEST, f"{content}\n".encode())
 
     @staticmethod
-    def exists_for(
-        folder: Path, manifest: dict[str, Any], hint: str = "choose another 'scores' folder, or delete this store"
-    ) -> bool:
-        """Return whether a folder holds a store of this manifest; write nothing.
+    def exists_for(folder: Path, manifest: dict[str, Any], hint: str = DELETE_HINT, *, extend: bool = False) -> bool:
+        """Return whether a folder holds a store of this manifest, with all its teachers; write nothing.
 
         Args:
             folder: Folder of the store.
             manifest: JSON-like data that the scores depend on.
             hint: Hint of the error if the stored manifest differs.
+            extend: As in the constructor.
 
         Raises:
             ScoreStoreError: If the folder holds a store of another manifest, or other files.
         """
-        path = folder / MANIFEST
-        if is_unrelated_directory(folder):
-            raise ScoreStoreError(
-                "the folder is not empty and is no score store", where=str(folder), hint="choose another folder"
-            )
-        if not path.exists():
-            return False
-        manifest = json.loads(json.dumps({"format": FORMAT, **manifest}))
-        try:
-            stored = read_json(path)
-        except UnreadableError as error:
-            raise ScoreStoreError(f"unreadable manifest: {error}", where=str(path), hint=hint) from None
-        if not isinstance(stored, dict):
-            raise ScoreStoreError("unreadable manifest: it is no JSON object", where=str(path), hint=hint)
-        unequal = differences(stored, manifest)
-        if unequal:
-            field, theirs, ours = unequal[0]
-            raise ScoreStoreError(
-                f"the stored scores differ from this run in {field!r}: stored {_short(theirs)}, now {_short(ours)}",
-                where=str(path),
-                hint=hint,
-            )
-        return True
+        wanted = _expected(manifest)
+        stored = _stored_manifest(folder, wanted, hint, extend)
+        return stored is not None and all(teacher in stored["teachers"] for teacher in wanted["teachers"])
 
     def path(self, teacher: int, shard: int) -> Path:
         """Return the file of one teacher's scores for one shard."""
-        return self.folder / f"teacher-{teacher}" / f"shard-{shard:05d}.parquet"
+        return self.folder / f"teacher-{self._places[teacher]}" / f"shard-{shard:05d}.parquet"
 
     def write(self, teacher: int, shard: int, ids: np.ndarray, tokens: np.ndarray, signals: Signals) -> None:
         """Write a shard: ids, tokens of each text before truncation, and signals, rows in the same order."""
@@ -143,8 +178,7 @@ class ScoreStore:
         """Return a shard's signals in the order of ``ids``, or None if it is absent, damaged or misplaced."""
         try:
             table = pq.read_table(self.path(teacher, shard), page_checksum_verification=True)
-            # Shards of earlier versions do not name their place, and stay readable: for them only the ids are compared.
-            place = (table.schema.metadata or {}).get(_PLACE, self._place(teacher, shard))
+            place = (table.schema.metadata or {}).get(_PLACE)
             if place != self._place(teacher, shard) or not np.array_equal(table["text_id"].to_numpy(), ids):
                 return None
             values = {}
@@ -166,7 +200,7 @@ class ScoreStore:
             return None
 
     def _place(self, teacher: int, shard: int) -> bytes:
-        return f"{self._identity[:32]} {teacher} {shard}".encode()
+        return f"{self._identities[teacher]} {shard}".encode()
 
     def write_note(self, name: str, content: dict[str, Any]) -> None:
         """Keep a small JSON object, with its checksum, beside the shards."""

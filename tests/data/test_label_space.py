@@ -84,8 +84,8 @@ TWO = {"a": ["sport", "World"], "b": ["art", "Sports", "world"], "c": ["SPORTS!"
 def test_a_map_merges_classes_and_leaves_the_names_of_stored_scores():
     plain = LabelSpace.union(TWO)
     space = LabelSpace.union(TWO, label_map={" SPORT": "sports", "sports!": "Sports"})
-    assert (plain.names, plain.names_before_map) == (("sport", "World", "art", "Sports", "SPORTS!"), None)
-    assert (space.names, space.names_before_map) == (("World", "art", "Sports"), plain.names)
+    assert plain.names == ("sport", "World", "art", "Sports", "SPORTS!")
+    assert space.names == ("World", "art", "Sports")
     assert space.union_index == ((2, 0), (1, 2, 0), (2, 1))
     assert space.membership.sum(0).tolist() == [2, 2, 3]
     assert LabelSpace.union(TWO, label_map={}) == plain
@@ -119,3 +119,13 @@ def test_maps_that_cannot_be_meant_are_refused(label_map, what, hint):
 def test_labels_of_texts_get_the_names_of_the_map():
     assert rename_labels(["Sport", "art", "x"], {"sport": "Sports"}) == ("Sports", "art", "x")
     assert rename_labels(["Sport"], None) == ("Sport",)
+
+
+def test_many_classes_are_listed_by_the_teachers_that_know_them_within_80_columns():
+    first, second = [f"class {number:02d}" for number in range(25)], [f"class {number:02d}" for number in range(20, 40)]
+    lines = LabelSpace.union({"a": first, "b": second}).table().splitlines()
+    assert [line.partition(":")[0] for line in lines if line[2] != " "] == ["  a (20)", "  a, b (5)", "  b (15)"]
+    assert "  a, b (5): class 20, class 21, class 22, class 23, class 24" in lines
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()).count("class ") == 40
+    assert len(LabelSpace.union({"a": first, "b": ["other"]}).table().splitlines()) == 27

@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import shutil
 import sys
 from pathlib import Path
@@ -252,6 +253,14 @@ def test_settings_that_would_fail_after_scoring_are_refused_before():
         check_settings(TrainingSpec(), DistributedContext(0, 3))
     with pytest.raises(RecipeError, match="nonesuch"):
         check_settings(TrainingSpec(report_to=["nonesuch"]), SINGLE_PROCESS)
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_the_scoring(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(RecipeError, match="mlflow to be installed"):
+        check_settings(TrainingSpec(report_to=["mlflow"]), SINGLE_PROCESS)
+    gc.collect()
+    assert capsys.readouterr().err == ""
     check_settings(TrainingSpec(batch_size=18), DistributedContext(0, 3))
 
 

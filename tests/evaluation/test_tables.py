@@ -1,9 +1,21 @@
+import io
 import subprocess
 import sys
 
+import pytest
+from rich.console import Console
+
 from muka_fast.evaluation.evaluation_record import ClassMetrics
 from muka_fast.evaluation.run_record import Fidelity
-from muka_fast.evaluation.tables import calibration_line, fidelity_line, markdown_table, weakest_classes
+from muka_fast.evaluation.selection_record import ReliabilityStats
+from muka_fast.evaluation.tables import (
+    calibration_line,
+    fidelity_line,
+    markdown_table,
+    summary_lines,
+    terminal_table,
+    weakest_classes,
+)
 from tests.helpers.records import record
 
 
@@ -34,6 +46,34 @@ def test_the_weakest_classes_have_the_lowest_f1_and_then_the_most_texts():
 
 def test_a_bar_in_a_cell_does_not_end_it():
     assert markdown_table(["a", "b"], [["x|y", "z"]]) == "| a | b |\n| --- | --- |\n| x\\|y | z |"
+
+
+def shown(table, width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_a_table_breaks_no_word_and_no_number_in_a_narrow_terminal(width):
+    header = ["teacher", "model", "max tokens", "texts cut", "live sites", "scoring"]
+    row = ["a-teacher", "DistilBert, 66.4 M", "512", "12.5 %", "12/12 full", "120 min"]
+    lines = shown(terminal_table(header, [row], "teachers", width=width), width)
+    assert all(len(line) <= width for line in lines.splitlines())
+    words = lines.replace(";", "").split()
+    assert {"teachers", "a-teacher", "DistilBert,", "512", "12/12"} <= set(words)
+    assert words[words.index("12.5") + 1].startswith("%")
+
+
+def test_a_run_ends_with_its_choice_its_doubt_and_its_time():
+    run = record()
+    lines = summary_lines(run)
+    assert lines[0].startswith(f"most trusted on the {run.texts.used} unlabelled texts: ")
+    assert lines[-1].startswith("time: ")
+    reliability = ReliabilityStats(recall=0.913, lowest=0.71, in_doubt=True)
+    selection = run.selection.model_copy(update={"reliability": reliability})
+    line = summary_lines(run.model_copy(update={"selection": selection}))[1]
+    assert line == "estimated recall of the choice, without labels: mean 91.3 %, lowest 71.0 %; it is in doubt"
 
 
 def test_tables_need_neither_pydantic_nor_rich():

@@ -1,6 +1,7 @@
 """Whole runs through the command line and their outputs."""
 
 import json
+import re
 import sys
 from unittest.mock import ANY, MagicMock
 
@@ -33,6 +34,8 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert result.exit_code == 0, result.stderr
     out = project / "out"
     assert result.stdout.splitlines()[-1] == str(out)
+    assert "most trusted on the 60 unlabelled texts: " in result.stdout
+    assert f"muka-fast export {out} " in result.stderr.partition("next:")[2]
     for name in ("model.safetensors", "tokenizer.json", "config.json", "recipe.yaml", "run.json", "README.md"):
         assert (out / name).exists(), name
     assert not (out / "checkpoints").exists()
@@ -73,6 +76,21 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     figures = json.loads(measured.stdout)
     assert figures["metrics"] == record["test"]["metrics"]
     assert figures["selection"] == record["test"]["selection"]
+
+
+def test_a_finished_run_is_no_hindrance_to_check_and_its_scores_serve_another(project, monkeypatch):
+    monkeypatch.chdir(project)
+    run = ["amalgamate", "recipe.yaml", "--set", "uncertainty.passes=0", "--set", "training.max_steps=1"]
+    assert CliRunner().invoke(app, run).exit_code == 0
+    checked = CliRunner().invoke(app, ["check", *run[1:]])
+    assert (checked.exit_code, "holds a finished run" in checked.stderr) == (0, True)
+    refused = CliRunner().invoke(app, [*run, "--set", "training.max_steps=2"])
+    assert refused.exit_code == 2
+    again = re.search(r"'(-o ANOTHER --set scores=\S+)' uses its scores again", refused.stderr)[1]
+    done = CliRunner().invoke(app, [*run, *again.replace("ANOTHER", "second").split()])
+    assert (done.exit_code, "scoring with" in done.stderr) == (0, False)
+    change_recipe(project, seed=5)
+    assert "uses its scores again" not in CliRunner().invoke(app, run).stderr
 
 
 @pytest.mark.slow

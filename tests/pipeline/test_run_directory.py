@@ -174,6 +174,30 @@ def test_overwriting_removes_links_and_keeps_their_targets(tmp_path, name):
     assert [path.name for path in elsewhere.iterdir()] == ["manifest.json"]
 
 
+def test_the_times_of_an_interrupted_run_are_added_to_those_of_the_next(tmp_path):
+    run = RunDirectory(tmp_path)
+    run.start_or_resume(recipe())
+    with pytest.raises(KeyboardInterrupt), run.adding_up({"scoring": 2.0, "training": 3.0}):
+        raise KeyboardInterrupt
+    assert run.start_or_resume(recipe()) is True
+    with run.adding_up(second := {"training": 4.0}):
+        assert second == {"scoring": 2.0, "training": 7.0}
+    run.start_or_resume(recipe(seed=3), overwrite=True)
+    with run.adding_up(other := {"training": 4.0}):
+        assert other == {"training": 4.0}  # of another run
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[1]", b'{"scoring": -1}', b'{"scoring": NaN}', b'{"scoring": "x"}', b"\xff"]
+)
+def test_damaged_times_count_as_none(tmp_path, content):
+    run = RunDirectory(tmp_path)
+    run.start_or_resume(recipe())
+    run.seconds.write_bytes(content)
+    with run.adding_up(seconds := {"scoring": 1.0}):
+        assert seconds == {"scoring": 1.0}
+
+
 @pytest.mark.parametrize("content", [b"", b"a: [", b"\xff", b"- 1", b"seed: !!int x"])
 def test_a_damaged_recipe_of_an_unfinished_run_is_refused_and_can_be_overwritten(tmp_path, content):
     RunDirectory(tmp_path).start_or_resume(recipe())

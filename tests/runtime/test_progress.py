@@ -37,11 +37,12 @@ def test_stage_adds_up_the_times_of_one_name(monkeypatch):
     assert progress.seconds == {"score": 7.0}
 
 
-def test_stage_that_fails_is_not_counted_as_finished():
+def test_stage_that_fails_counts_until_its_failure(monkeypatch):
     _, progress = written()
+    monkeypatch.setattr("time.perf_counter", iter([1.0, 3.0]).__next__)
     with pytest.raises(ValueError, match="boom"), progress.stage("score"):
         raise ValueError("boom")
-    assert progress.seconds == {}
+    assert progress.seconds == {"score": 2.0}
 
 
 @pytest.mark.parametrize("terminal", [False, True])
@@ -55,8 +56,8 @@ def test_task_ends_with_one_line_of_what_was_done(terminal):
 class Waiting(Progress):
     """Sets an event with each line."""
 
-    def __init__(self, stream):
-        super().__init__(Console(file=stream, width=200), interval=0.01)
+    def __init__(self, stream, **options):
+        super().__init__(Console(file=stream, width=200, highlight=False, **options), interval=0.01)
         self.written = threading.Event()
 
     def log(self, message, **fields):
@@ -87,6 +88,27 @@ def test_a_stage_reports_too_unless_a_task_runs_inside_it():
             inside = stream.getvalue().splitlines()[-1]
     assert re.fullmatch(r"selection: \d+ s so far", stream.getvalue().splitlines()[0])
     assert re.fullmatch(r"encoding: 0 of 10 texts, \d+ s so far", inside)
+
+
+def test_a_stage_without_a_bar_reports_on_a_terminal_too():
+    stream = io.StringIO()
+    progress = Waiting(stream, force_terminal=True)
+    with progress.stage("selection"):
+        assert progress.written.wait(60)
+    assert re.match(r"selection: \d+ s so far", stream.getvalue())
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_note_stands_beside_the_progress(terminal):
+    stream = io.StringIO()
+    progress = Waiting(stream, force_terminal=terminal)
+    with progress.task("training", 4, "steps") as advance:
+        advance(1)
+        advance(0, "loss 0.531 [x]")
+        progress.written.clear()
+        advance(1)
+        assert terminal or progress.written.wait(60)
+    assert "loss 0.531 [x]" in stream.getvalue()
 
 
 def test_in_a_notebook_the_line_of_a_task_changes_and_is_not_written_to_stderr(notebook, capsys):

@@ -6,7 +6,6 @@ from safetensors.torch import load_file, save_file
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.config.specs import TeacherSpec
 from muka_fast.data.corpus import build_corpus
-from muka_fast.data.label_space import LabelSpace
 from muka_fast.models.teacher import describe_teachers
 from muka_fast.runtime.distributed import DistributedContext
 from muka_fast.runtime.progress import Progress
@@ -99,8 +98,7 @@ def test_the_audit_counts_changed_choices(teachers):
 
 
 def fill(folder, teachers, corpus, given, **more):
-    space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers})
-    store = ScoreStore(folder, manifest(teachers, space, corpus, given, 0))
+    store = ScoreStore(folder, manifest(teachers, corpus, given, 0))
     job = ScoringJob(teachers, corpus, store, given, 0, CPU, Progress(silent=True), **more)
     score_pool(job)
     return job

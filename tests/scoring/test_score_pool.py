@@ -6,7 +6,6 @@ from safetensors.torch import load_file, save_file
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.config.specs import TeacherSpec
 from muka_fast.data.corpus import build_corpus
-from muka_fast.data.label_space import LabelSpace
 from muka_fast.errors import ModelError, ScoreStoreError
 from muka_fast.models.teacher import describe_teachers
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
@@ -26,8 +25,7 @@ def teachers(model_folder):
 
 
 def fill(folder, teachers, corpus, settings, context=SINGLE_PROCESS, seed=0):
-    space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers})
-    store = ScoreStore(folder, manifest(teachers, space, corpus, settings, seed))
+    store = ScoreStore(folder, manifest(teachers, corpus, settings, seed))
     job = ScoringJob(teachers, corpus, store, settings, seed, CPU, QUIET, context)
     score_pool(job)
     return job

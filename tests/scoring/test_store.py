@@ -52,13 +52,40 @@ def test_a_shard_in_anothers_place_counts_as_absent(tmp_path):
     assert store.read(0, 0, IDS) is not None
 
 
-def test_a_shard_that_does_not_name_its_place_is_read(tmp_path):
-    """As earlier versions wrote them."""
+def test_a_shard_that_does_not_name_its_place_counts_as_absent(tmp_path):
     store = ScoreStore(tmp_path / "s", MANIFEST)
     store.write(0, 0, IDS, TOKENS, signals())
     table = pq.read_table(store.path(0, 0)).replace_schema_metadata(None)
     pq.write_table(table, store.path(0, 0), write_page_checksum=True)
-    assert np.array_equal(store.read(0, 0, IDS).logits, signals().logits)
+    assert store.read(0, 0, IDS) is None
+
+
+def test_a_store_takes_further_teachers_and_keeps_the_scores_of_those_it_has(tmp_path):
+    first = ScoreStore(tmp_path / "s", MANIFEST)
+    first.write(1, 0, IDS, TOKENS, signals(1))
+    more = MANIFEST | {"teachers": [{"weights": "c"}, {"weights": "b"}]}
+    assert ScoreStore.exists_for(tmp_path / "s", more, extend=True) is False
+    with pytest.raises(ScoreStoreError, match=r"'teachers.0.weights'"):
+        ScoreStore(tmp_path / "s", more)
+    second = ScoreStore(tmp_path / "s", more, extend=True)
+    assert second.read(0, 0, IDS) is None
+    assert np.array_equal(second.read(1, 0, IDS).logits, signals(1).logits)
+    second.write(0, 0, IDS, TOKENS, signals(2))
+    alone = ScoreStore(tmp_path / "alone", MANIFEST | {"teachers": [{"weights": "c"}]})
+    alone.write(0, 0, IDS, TOKENS, signals(2))
+    assert second.path(0, 0).read_bytes() == alone.path(0, 0).read_bytes()
+    # The first run, and one of fewer teachers, read the store as before.
+    for manifest in (MANIFEST, MANIFEST | {"teachers": [{"weights": "b"}]}):
+        assert ScoreStore.exists_for(tmp_path / "s", manifest)
+        assert ScoreStore(tmp_path / "s", manifest).read(len(manifest["teachers"]) - 1, 0, IDS) is not None
+
+
+def test_scores_of_adaptive_passes_belong_to_their_set_of_teachers(tmp_path):
+    adaptive = MANIFEST | {"adaptive": {"audit": 0.1}}
+    ScoreStore(tmp_path / "s", adaptive)
+    for teachers in ([{"weights": "a"}], [{"weights": "a"}, {"weights": "b"}, {"weights": "c"}]):
+        with pytest.raises(ScoreStoreError, match="'teachers'"):
+            ScoreStore(tmp_path / "s", adaptive | {"teachers": teachers}, extend=True)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +175,7 @@ def test_a_shard_of_other_texts_counts_as_absent(tmp_path):
     [
         ({"passes": 8}, "'passes'"),
         ({"teachers": [{"weights": "a"}, {"weights": "c"}]}, "'teachers.1.weights'"),
-        ({"teachers": [{"weights": "a"}]}, "'teachers'"),
+        ({"teachers": [{"weights": "a"}, {"weights": "c"}, {"weights": "b"}]}, "'teachers'"),
         ({"texts": {"count": 4}}, "'texts.count'"),
         ({"scope": "full"}, "'scope'"),
     ],
