@@ -1,6 +1,7 @@
 """Runs with a teacher that is a table of predictions, through the command line."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -82,12 +83,7 @@ def test_answers_of_a_language_model_are_a_teacher(answered):
     run(*again, "--method", "muka", "--trust", "single-pass-entropy")
     write(answered / "answers.jsonl", (answered / "answers.jsonl").read_text().replace("0.9", "0.8"))
     other = invoke(*again, "--overwrite")
-    assert other.exit_code == 2
-    assert "the stored scores differ from this run in 'teachers.1.predictions'" in other.stderr
-    student = run("evaluate", "out", "-d", "test.csv")
-    assert "teacher gpt has changed since the run" in student.stderr
-    (answered / "answers.jsonl").unlink()
-    assert "measuring the student alone: no such file" in run("evaluate", "out", "-d", "test.csv").stderr
+    assert (other.exit_code, re.findall(r"scoring with (\w+)", other.stderr)) == (0, ["gpt"])
 
 
 def test_missing_answers_are_counted_and_the_teacher_abstains_where_they_are_allowed(answered):
@@ -114,7 +110,7 @@ def test_a_teacher_without_answers_to_the_test_texts_is_not_measured(answered):
     write(answered / "answers.jsonl", "\n".join(rows[:60]) + "\n")
     result = run("amalgamate", "recipe.yaml", "--test", "test.csv")
     assert "teacher gpt: no prediction for 25 of 25 labelled texts" in result.stderr
-    assert "not measured: it has no prediction for these texts" in result.stdout
+    assert "not measured: it has no prediction for these texts" in " ".join(result.stdout.split())
     judged = json.loads((answered / "out" / "run.json").read_text())["test"]["selection"]
     assert (judged["teachers"]["gpt"], judged["own_classes"]["gpt"], judged["answered"]) == (None, None, {"gpt": 0})
     assert judged["selection"] == pytest.approx(judged["teachers"]["one"])

@@ -24,7 +24,7 @@ from muka_fast.evaluation.run_record import read_run_record
 from muka_fast.evaluation.tables import calibration_line, fidelity_line
 from muka_fast.export import OnnxClassifier
 from muka_fast.runtime.locks import exclusive
-from tests.helpers.models import texts
+from tests.helpers.models import make_model, texts
 from tests.helpers.projects import change_recipe
 
 
@@ -89,6 +89,13 @@ def test_a_finished_run_is_no_hindrance_to_check_and_its_scores_serve_another(pr
     again = re.search(r"'(-o ANOTHER --set scores=\S+)' uses its scores again", refused.stderr)[1]
     done = CliRunner().invoke(app, [*run, *again.replace("ANOTHER", "second").split()])
     assert (done.exit_code, "scoring with" in done.stderr) == (0, False)
+    # A further teacher costs one scoring; the first run still reads the store.
+    make_model(project / "three", ("news", "bank"), seed=4)
+    change_recipe(project, teachers=["one", "three", "two"], labels={"same_name": "prefix"})
+    done = CliRunner().invoke(app, [*run, *again.replace("ANOTHER", "third").split()])
+    assert (done.exit_code, re.findall(r"scoring with (\w+)", done.stderr)) == (0, ["three"])
+    asked = CliRunner().invoke(app, ["ask", "out", "-n", "4", "-o", "ask.csv"])
+    assert (asked.exit_code, "scoring with" in asked.stderr) == (0, False), asked.stderr
     change_recipe(project, seed=5)
     assert "uses its scores again" not in CliRunner().invoke(app, run).stderr
 
