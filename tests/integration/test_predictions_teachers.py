@@ -84,6 +84,10 @@ def test_answers_of_a_language_model_are_a_teacher(answered):
     write(answered / "answers.jsonl", (answered / "answers.jsonl").read_text().replace("0.9", "0.8"))
     other = invoke(*again, "--overwrite")
     assert (other.exit_code, re.findall(r"scoring with (\w+)", other.stderr)) == (0, ["gpt"])
+    student = run("evaluate", "out", "-d", "test.csv")
+    assert "teacher gpt has changed since the run" in student.stderr
+    (answered / "answers.jsonl").unlink()
+    assert "measuring the student alone: no such file" in run("evaluate", "out", "-d", "test.csv").stderr
 
 
 def test_missing_answers_are_counted_and_the_teacher_abstains_where_they_are_allowed(answered):
