@@ -12,17 +12,21 @@ from muka_fast.evaluation.rendering import render, style_sheet
 from muka_fast.evaluation.run_record import RunRecord, TeacherRecord, TrainingRecord
 from muka_fast.evaluation.selection_record import SelectionStats, TeacherVote, UncertainText
 from muka_fast.evaluation.svg_charts import Axis, bars, histogram, line
-from muka_fast.evaluation.tables import percent, result_rows
+from muka_fast.evaluation.tables import percent, result_rows, weakest_classes
+
+WEAKEST = 20
+"""Classes of lowest F1 that the page lists, at most."""
 
 
 @dataclass(frozen=True)
 class _Charts:
     """The charts of the page, as inline SVG; None where the record has no values for them."""
 
-    chosen: Markup
-    margin: Markup
+    chosen: Markup | None
+    margin: Markup | None
     entropy: list[tuple[str, Markup]]
-    passes: Markup
+    passes: Markup | None
+    confidence: Markup | None
     risk: Markup | None
     seconds: Markup
     loss: Markup | None
@@ -47,6 +51,11 @@ def report_page(record: RunRecord, recipe: str) -> str:
         environment=list(environment.items()),
         label_groups=_label_groups(record),
         result_rows=result_rows(record.test) if record.test else [],
+        weakest=WEAKEST,
+        confused_rows=[
+            [pair.true, pair.predicted, f"{pair.count:,}"] for pair in (record.test.confused if record.test else [])
+        ],
+        class_rows=_class_rows(record.test) if record.test else [],
         teacher_rows=[_teacher_row(teacher) for teacher in record.teachers],
         votes=[_votes(selection, text) for text in selection.least_certain],
     )
@@ -62,21 +71,40 @@ def _charts(record: RunRecord) -> _Charts:
     passes = [(f"{number:,} passes", count, f"{count:,} texts") for number, count in selection.passes]
     seconds = [(name, value, f"{value:,.1f} s") for name, value in record.seconds.items()]
     return _Charts(
-        chosen=Markup(bars("Texts by teacher of largest weight", chosen)),
-        margin=Markup(histogram("Texts by margin of the weights", margin, {"chosen": selection.margin})),
+        chosen=Markup(bars("Texts by teacher of largest weight", chosen)) if sum(selection.chosen) else None,
+        margin=_histogram("Texts by margin of the weights", margin, {"chosen": selection.margin}),
         entropy=_entropy_charts(selection),
-        passes=Markup(bars("Texts by passes used", passes)),
+        passes=Markup(bars("Texts by passes used", passes)) if any(number for number, _ in selection.passes) else None,
+        confidence=_confidence_chart(record),
         risk=_risk_chart(record.test) if record.test else None,
         seconds=Markup(bars("Seconds by stage", seconds)),
         loss=_loss_chart(record.training) if record.training else None,
     )
 
 
+def _histogram(title: str, unit: str, series: dict[str, list[int]]) -> Markup | None:
+    """Return a histogram; None if it counts no text."""
+    return Markup(histogram(title, unit, series)) if any(map(sum, series.values())) else None
+
+
 def _entropy_charts(selection: SelectionStats) -> list[tuple[str, Markup]]:
-    return [
-        (name, Markup(histogram(f"Predictive entropy of {name}", "predictive entropy / ln C", texts.model_dump())))
+    charts = [
+        (name, _histogram(f"Predictive entropy of {name}", "predictive entropy / ln C", texts.model_dump()))
         for name, texts in zip(selection.teachers, selection.entropy, strict=True)
     ]
+    return [(name, chart) for name, chart in charts if chart is not None]
+
+
+def _confidence_chart(record: RunRecord) -> Markup | None:
+    """Return the confidence on the labelled texts or, without labels, on the sample of the pool."""
+    title, unit = "Texts by confidence", "probability of the predicted class"
+    if record.test is not None:
+        found = record.test.confidence
+        return None if found is None else _histogram(title, unit, {"chosen": found.right, "other": found.wrong})
+    reference = None if record.training is None else record.training.reference
+    if reference is None or reference.confidence_histogram is None:
+        return None
+    return _histogram(title, unit, {"chosen": reference.confidence_histogram})
 
 
 def _risk_chart(test: Evaluation) -> Markup:
@@ -96,6 +124,13 @@ def _loss_chart(training: TrainingRecord) -> Markup | None:
         return None
     steps = Axis("optimiser steps", max(step for points in series.values() for step, _ in points), True)
     return Markup(line("Loss by step", steps, "distillation loss", series))
+
+
+def _class_rows(test: Evaluation) -> list[list[str]]:
+    return [
+        [one.name, percent(one.f1), percent(one.recall), percent(one.precision), f"{one.support:,}"]
+        for one in weakest_classes(test, WEAKEST)
+    ]
 
 
 def _diagonal_share(counts: Sequence[Sequence[int]]) -> float:

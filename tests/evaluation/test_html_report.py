@@ -43,12 +43,15 @@ class Page(HTMLParser):
 
 RECIPE = "teachers: [bank, <script>]\nseed: 31\n"
 SECTIONS = [
+    "Measured on 2,345 labelled texts",
+    "Weakest classes",
+    "Most confused classes",
+    "Calibration",
     "Teachers and classes",
     "Teacher weights",
     "Score and selection side by side",
     "Predictive entropy by teacher",
     "Passes used",
-    "Measured on 2,345 labelled texts",
     "Least certain texts",
     "Time by stage",
     "Training",
@@ -68,10 +71,10 @@ def test_headline_tiles():
     page = Page(report_page(record(), RECIPE))
     tiles = dict(zip(page.text["dt"], page.text["dd"], strict=True))
     assert tiles == {
+        "student accuracy": "91.2 %on 2,345 labelled texts",
         "unlabelled texts": "1,2341,240 read, 2 empty, 4 repeated",
         "teachers": "2",
         "classes": "3",
-        "student accuracy": "91.2 %on 2,345 labelled texts",
         "time": "21 mincpu, 7 threads",
     }
 
@@ -89,14 +92,19 @@ def test_tables_hold_the_values_of_the_record():
         *("bank", "org/bank", "2", "128", "3.1 %", "3.5", "75.0 %"),
         *(HOSTILE, "org/<b>", "2", "128", "3.1 %", "3.5", "25.0 %"),
     ]
-    assert cells[: len(teachers)] == teachers
-    crosses = ["901 94.2 %", "55 5.8 %", "25 9.0 %", "253 91.0 %"]
-    assert cells[14:18] == crosses
-    results = cells[18:33]
+    results = cells[:15]
     assert results[:3] == ["teacher bank alone", "50.1 %", "own classes: 97.3 %"]
     assert results[-3:] == ["student", "91.2 %", "macro-F1: 89.4 %"]
-    assert cells[33:37] == ["1,101 96.2 %", "44 3.8 %", "33 2.8 %", "1,167 97.2 %"]
-    assert cells[37:] == [
+    assert cells[15:25] == [
+        *("save", "87.1 %", "86.2 %", "88.1 %", "200"),
+        *("pay", "94.6 %", "94.2 %", "95.1 %", "1,100"),
+    ]
+    assert cells[25:31] == ["save", HOSTILE, "41", HOSTILE, "pay", "36"]
+    assert cells[31:35] == ["1,101 96.2 %", "44 3.8 %", "33 2.8 %", "1,167 97.2 %"]
+    assert cells[35:49] == teachers
+    crosses = ["901 94.2 %", "55 5.8 %", "25 9.0 %", "253 91.0 %"]
+    assert cells[49:53] == crosses
+    assert cells[53:] == [
         "python",
         "3.12.1",
         "muka-fast",
@@ -116,6 +124,7 @@ def test_charts_and_notes_hold_the_values_of_the_record():
     for value in ("926 texts, 75.0 %", "1,000 texts", "234 texts", "75.2 s", "1,200.5 s", "0.95 to 1.00: 1,000 texts"):
         assert value in words
     assert "0.00 to 0.05: 926 + 0 texts" in words
+    assert {"0.95 to 1.00: 2,139 + 0 texts", "0.00 to 0.05: 0 + 206 texts"} <= set(words)  # right + wrong
     assert "0.95 to 1.00: 0 + 308 texts" in words
     assert {"50: 1", "100: 8.8", "210: 0.4321", "100: 1.5"} <= set(words)
     notes = " ".join(" ".join(page.text["p"]).split())
@@ -146,12 +155,12 @@ def test_the_page_runs_and_loads_nothing():
 @pytest.mark.parametrize(
     ("path", "gone"),
     [
-        (("test",), {"Measured on 2,345 labelled texts"}),
         (("training",), {"Training"}),
         (("training", "fidelity"), set()),
         (("training", "best_loss"), set()),
         (("audit",), set()),
         (("test", "group_confusion"), set()),
+        (("test", "confidence"), set()),
         (("test", "selection"), set()),
         (("test", "selection", "routing_accuracy"), set()),
     ],
@@ -165,6 +174,44 @@ def test_an_optional_part_that_is_missing_takes_its_section_with_it(path, gone):
     shorter = report_page(RunRecord.model_validate(tree), RECIPE)
     assert Page(shorter).text["h2"] == [section for section in SECTIONS if section not in gone]
     assert len(shorter) < len(report_page(record(), RECIPE))
+
+
+def test_without_labels_the_estimated_recall_comes_first():
+    reference = {
+        "texts": 500, "held_out": True, "mean_confidence": 0.8, "confidence_edges": [], "confidence": [500],
+        "energy_threshold": 0.0, "below_threshold": 25, "classes": [500, 0, 0],
+        "confidence_histogram": [*[0] * 18, 377, 123],
+    }  # fmt: skip
+    training = record_tree()["training"] | {"reference": reference}
+    page = Page(report_page(record(test=None, training=training), RECIPE))
+    assert page.text["h2"] == ["Estimated recall of the selection", "Confidence", *SECTIONS[4:]]
+    assert (page.text["dt"][0], page.text["dd"][0]) == ("estimated recall", "87.6 %of the selection, without labels")
+    assert "0.90 to 0.95: 377 texts" in page.text["title"]
+    assert "500 texts that it was not trained on" in " ".join(" ".join(page.text["p"]).split())
+    assert Page(report_page(record(test=None), RECIPE)).text["h2"] == [
+        "Estimated recall of the selection", *SECTIONS[4:]
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("empty", "gone"),
+    [
+        ({"least_certain": []}, "Least certain texts"),
+        ({"passes": [[0, 1234]]}, "Passes used"),
+        ({"entropy": [{"chosen": [0] * 20, "other": [0] * 20}] * 2}, "Predictive entropy by teacher"),
+        ({"chosen": [0, 0], "margin": [0] * 20}, "Teacher weights"),
+    ],
+)
+def test_a_section_without_values_is_left_out(empty, gone):
+    page = Page(report_page(record(selection=record_tree()["selection"] | empty), RECIPE))
+    assert page.text["h2"] == [section for section in SECTIONS if section != gone]
+
+
+def test_classes_without_an_error_make_no_section():
+    tree = record_tree()["test"] | {"confused": [], "group_confusion": None}
+    tree["metrics"] = tree["metrics"] | {"classes": tree["metrics"]["classes"][2:]}
+    page = Page(report_page(record(test=tree), RECIPE))
+    assert page.text["h2"] == [SECTIONS[0], *SECTIONS[3:]]
 
 
 def test_a_training_without_a_log_has_no_section():
@@ -183,7 +230,7 @@ def test_the_effect_of_given_labels_is_shown():
 
 def test_without_an_estimate_nothing_is_said_of_reliability():
     content = report_page(record(selection=record_tree()["selection"] | {"reliability": None}), RECIPE)
-    assert Page(content).text["h2"][2] == "Score and selection side by side"
+    assert Page(content).text["h2"] == SECTIONS
     assert "Estimated recall" not in content
 
 

@@ -78,7 +78,16 @@ def record_tree() -> dict[str, Any]:
         },
         "test": {
             "classifier": "student",
-            "metrics": {"accuracy": 0.912, "macro_f1": 0.894, "count": 2345, "classes": []},
+            "metrics": {
+                "accuracy": 0.912,
+                "macro_f1": 0.894,
+                "count": 2345,
+                "classes": [
+                    {"name": "pay", "precision": 0.951, "recall": 0.942, "f1": 0.946, "support": 1100},
+                    {"name": "save", "precision": 0.881, "recall": 0.862, "f1": 0.871, "support": 200},
+                    {"name": HOSTILE, "precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 1045},
+                ],
+            },
             "selection": {
                 "teachers": {"bank": 0.501, HOSTILE: 0.402},
                 "own_classes": {"bank": 0.973, HOSTILE: 0.964},
