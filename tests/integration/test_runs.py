@@ -141,10 +141,13 @@ def test_a_student_carries_its_temperature_and_its_threshold(project, monkeypatc
     lines = [json.dumps({"text": text}) for text in texts(130)]
     (project / "texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     change_recipe(project, student={"model": "base", "abstain_below": 0.999})
-    settings = ["--set", "training.validation_share=0.4", "--test", "test.csv"]
+    settings = ["--set", "training.validation_share=0.4", "--test", "test.csv", "--set", "report.quote_texts=false"]
     result = CliRunner().invoke(app, ["amalgamate", "recipe.yaml", *settings])
     assert result.exit_code == 0, result.stderr
     record = json.loads((project / "out" / "run.json").read_text())
+    assert record["selection"]["least_certain"] == []
+    for name in ("run.json", "report.html", "README.md"):
+        assert not any(text in (project / "out" / name).read_text(encoding="utf-8") for text in texts(130)), name
     confidence = muka_fast.Classifier.load(str(project / "out"), torch.device("cpu")).calibration
     assert confidence._asdict() == record["calibration"]
     assert confidence.temperature == 1
