@@ -54,9 +54,9 @@ class TextError(CorpusError):
         hint: What to change.
     """
 
-    def __init__(self, what: str, *, index: int, where: str = "", hint: str = "") -> None:
+    def __init__(self, what: str, *, index: int = 0, where: str = "", hint: str = "") -> None:
         super().__init__(what, where=where, hint=hint)
-        self.index = index
+        self.index = index  # by default for pickle, which restores it after the call
 
 
 class ModelError(MukaError):

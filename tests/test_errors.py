@@ -1,9 +1,10 @@
 import errno
+import pickle
 
 import pytest
 import torch
 
-from muka_fast.errors import CorpusError, machine_error
+from muka_fast.errors import CorpusError, TextError, machine_error
 
 
 def test_memory_that_torch_cannot_have_on_a_cpu():
@@ -52,6 +53,12 @@ def test_errors_of_the_machine_have_exit_code_3_and_a_fix(error, what):
 def test_something_else_in_the_place_of_a_file_is_the_callers(number):
     known = machine_error(OSError(number, "x", "/a/b"))
     assert (known.exit_code, known.where) == (2, "/a/b")
+
+
+@pytest.mark.parametrize("error", [TextError("no tokens", index=3, where="a.csv, line 4", hint="x"), CorpusError("y")])
+def test_an_error_comes_back_from_another_process(error):
+    found = pickle.loads(pickle.dumps(error))
+    assert (type(found), str(found), vars(found)) == (type(error), str(error), vars(error))
 
 
 def test_an_error_says_what_where_and_how_to_mend_it():

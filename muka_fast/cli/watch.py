@@ -41,6 +41,10 @@ def watch(
         )
     if html is not None and not html.absolute().parent.is_dir():
         raise RecipeError("no such folder", where=str(html.parent), hint="make it first")
+    if html is not None and (
+        html.is_dir() or html.resolve() in {Path(one).resolve() for one in (*data, *(against or ()))}
+    ):
+        raise OutputError("a folder, or one of the inputs", where=str(html), hint="choose another name")
     from muka_fast.evaluation.drift_report import drift_page
     from muka_fast.pipeline.watch import watch as run
     from muka_fast.runtime.files import atomic_write

@@ -213,12 +213,14 @@ class LabelSpace:
     @cached_property
     def kept_apart(self) -> np.ndarray:
         """Which two classes are known to differ, (C, C) bool: a teacher has both, or ``prefix`` named both."""
-        member = self.membership.astype(np.int64)
         prefixed = [
             name.startswith(tuple(f"{teacher}/" for teacher, has in zip(self.teachers, known, strict=True) if has))
             for name, known in zip(self.names, self.membership.T, strict=True)
         ]
-        return (member.T @ member > 0) | np.outer(prefixed, prefixed)
+        apart = np.outer(prefixed, prefixed)
+        for own in self.union_index:
+            apart[np.ix_(own, own)] = True
+        return apart
 
     def known_to(self) -> list[str]:
         """Return the names of the teachers that know each class, joined by commas, one string per class."""

@@ -15,6 +15,7 @@ from muka_fast.models.head import read_labels
 from muka_fast.models.integrity import TOKENIZER_FILES
 from muka_fast.models.loading import VOCABULARY_FILES, build_skeleton, load_weights, read_config, read_tokenizer
 from muka_fast.models.padding import match_inputs
+from muka_fast.models.plain_config import MOST_CLASSES
 from muka_fast.models.unusable import ADAPTER_CONFIG, MERGE_HINT
 from muka_fast.runtime.parsing import UnreadableError, read_json
 from muka_fast.uncertainty.features import classifier_layer
@@ -22,6 +23,8 @@ from muka_fast.uncertainty.features import classifier_layer
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 METHODS = ("LORA", "LOHA", "LOKR", "IA3")
 """Values of ``peft_type`` whose weights peft merges into the base model."""
+MOST_RANK = 65_536
+"""Largest rank: peft allocates the matrices before it reads the weights."""
 _PLAIN_INITS = (True, False, "gaussian", "orthogonal", None)
 """Values of ``init_lora_weights`` that leave the base model's weights as they are and read no other file."""
 _PREFIX = "base_model.model."
@@ -126,6 +129,10 @@ def _read_settings(folder: Checkpoint) -> dict[str, Any]:
             where=folder.where,
             hint="use an adapter that was trained as a sequence classifier",
         )
+    rank = settings.get("r", 1)
+    if not isinstance(rank, int) or not 0 < rank <= MOST_RANK:
+        what = f"{ADAPTER_CONFIG}: r is {rank!r}, not a number from 1 to {MOST_RANK}"
+        raise ModelError(what, where=folder.where, hint="copy it again")
     # These settings make peft import modules, read other files or change the base model's weights.
     unusual = [key for key in ("megatron_config", "layer_replication", "alora_invocation_tokens") if settings.get(key)]
     if settings.get("init_lora_weights") not in _PLAIN_INITS:
@@ -165,6 +172,9 @@ def read_adapter_config(adapter: Adapter) -> Any:
     name = _head_name(config, adapter.base)
     shapes = _shapes(adapter.folder / ADAPTER_WEIGHTS)
     head = shapes.get(f"{_PREFIX}{name}.weight") if name else None
+    if head is not None and (len(head) != 2 or not 0 < head[0] <= MOST_CLASSES):
+        what = f"the adapter's head has the shape {list(head)}; its first number is that of the classes"
+        raise ModelError(what, where=adapter.where, hint="save the adapter again")
     if head is not None and head[0] != config.num_labels:
         config.num_labels = head[0]  # names the classes LABEL_0 and so on
     own = adapter.folder / "config.json"

@@ -63,7 +63,7 @@ def find_graph(checkpoint: Checkpoint) -> Path | None:
 
 
 def graph_fingerprint(checkpoint: Checkpoint, graph: Path) -> str:
-    """Return a hash of graph, external weights, configuration and tokenizer."""
-    weights = Checkpoint(graph.parent, None, checkpoint.where).fingerprint(("*.onnx", "*.onnx.data", "*.onnx_data"))
+    """Return a hash of graph, configuration, tokenizer, and the files beside the graph: each may hold weights."""
+    weights = Checkpoint(graph.parent, None, checkpoint.where).fingerprint(("*",))
     rest = checkpoint.fingerprint(("config.json", *TOKENIZER_FILES))
     return hashlib.sha256((weights + rest).encode()).hexdigest()[:32]

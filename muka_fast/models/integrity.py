@@ -10,7 +10,10 @@ from muka_fast.runtime.integrity import find_damage, parse_file_records
 from muka_fast.runtime.parsing import UnreadableError, read_json
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
-TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
+TOKENIZER_FILES = (
+    *("tokenizer*", "vocab*", "merges.txt", "bpe.codes"),
+    *("special_tokens_map.json", "added_tokens.json", "*.model"),
+)
 RUN_RECORD = "run.json"
 MARKER = ".muka-fast"
 """Empty file that marks an output folder from its start."""

@@ -153,6 +153,8 @@ def measure(
             scores = fill_scores(plan, test, store, group, progress)
             pool = build_pool(plan, test, scores, store, group, progress, fitted)
         selection = select_teachers(plan, pool, fitted)
+        if fitted is None and selection.model is not None:
+            progress.log("the selection measured is fitted to these texts: the run's pool was too small to fit one")
         abstains = abstentions(pool.signals, plan.tables)
         for teacher, absent in zip(plan.teachers, abstains.sum(0), strict=True):
             if absent:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from muka_fast.config.loading import build_recipe
 from muka_fast.config.recipe import Recipe
 from muka_fast.config.specs import DataSpec, StudentSpec, TeacherSpec
@@ -56,6 +58,8 @@ def texts_in_memory(values: Any, where: str = "texts") -> tuple[list[str], list[
     """
     if isinstance(values, str):
         raise TypeError(f"{where}: give a list of texts, not one string")
+    if isinstance(values, Mapping):
+        raise TypeError(f"{where}: give the texts, or a table; a mapping is a section of a recipe")
     names = getattr(values, "column_names", None)
     names = getattr(values, "columns", None) if names is None else names
     if names is not None:
@@ -100,6 +104,8 @@ def labels_in_memory(values: Any, count: int, where: str = "labels") -> list[str
 def _label_name(value: Any) -> str | None:
     if isinstance(value, str):
         return value or None
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))  # pandas makes floats of whole numbers beside a missing one
     name = str(value)  # the NaN of numpy's float32 is no float of Python, and pandas has an NA of its own
     return None if is_missing(value) or name in ("nan", "<NA>") else name
 
@@ -146,7 +152,7 @@ class InputFolder:
             model, tokenizer = given
         else:
             model, tokenizer = getattr(given, "model", None), getattr(given, "tokenizer", None)
-        if tokenizer is None or not hasattr(model, "save_pretrained"):
+        if not all(hasattr(one, "save_pretrained") for one in (model, tokenizer)) or not hasattr(model, "config"):
             raise ModelError(
                 f"{type(given).__name__} is no model with its tokenizer",
                 where=role,
@@ -178,11 +184,13 @@ class InputFolder:
             if staging.exists():
                 remove(staging)
 
-    def texts(self, given: TextInput, labels: Sequence[Any] | None = None, where: str = "texts") -> DataSpec:
+    def texts(
+        self, given: TextInput, labels: Sequence[Any] | None = None, where: str = "texts"
+    ) -> DataSpec | dict[str, Any]:
         """Return the section of some texts, after they are written if they are in memory.
 
         Args:
-            given: The texts.
+            given: The texts; a mapping is a section of a recipe.
             labels: Their labels; texts without one are left out. None for unlabelled texts.
             where: Name of the argument, for messages.
 
@@ -191,6 +199,8 @@ class InputFolder:
         """
         if isinstance(given, DataSpec):
             return given
+        if isinstance(given, Mapping):
+            return dict(given)
         if isinstance(given, str | os.PathLike):
             return DataSpec(texts=[str(given)])
         texts, pairs = texts_in_memory(given, where)
@@ -231,7 +241,7 @@ def recipe_of_inputs(output: Path, inputs: Mapping[str, Any], others: Mapping[st
     """
     folder = InputFolder(output.absolute().with_name(f"{output.absolute().name}-inputs"))
 
-    def labelled(given: Any, where: str) -> DataSpec:
+    def labelled(given: Any, where: str) -> DataSpec | dict[str, Any]:
         texts, labels = given if isinstance(given, tuple) else (given, None)
         return folder.texts(texts, labels, where)
 

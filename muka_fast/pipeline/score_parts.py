@@ -1,8 +1,9 @@
 """Scores in parts, by processes that know nothing of each other: array jobs of a cluster, and tasks of Ray.
 
 Part i of n has every n-th shard of the store. Which texts share a shard, and their scores, do not depend on the parts,
-so a store that was filled in parts has the bytes of one that a single process filled. A part that ran before, whole or
-not, computes only what is missing.
+so a store that was filled in parts has the bytes of one that a single process filled, on one kind of device with one
+number of threads; Ray gives a task one thread unless ``OMP_NUM_THREADS`` is set. A part that ran before, whole or not,
+computes only what is missing.
 """
 
 from __future__ import annotations

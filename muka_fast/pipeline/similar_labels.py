@@ -87,7 +87,9 @@ def _lines(space: LabelSpace, pairs: list[SimilarLabels], spec: LabelSpec, label
     lines += [f"  {shown(pair.first)} and {shown(pair.second)}: {pair.reason()}" for pair in pairs[:MOST_SHOWN]]
     lines += [f"  and {len(pairs) - MOST_SHOWN} more"] if len(pairs) > MOST_SHOWN else []
     section = spec.model_dump(exclude_defaults=True) | {"map": label_map}
-    recipe = yaml.safe_dump({"labels": section}, sort_keys=False, allow_unicode=True, width=1000)
+    # YAML's own escapes stand for names that could change how a terminal shows them.
+    readable = all(name.isprintable() for pair in label_map.items() for name in pair)
+    recipe = yaml.safe_dump({"labels": section}, sort_keys=False, allow_unicode=readable, width=1000)
     return "\n".join([*lines, "in the recipe:", *(f"  {line}" for line in recipe.splitlines())])
 
 

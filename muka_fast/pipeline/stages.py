@@ -117,7 +117,7 @@ def _job(
 def log_truncation(plan: Plan, scores: PoolScores, progress: Progress) -> None:
     """Print which teachers cut texts at their maximum length."""
     for teacher, share in zip(plan.teachers, scores.truncated, strict=True):
-        if share > 0 and isinstance(teacher, Teacher):
+        if share > 0:
             progress.log(f"teacher {teacher.name}: {share:.1%} of the texts were cut at {teacher.max_length} tokens")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,9 @@ _LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
 
 
 def temporary_sibling(path: Path) -> Path:
-    """Return a name beside a path that matches :data:`TEMPORARY`; another process gets another one."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Return a name beside a path that matches :data:`TEMPORARY`; each call returns another one."""
+    # Processes of two machines may have one number, and one file system.
+    return path.with_name(f".{path.name}.{os.getpid()}{secrets.randbelow(10**9):09d}.tmp")
 
 
 def sync_folder(folder: Path) -> None:

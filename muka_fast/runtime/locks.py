@@ -113,10 +113,10 @@ def one_part(folder: Path, number: int, count: int, log: Callable[[str], None] =
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path)
+            lock = FileLock(path, fallback_to_soft=False)
             lock.acquire(timeout=0)
             # A run that holds the folder is refused; one that comes later finds the lock of the part.
-            whole = FileLock(folder / LOCK)
+            whole = FileLock(folder / LOCK, fallback_to_soft=False)
             busy = f"another run is writing to this folder: {describe_holder(folder)}"
             whole.acquire(timeout=_PART_SECONDS)
             (folder / LOCK).unlink()
@@ -138,7 +138,7 @@ def one_part(folder: Path, number: int, count: int, log: Callable[[str], None] =
 def _require_no_parts(folder: Path, wait: bool, log: Callable[[str], None]) -> None:
     """Refuse a folder of which a living process writes a part, or wait for it; remove the locks of dead ones."""
     for path in folder.glob(f"{_PART}*"):
-        lock = FileLock(path, poll_interval=_WAIT_SECONDS)
+        lock = FileLock(path, poll_interval=_WAIT_SECONDS, fallback_to_soft=False)
         part = path.name.removeprefix(_PART).replace("-", " ")
         try:
             lock.acquire(timeout=0)

@@ -65,6 +65,7 @@ def open_array(path: Path) -> np.ndarray:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged.
+        EOFError: If it is empty.
     """
     values = np.load(path, mmap_mode="r")
     _MAPS.add(values._mmap)

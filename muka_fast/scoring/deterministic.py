@@ -53,7 +53,8 @@ class _GraphScorer:
 
     def __init__(self, teacher: GraphTeacher, device: torch.device) -> None:
         self._teacher, self._budget = teacher, TOKEN_BUDGET[device.type]
-        self._session = open_session(teacher.graph, "cpu" if device.type == "cpu" else "auto").run
+        where = "cpu" if device.type == "cpu" else "auto"
+        self._session = open_session(teacher.graph, where, index=device.index or 0).run
         self._tokenizer = read_tokenizer(teacher.checkpoint)
         self._types = {one.name: _TYPES.get(one.type) for one in self._session.get_inputs()}
         outputs = [one.name for one in self._session.get_outputs()]

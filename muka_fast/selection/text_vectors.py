@@ -157,7 +157,7 @@ def _read(path: Path, ids: np.ndarray, progress: Progress) -> tuple[VectorsIndex
             raise UnreadableError("a wrong checksum")
     except FileNotFoundError:
         return None
-    except (UnreadableError, ValueError):
+    except (UnreadableError, ValueError, EOFError):
         progress.log(f"the stored text vectors are damaged and are computed again ({path.name})")
         return None
     return index, texts

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from muka_fast.export.export_record import ExportRecord, read_export_record
 from muka_fast.export.onnx_classifier import OnnxClassifier
 from muka_fast.runtime.numerics import softmax
+from muka_fast.runtime.printable import is_valid_unicode
 from muka_fast.serving.batcher import Batcher
 from muka_fast.serving.guard import RequestGuard, reply
 from muka_fast.serving.metrics import Metrics
@@ -131,20 +132,11 @@ def _require_allowed(
             raise RequestError(f"text {index} has {count} characters, more than {limits.characters}", "validation")
         if not all(text):
             raise RequestError(f"text {index} is empty", "empty")
-        if not all(map(_is_unicode, text)):
+        if not all(map(is_valid_unicode, text)):
             raise RequestError(f"text {index} is not Unicode: half a surrogate pair", "tokenizer")
     direction = request.truncation_direction
     if direction is not None and direction.lower() != record.truncation_side:
         raise RequestError(f"this model is cut on the {record.truncation_side}", "validation", 422)
-
-
-def _is_unicode(text: str) -> bool:
-    """Return whether a text can be written as UTF-8; the JSON escape of half a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _ranked(labels: tuple[str, ...], scores: np.ndarray) -> list[list[dict[str, Any]]]:

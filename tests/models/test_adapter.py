@@ -124,6 +124,8 @@ def test_a_relative_base_is_beside_the_adapter(base, tmp_path):
         ({"task_type": "CAUSAL_LM"}, "for the task CAUSAL_LM", "sequence classifier"),
         ({"base_model_name_or_path": None}, "names no base model", "'base: owner/name'"),
         ({"megatron_config": {"a": 1}, "megatron_core": "evil"}, "megatron_config is", "merge_and_unload"),
+        ({"r": 10**9}, "r is 1000000000, not a number from 1", "copy it again"),
+        ({"r": "8"}, "r is '8'", "copy it again"),
         ({"init_lora_weights": "corda"}, "init_lora_weights is 'corda'", "merge_and_unload"),
     ],
 )
@@ -152,6 +154,12 @@ def test_damaged_folders(base, tmp_path):
         find_checkpoint(str(both))
     weights = adapter / "adapter_model.safetensors"
     weights.rename(tmp_path / "kept")
+    shapes = load_file(tmp_path / "kept")
+    head = next(name for name in shapes if name.endswith("classifier.weight"))
+    for shape in ((10**12, 0), (5,), ()):
+        save_file(shapes | {head: torch.zeros(shape)}, weights)
+        refused(adapter, "the adapter's head has the shape")
+    weights.unlink()
     refused(adapter, "the adapter has no weights")
     (adapter / "adapter_model.bin").write_bytes(b"")
     refused(adapter, "only pickle weights")

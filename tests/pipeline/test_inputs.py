@@ -20,6 +20,8 @@ def loaded(tmp_path_factory):
     return AutoModelForSequenceClassification.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
 
 
+SAVED = SimpleNamespace(save_pretrained=print)
+"""What can be saved, and has no configuration."""
 TABLE = {"label": [0, 1], "Sentence": ["a", "b"]}
 
 
@@ -65,12 +67,15 @@ def test_values_that_are_no_texts_are_refused(values, message):
 def test_one_string_is_no_list_of_texts():
     with pytest.raises(TypeError, match="give a list of texts"):
         texts_in_memory("a")
+    with pytest.raises(TypeError, match="a mapping is a section"):
+        texts_in_memory({"text": ["a", "b"]})
 
 
 def test_missing_labels_are_none():
     assert labels_in_memory(["x", None, float("nan"), "", np.int64(3)], 5) == ["x", None, None, None, "3"]
     assert labels_in_memory(pd.Series(["x", None], dtype="string"), 2) == ["x", None]
-    assert labels_in_memory(np.array([2, np.nan], dtype=np.float32), 2) == ["2.0", None]
+    assert labels_in_memory(np.array([2, np.nan], dtype=np.float32), 2) == ["2", None]
+    assert labels_in_memory(pd.Series([1, None, 2.5]), 3) == ["1", None, "2.5"]
     assert labels_in_memory(["nan"], 1) == ["nan"]
     with pytest.raises(CorpusError, match="2 texts and 1 labels"):
         labels_in_memory(["x"], 2)
@@ -102,6 +107,7 @@ def test_files_and_sections_are_left_as_they_are(tmp_path):
     spec = DataSpec(texts=["a.csv"], text_column="t")
     assert folder.texts(spec) is spec
     assert folder.texts("a.csv") == DataSpec(texts=["a.csv"])
+    assert folder.texts({"texts": "a.csv", "text_column": "t"}) == {"texts": "a.csv", "text_column": "t"}
     assert folder.teacher("owner/name", "x") == {"model": "owner/name", "name": "x"}
     assert folder.teacher({"predictions": "a.csv"}) == {"predictions": "a.csv"}
     assert folder.teacher(TeacherSpec(model="m"), "x") == TeacherSpec(model="m", name="x")
@@ -122,7 +128,9 @@ def test_a_loaded_model_is_saved_once_under_its_content(loaded, tmp_path):
     assert folder.teacher((changed, tokenizer))["model"] != spec["model"]
 
 
-@pytest.mark.parametrize("given", [5, SimpleNamespace(model=5, tokenizer=6), SimpleNamespace(model=5, tokenizer=None)])
+@pytest.mark.parametrize(
+    "given", [5, SimpleNamespace(model=5, tokenizer=6), SimpleNamespace(model=5, tokenizer=None), (SAVED, SAVED)]
+)
 def test_what_is_no_model_is_refused(given, tmp_path):
     with pytest.raises(ModelError, match="no model with its tokenizer\nwhere: teacher"):
         InputFolder(tmp_path).teacher(given)

@@ -48,3 +48,11 @@ def test_names_cannot_move_the_cursor_and_many_pairs_are_cut():
     assert len(advice.pairs) == len(advice.label_map) == 25
     assert f"and {25 - MOST_SHOWN} more" in advice.lines
     assert "\x1b" not in advice.lines
+
+
+def test_names_cannot_reorder_the_lines_to_paste_and_those_mean_the_same():
+    names = {"a": ["\u202espot"], "b": ["\u202espots"]}
+    advice = find_similar_labels(LabelSpace.union(names), LabelSpec())
+    assert "\u202e" not in advice.lines
+    pasted = yaml.safe_load(advice.lines.partition("in the recipe:")[2])
+    assert pasted["labels"]["map"] == advice.label_map != {}

@@ -74,6 +74,9 @@ def test_the_command_prints_a_table_and_json_and_writes_a_page(finished, data, t
     assert "training texts" in result.stderr
     again = invoke("watch", finished, "-d", data, "--device", "cpu", "--html", page)
     assert (again.exit_code, "the file exists" in again.stderr) == (2, True)
+    for place in (data, tmp_path):
+        refused = invoke("watch", finished, "-d", data, "--html", place, "--overwrite")
+        assert (refused.exit_code, "a folder, or one of the inputs" in refused.stderr) == (2, True)
     found = json.loads(invoke("watch", finished, "-d", data, "--device", "cpu", "--json").stdout)
     assert (found["kind"], found["texts"], type(found["drifted"])) == ("watch", 80, bool)
 

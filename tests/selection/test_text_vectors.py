@@ -30,7 +30,7 @@ def test_vectors_are_kept_and_read_back_in_any_order(spec, tmp_path, monkeypatch
     assert names[:] == pytest.approx(similarity[::-1])
 
 
-@pytest.mark.parametrize("what", ["texts", "names", "damaged", "changed", "shortened", "absent"])
+@pytest.mark.parametrize("what", ["texts", "names", "damaged", "changed", "shortened", "empty", "absent"])
 def test_what_was_kept_of_other_texts_or_names_is_computed_again(what, spec, tmp_path):
     corpus = build_corpus(texts(6))
     read_or_encode(spec, corpus, NAMES, CPU, QUIET, tmp_path)
@@ -45,6 +45,8 @@ def test_what_was_kept_of_other_texts_or_names_is_computed_again(what, spec, tmp
         vectors.write_bytes(vectors.read_bytes()[:-1] + b"\x01")
     if what == "shortened":
         vectors.write_bytes(vectors.read_bytes()[:-2])
+    if what == "empty":
+        vectors.write_bytes(b"")
     if what == "absent":
         vectors.unlink()
     console = Console(record=True, width=200)
@@ -52,7 +54,7 @@ def test_what_was_kept_of_other_texts_or_names_is_computed_again(what, spec, tmp
     expected = read_or_encode(spec, other, names, CPU, QUIET)
     assert np.array_equal(found.texts, expected.texts)
     assert np.array_equal(found.name_vectors, expected.name_vectors)
-    assert ("damaged" in console.export_text()) == (what in ("damaged", "changed", "shortened"))
+    assert ("damaged" in console.export_text()) == (what in ("damaged", "changed", "shortened", "empty"))
 
 
 @pytest.mark.parametrize("change", ["max_length", "tokenizer", "names"])

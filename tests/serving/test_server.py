@@ -48,8 +48,9 @@ def test_sigterm_ends_it_after_the_request_in_progress(server):
 def test_a_port_that_is_taken_and_a_strange_address_are_named():
     with listen("127.0.0.1", 0) as first, pytest.raises(MachineError, match="cannot listen"):
         listen("127.0.0.1", first.getsockname()[1])
-    with pytest.raises(MachineError, match="cannot listen"):
-        listen("host.invalid", 0)
+    for host in ("host.invalid", "a..b", "a" * 70):
+        with pytest.raises(MachineError, match="cannot listen"):
+            listen(host, 0)
 
 
 def test_a_folder_without_an_export_and_a_missing_package_are_named(tmp_path, monkeypatch):
