@@ -188,11 +188,15 @@ def main() -> None:
             settings = json.loads((folder / "teachers.json").read_text(encoding="utf-8"))["settings"]
             for method in args.methods:
                 key = {"setting": setting.name, "seed": seed, "method": run.variant(method)}
-                given = training | {"base": Path(args.base).name, "teacher_settings": json.dumps(settings)}
+                weights = "the package's" if args.weights is None else f"without {args.weights.stem}"
+                given = training | {
+                    "base": Path(args.base).name,
+                    "teacher_settings": json.dumps(settings),
+                    "weights": weights,
+                }
                 if is_there(args.results, key, given, students=not args.no_students):
                     continue
                 row = key | measure(run, method, not args.no_students) | given | {"versions": json.dumps(versions())}
-                row["weights"] = "the package's" if args.weights is None else f"without {args.weights.stem}"
                 extend(args.results, row)
                 figures = ", ".join(
                     f"{name} {row[name]:.4f}" for name in ("chosen", "accuracy") if row.get(name) is not None

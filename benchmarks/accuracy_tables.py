@@ -42,8 +42,9 @@ def is_there(path: Path, key: dict[str, Any], settings: dict[str, Any], *, stude
     if students:
         found = found[found["accuracy"].notna()]
     for name, value in settings.items():
-        if len(found) and found[name].iloc[0] != value:
-            raise SystemExit(f"{path} has {key} with {name} {found[name].iloc[0]}, now {value}; give another --results")
+        stored = found[name].iloc[0] if len(found) and name in found else None
+        if len(found) and stored != value:
+            raise SystemExit(f"{path} has {key} with {name} {stored}, now {value}; give another --results")
     return len(found) > 0
 
 

@@ -198,7 +198,7 @@ def share_right(known_by: np.ndarray, scores: np.ndarray) -> float:
 
 
 def balanced_rows(pool: KnownPool) -> tuple[np.ndarray, np.ndarray]:
-    """Choose texts to learn from: as many of each owner, each owner's weights summing to an equal share."""
+    """Choose texts to learn from: at most as many of each owner, each owner's weights summing to an equal share."""
     random = np.random.default_rng(zlib.crc32(pool.name.encode()))
     rows, weight = [], []
     for own in pool.known_by.T:

@@ -108,6 +108,28 @@ def others(rows: list[dict[str, Any]]) -> str:
     return markdown_table(["setting", *CELLS], [*lines, ["**mean**", *mean]])
 
 
+def reliability_elsewhere(pools: dict[str, list[dict[str, Any]]]) -> str:
+    """Show how the estimate does on pools that nothing was learned from, by evidence."""
+    rows = []
+    for name, lines in pools.items():
+        recall, estimate = (np.array([line[key] for line in lines]) for key in ("recall", "reliability"))
+        over, low = 100 * estimate - recall, recall < 100 * DOUBT_BELOW
+        doubted = estimate < DOUBT_BELOW
+        rows.append(
+            [
+                name,
+                str(len(lines)),
+                f"{spearmanr(recall, estimate).statistic:.2f}",
+                f"{np.abs(over).mean():.1f}",
+                f"{over.max():.1f} ({estimate[over.argmax()]:.1%} for {recall[over.argmax()]:.1f} %)",
+                f"{(low & doubted).sum()} of {low.sum()}",
+                f"{(~low & doubted).sum()} of {(~low).sum()}",
+            ]
+        )
+    header = ["evidence", "pools", "rank correlation", "mean error", "most above the recall"]
+    return markdown_table([*header, "recall below 84 %: in doubt", "others in doubt"], rows)
+
+
 BLOCKS = {"summary": summary, "kinds": kinds, "settings": settings, "reliability": reliability}
 
 
@@ -121,10 +143,14 @@ def main() -> None:
     options = parser.parse_args()
     results = json.loads(options.results.read_text(encoding="utf-8"))
     parts = {name: show(results) for name, show in BLOCKS.items()}
-    for name in ("others", "ngrams"):
+    elsewhere = {}
+    for name, evidence in (("others", "encoder, class names, features"), ("ngrams", "n-grams for an encoder")):
         path = getattr(options, name)
         if path is not None:
-            parts[name] = others(json.loads(path.read_text(encoding="utf-8")))
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            parts[name], elsewhere[evidence] = others(rows), rows
+    if elsewhere:
+        parts["reliability elsewhere"] = reliability_elsewhere(elsewhere)
     for path in options.documents:
         fill(path, "selection", parts)
 

@@ -1,4 +1,4 @@
-"""Load a server with many requests at once, and compare with the model alone in the same process count.
+"""Load a server with many requests at once, and compare with the model alone on the same cores.
 
     muka-fast export STUDENT served
     python benchmarks/serving_load.py served [--requests 5000] [--connections 50] [--alone 1000]
@@ -49,7 +49,7 @@ class Latency:
 
     Attributes:
         texts_per_second: Throughput.
-        mean: Mean time; of a batch, its time divided by its texts.
+        mean: Mean time of a request or batch.
     """
 
     texts_per_second: float

@@ -28,9 +28,9 @@ A recipe is a YAML file. Relative paths start from the file's folder. `muka-fast
 key; `muka-fast init --schema` prints the JSON schema for editors. `--set section.key=value` overrides a key on the
 command line. An unknown key or a wrong value is refused.
 
-Five shorthands exist. A bare string for a teacher or for `student` is its `model`. A bare string or list for `data` or
-`test` is its `texts`, for the `predictions` of a teacher its `files`. A bare string for `selection` is its `method`,
-for the `labels` of a teacher their `file`.
+Shorthands exist. A bare string for a teacher, for `student` or for `selection.encoder` is its `model`. A bare string or
+list for `data`, `test` or `selection.labelled` is its `texts`, for the `predictions` of a teacher its `files`. A bare
+string for `selection` is its `method`, for the `labels` of a teacher their `file`.
 """
 API_INTRO = """\
 # Python API

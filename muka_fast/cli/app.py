@@ -192,8 +192,8 @@ def print_results(test: Evaluation, *, weakest: int | None = None) -> None:
     if cells:
         print_table(title, ["class", "precision", "recall", "F1", "texts"], cells)
     if weakest is not None and test.confused:
-        pairs = [f"{pair.true} → {pair.predicted} ({pair.count})" for pair in test.confused[:CONFUSED]]
-        print(printable(f"confused most, true → predicted: {', '.join(pairs)}"))
+        pairs = [f"{pair.true!r} taken for {pair.predicted!r} ({pair.count})" for pair in test.confused[:CONFUSED]]
+        print(printable(f"confused most: {'; '.join(pairs)}"))
     rows = [[name, accuracy, note] for name, accuracy, note in result_rows(test)]
     print_table(f"{test.metrics.count} labelled texts", ["", "accuracy", ""], rows)
     print(calibration_line(test))

@@ -81,9 +81,9 @@ def _print(drift: Drift) -> None:
         ["shares by class", "", "", *_shift(drift.classes.shift)],
         *_share_rows(drift.classes, CHANGED),
     ]
-    kind = "held-out " if reference.held_out else ""
-    title = f"{drift.texts} new texts, compared with {reference.texts} {kind}texts of the pool"
-    print_table(title, ["", "new", "pool", "", ""], rows)
+    trained_on = "" if reference.held_out else " that the student was trained on"
+    title = f"{drift.texts} new texts, compared with {reference.texts} texts{trained_on}"
+    print_table(title, ["", "new", "before", "", ""], rows)
     print("drift" if drift.drifted else "no drift")
 
 

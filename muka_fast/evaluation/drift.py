@@ -17,6 +17,7 @@ from scipy.stats import chi2, norm
 from muka_fast.evaluation.drift_record import Confidence, Drift, OutOfDomain, PoolReference, Shares, Shift, UnlikeText
 from muka_fast.evaluation.histogram import unit_histogram
 from muka_fast.inference.predictions import Distributions
+from muka_fast.runtime.numerics import wilson_interval
 
 LEVEL = 0.01
 """False-alarm rate of one comparison."""
@@ -161,19 +162,10 @@ def _out_of_domain(count: int, texts: int, reference: PoolReference) -> OutOfDom
     return OutOfDomain(
         count=count,
         share=share,
-        interval=wilson_interval(count, texts),
+        interval=wilson_interval(share, texts),
         reference_share=before,
         drifted=bool(significant and share > SMALLEST_SHARE),
     )
-
-
-def wilson_interval(count: int, total: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson 1927); ``total`` ≥ 1."""
-    z = float(norm.ppf(0.975))
-    share, scale = count / total, 1 + z * z / total
-    middle = (share + z * z / (2 * total)) / scale
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / scale
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _confidence(found: Distributions) -> np.ndarray:

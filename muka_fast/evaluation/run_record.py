@@ -41,7 +41,7 @@ class TeacherRecord(Record):
     name: str
     """Name in the recipe."""
     kind: Literal["model", "predictions", "onnx", "sklearn", "setfit"] = "model"
-    """A model, a table of predictions, an ONNX graph, or a scikit-learn pipeline."""
+    """A model, a table of predictions, an ONNX graph, a scikit-learn pipeline, or a SetFit model."""
     model: str
     """Hub id or name of the folder of a model; names of the files of predictions."""
     revision: str | None

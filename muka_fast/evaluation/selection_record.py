@@ -69,7 +69,7 @@ class SelectionStats(Record):
     score_by_selection: list[list[Count]]
     """Texts by teacher, (T, T): row by largest 1 − predictive entropy / ln C, column by largest weight."""
     reliability: ReliabilityStats | None
-    """Of the choice of teachers; null for methods that estimate none, and without a pretrained student."""
+    """Of the choice of teachers; null for methods that estimate none, and for texts without vectors."""
     labels: LabelEffect | None = None
     """What given labels and shares changed; null without them."""
     least_certain: list[UncertainText]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from muka_fast.evaluation.drift import compare, pool_reference, population_shift, wilson_interval
+from muka_fast.evaluation.drift import compare, pool_reference, population_shift
 from muka_fast.inference.predictions import distributions
 
 LABELS = ("pay", "save", "fly", "book")
@@ -109,8 +109,3 @@ def test_texts_unlike_the_pool_are_counted_and_shown():
 def test_one_text_can_be_compared():
     result = drift(found(1, 1))
     assert (result.texts, result.confidence.shift.threshold, result.drifted) == (1, None, False)
-
-
-def test_the_interval_is_wilsons():
-    assert wilson_interval(10, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)
-    assert wilson_interval(0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)

@@ -13,8 +13,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,19 @@ class Load:
     Attributes:
         requests: Number of requests, by their number of texts.
         turns: Turns of every runtime.
+        seconds: No further turn begins after this long; two are made anyway.
     """
 
     requests: Mapping[int, int] = field(default_factory=lambda: {1: 100, 8: 40, 32: 12, 128: 4})
     turns: int = 5
+    seconds: float = 45.0
 
     def fitting(self, count: int) -> Load:
         """Return the load without requests of more than ``count`` texts."""
-        return Load({texts: number for texts, number in self.requests.items() if texts <= count}, self.turns)
+        return replace(self, requests={texts: number for texts, number in self.requests.items() if texts <= count})
 
 
+LEAST_TURNS = 2
 FULL_LOAD, QUICK_LOAD = Load(), Load({1: 20, 8: 8, 32: 2}, turns=2)
 
 
@@ -123,8 +127,10 @@ def _send_requests(
     seconds: dict[tuple[str, int], list[float]] = {
         (name, count): [] for name in servers for count in (*load.requests, 0)
     }
-    random = np.random.default_rng(0)
-    for _ in range(load.turns):
+    random, started = np.random.default_rng(0), time.perf_counter()
+    for turn in range(load.turns):
+        if turn >= LEAST_TURNS and time.perf_counter() - started > load.seconds:
+            break
         starts = {count: random.integers(0, len(texts) - count + 1, number) for count, number in load.requests.items()}
         for name, server in servers.items():
             for count, places in starts.items():
