@@ -202,7 +202,8 @@ class _Activity:
         return self.elapsed() * (self.total / self._done - 1) if self._done > 0 else None
 
     def line(self) -> str:
-        spent = f"{duration(self.elapsed())} so far"
+        minutes, seconds = divmod(int(self.elapsed()), 60)
+        spent = f"{minutes} min {seconds} s so far" if minutes else f"{seconds} s so far"
         if not self.total:
             return f"{self.name}: {spent}"
         left = self.left()

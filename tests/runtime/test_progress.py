@@ -90,6 +90,16 @@ def test_a_stage_reports_too_unless_a_task_runs_inside_it():
     assert re.fullmatch(r"encoding: 0 of 10 texts, \d+ s so far", inside)
 
 
+def test_lines_of_a_long_stage_show_minutes_and_seconds(monkeypatch):
+    stream = io.StringIO()
+    progress = Waiting(stream)
+    times = iter([0.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(times, 130.0))
+    with progress.stage("selection"):
+        assert progress.written.wait(60)
+    assert stream.getvalue().splitlines()[0] == "selection: 2 min 10 s so far"
+
+
 def test_a_stage_without_a_bar_reports_on_a_terminal_too():
     stream = io.StringIO()
     progress = Waiting(stream, force_terminal=True)
