@@ -1,6 +1,7 @@
 """Memory and time of whole runs by the number of texts: two tiny teachers, 20 training steps.
 
     python benchmarks/memory.py --texts 100000 1000000 --out benchmarks/results/memory-cpu.json
+    python benchmarks/memory.py --show benchmarks/results/memory-cpu.json --document docs/scaling.md
 
 Each run is a process of its own with one thread. ``peak_mib`` is ``ru_maxrss``: the largest resident memory, pages of
 mapped files included. ``stages`` holds for each stage the largest anonymous memory (heap, which cannot be dropped), the
@@ -26,9 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from documents import fill
+
+from muka_fast.evaluation.tables import markdown_table
 
 VOCABULARY, LABELS, WIDTH = 2000, 8, 32
 STAGES = ("start", "checking", "scoring", "selection", "training", "end")
+EXTRAPOLATED = 10_000_000
 INTERVAL = 0.05
 """Seconds between two readings of the memory."""
 
@@ -206,6 +211,24 @@ def slopes(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def table(runs: list[dict[str, Any]]) -> str:
+    """Return the runs as a Markdown table, with a line for ten million texts by the slope of each student."""
+    rows = []
+    for student, title in (("pretrained", "pretrained"), ("scratch", "from scratch")):
+        own = sorted((one for one in runs if one["student"] == student), key=lambda one: one["texts"])
+        for one in own:
+            figures = (one[key] for key in ("peak_mib", "anonymous_mib", "cpu_seconds"))
+            rows.append([f"{one['texts']:,}", title, *(f"{value:,.0f}" for value in figures)])
+        if len(own) > 1:
+            first, last = own[0], own[-1]
+            share = (EXTRAPOLATED - last["texts"]) / (last["texts"] - first["texts"])
+            figures = (
+                last[key] + share * (last[key] - first[key]) for key in ("peak_mib", "anonymous_mib", "cpu_seconds")
+            )
+            rows.append([f"{EXTRAPOLATED:,}, extrapolated", title, *(f"{value:,.0f}" for value in figures)])
+    return markdown_table(["texts", "student", "peak, MiB", "anonymous, MiB", "CPU seconds"], rows)
+
+
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -215,7 +238,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file; runs that it holds of other sizes are kept")
     parser.add_argument("--folder", type=Path, help="where the files of the runs go; default: the system's")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--show", type=Path, help="results to put into --document; nothing is measured")
+    parser.add_argument("--document", type=Path)
     options = parser.parse_args()
+    if options.show is not None:
+        fill(options.document, "memory", {"runs": table(json.loads(options.show.read_text(encoding="utf-8"))["runs"])})
+        return
     if options.run is not None:
         run(options.run, options.student[0], options.passes)
         return

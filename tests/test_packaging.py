@@ -128,3 +128,15 @@ def test_the_description_on_an_index_has_no_relative_link():
     described = setup.without_relative_links((ROOT / "README.md").read_text(encoding="utf-8"))
     assert "(`docs/tutorial.md`)" in described
     assert [target for target in re.findall(r"\]\(([^)]+)\)", described) if not target.startswith("http")] == []
+
+
+def test_the_distribution_that_serves_has_the_requirements_and_data_of_the_other_one():
+    served = tomllib.loads((ROOT / "deploy" / "pyproject.toml").read_text(encoding="utf-8"))
+    whole = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needed = names(served["project"]["dependencies"])
+    assert needed == EXTRAS["serve"] | {"numpy", "tokenizers", "typer"}
+    stated = {*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["serve"]}
+    assert set(served["project"]["dependencies"]) <= stated
+    for key in ("requires-python", "license", "scripts", "dynamic"):
+        assert set(served["project"][key]) <= set(PROJECT[key]), key
+    assert served["tool"]["setuptools"]["package-data"] == whole["tool"]["setuptools"]["package-data"]
