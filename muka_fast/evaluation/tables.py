@@ -41,19 +41,29 @@ def terminal_table(
         width: Columns of the terminal. If a word of a header or a number would be broken, each row becomes a paragraph.
     """
     from rich import box
+    from rich.cells import cell_len
     from rich.table import Table
 
-    columns = zip(header, *rows, strict=True)
-    least = [max(len(part) for cell in column for part in _unbreakable(cell)) for column in columns]
-    if sum(least) + 2 * len(least) > width:
+    columns = [[row[index] for row in rows] for index in range(len(header))]
+    parts = [
+        [*name.split(), *(part for cell in column for part in _unbreakable(cell))]
+        for name, column in zip(header, columns, strict=True)
+    ]
+    widths = [max(map(cell_len, part), default=0) for part in parts]
+    spare = width - sum(widths) - 3 * len(widths) - 1  # a space on each side of a cell, one between cells, and the ends
+    if spare < 0:
         lines = [] if title is None else [title]
         for row in rows:
             cells = [f"{name}: {cell}" if name else cell for name, cell in zip(header, row, strict=True) if cell]
             lines.append(wrapped("; ".join(cells), width))
         return "\n".join(lines)
     table = Table(title=title, box=box.SIMPLE, title_justify="left", title_style="bold")
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right", overflow="fold", min_width=least[index])
+    for index, column in enumerate(columns):
+        more = min(spare, max(map(cell_len, [header[index], *column])) - widths[index])
+        spare -= more
+        table.add_column(
+            header[index], justify="left" if index == 0 else "right", overflow="fold", width=widths[index] + more
+        )
     for row in rows:
         table.add_row(*row)
     return table

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from muka_fast.runtime.mapped import take_rows
+
 Values = TypeVar("Values", Tensor, np.ndarray)
 
 
@@ -49,7 +51,7 @@ class Signals:
 
     def take(self, indices: np.ndarray | slice) -> Signals:
         """Return the texts at ``indices``."""
-        return Signals(*(getattr(self, field.name)[indices] for field in fields(self)))
+        return Signals(*(take_rows(getattr(self, field.name), indices) for field in fields(self)))
 
     @staticmethod
     def concatenate(groups: Sequence[Signals]) -> Signals:

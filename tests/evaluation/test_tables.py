@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from muka_fast.evaluation.evaluation_record import ClassMetrics
@@ -54,15 +55,24 @@ def shown(table, width):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("width", range(40, 121, 4))
 def test_a_table_breaks_no_word_and_no_number_in_a_narrow_terminal(width):
     header = ["teacher", "model", "max tokens", "texts cut", "live sites", "scoring"]
     row = ["a-teacher", "DistilBert, 66.4 M", "512", "12.5 %", "12/12 full", "120 min"]
     lines = shown(terminal_table(header, [row], "teachers", width=width), width)
     assert all(len(line) <= width for line in lines.splitlines())
     words = lines.replace(";", "").split()
-    assert {"teachers", "a-teacher", "DistilBert,", "512", "12/12"} <= set(words)
+    assert {"teachers", "a-teacher", "DistilBert,", "512", "12/12", "120", "min", *" ".join(header).split()} <= {
+        word.rstrip(":") for word in words
+    }
     assert words[words.index("12.5") + 1].startswith("%")
+
+
+def test_wide_characters_count_twice():
+    rows = [["여행: 항공편 변경", "97.3 %"], ["a", "1.0 %"]]
+    lines = shown(terminal_table(["class", "F1"], rows, width=30), 30).splitlines()
+    assert all(cell_len(line) <= 30 for line in lines)
+    assert any("여행: 항공편 변경" in line and "97.3 %" in line for line in lines)
 
 
 def test_a_run_ends_with_its_choice_its_doubt_and_its_time():
