@@ -76,13 +76,14 @@ def _is_write(event: str, arguments: tuple[Any, ...], inside: str) -> bool:
     return any(isinstance(one, str | bytes) and os.fsdecode(one).startswith(inside) for one in arguments)
 
 
-def install(fault: Fault, inside: Path, counter: Path | None = None) -> None:
+def install(fault: Fault, inside: Path, counter: Path | None = None, result: Path | None = None) -> None:
     """Install a fault in this process, which no other can take away: call it in a fork.
 
     Args:
         fault: What happens, and when.
         inside: Only operations on paths below this folder count.
-        counter: File, elsewhere, that gets one byte for each operation.
+        counter: File, elsewhere, that gets one byte for each operation: ``!`` if the result exists by then, else ``.``.
+        result: File that a finished run has.
     """
     count, below = 0, str(inside)
     tally = None if counter is None else os.open(counter, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -93,7 +94,7 @@ def install(fault: Fault, inside: Path, counter: Path | None = None) -> None:
             return
         count += 1
         if tally is not None:
-            os.write(tally, b".")
+            os.write(tally, b"!" if result is not None and result.exists() else b".")
         if fault.kind == "kill" and count == fault.at:
             os._exit(KILLED)
         if fault.kind == "full" and fault.at and count >= fault.at and event in ("open", "os.mkdir"):
