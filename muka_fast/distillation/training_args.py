@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import TrainingArguments
-from transformers.integrations import get_reporting_integration_callbacks
 
 from muka_fast.config.recipe import TrainingSpec
 from muka_fast.errors import RecipeError, first_line
 from muka_fast.runtime.distributed import DistributedContext
+
+if TYPE_CHECKING:  # the Trainer imports peft, datasets and more, which only a training needs
+    from transformers import TrainingArguments
 
 EPOCHS, LEAST_STEPS = 3.0, 1500
 """Default of a recipe: the paper's epochs, but at least this many steps (benchmarks/NOTES.md)."""
@@ -58,6 +59,10 @@ def check_settings(settings: TrainingSpec, group: DistributedContext) -> None:
 
 def _missing_reporter(names: list[str]) -> str | None:
     """Return why one of the ``report_to`` integrations cannot be used; None if all can."""
+    if not names:
+        return None
+    from transformers.integrations import get_reporting_integration_callbacks
+
     # Some of the half-made callbacks fail again when they are deleted, which Python would print.
     hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
     try:
@@ -90,6 +95,8 @@ def trainer_arguments(
         steps: Optimiser steps.
         has_validation: Whether texts are held out; the best checkpoint is then kept.
     """
+    from transformers import TrainingArguments
+
     every, half = max(1, math.ceil(steps / settings.evaluations)), autocast_type(settings, device)
     evaluation: dict[str, Any] = {"eval_strategy": "no"}
     if has_validation:

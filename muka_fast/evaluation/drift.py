@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import chi2, norm
+from scipy.special import chdtri, ndtri
 
 from muka_fast.evaluation.drift_record import Confidence, Drift, OutOfDomain, PoolReference, Shares, Shift, UnlikeText
 from muka_fast.evaluation.histogram import unit_histogram
@@ -117,7 +117,7 @@ def population_shift(counts: np.ndarray, reference: np.ndarray) -> Shift:
     smooth = joined + 0.5
     new, old = smooth / smooth.sum(1, keepdims=True)
     psi = float(((new - old) * np.log(new / old)).sum())
-    noise = float((1 / joined.sum(1)).sum() * chi2.ppf(1 - LEVEL, bins - 1))
+    noise = float((1 / joined.sum(1)).sum() * chdtri(bins - 1, LEVEL))
     threshold = max(SMALLEST_PSI, noise)
     return Shift(psi=psi, threshold=threshold, drifted=psi > threshold)
 
@@ -158,7 +158,7 @@ def _out_of_domain(count: int, texts: int, reference: PoolReference) -> OutOfDom
     share, before = count / texts, reference.below_threshold / reference.texts
     together = (count + reference.below_threshold) / (texts + reference.texts)
     error = math.sqrt(together * (1 - together) * (1 / texts + 1 / reference.texts))
-    significant = share - before > norm.ppf(1 - LEVEL) * error
+    significant = share - before > float(ndtri(1 - LEVEL)) * error
     return OutOfDomain(
         count=count,
         share=share,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from muka_fast.config.specs import StudentSpec
 from muka_fast.data.batching import Padding
@@ -174,7 +176,10 @@ def load_student(spec: StudentSpec, names: Sequence[str], seed: int) -> Student:
     Raises:
         ModelError: If model, configuration or tokenizer cannot be used.
     """
-    set_seed(seed % 2**32)
+    # What transformers.set_seed does; its import brings the Trainer's packages.
+    random.seed(seed % 2**32)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed % 2**32)
     source = _read_source(spec)
     checkpoint, config, tokenizer = source.checkpoint, source.config, source.tokenizer
     config.update(

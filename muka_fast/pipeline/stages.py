@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.dataset import DistillationSet, split_validation
 from muka_fast.distillation.targets import DistillationTargets
-from muka_fast.distillation.trainer import TrainingResult, train_student
 from muka_fast.errors import CorpusError
 from muka_fast.evaluation.drift_record import PoolReference
 from muka_fast.evaluation.evaluation_record import Evaluation
@@ -45,6 +45,9 @@ from muka_fast.selection.base import Pool, Selection
 from muka_fast.selection.in_domain import InDomainModel
 from muka_fast.selection.in_domain_rule import FEW_TEXTS, ngram_pool
 from muka_fast.selection.text_vectors import encoder_spec, read_or_encode
+
+if TYPE_CHECKING:  # the Trainer imports peft, datasets and more, which only a training needs
+    from muka_fast.distillation.trainer import TrainingResult
 
 
 @contextlib.contextmanager
@@ -210,6 +213,8 @@ def train(
     plan: Plan, pool: Pool, selection: Selection, run: RunDirectory, group: DistributedContext, progress: Progress
 ) -> TrainedStudent:
     """Train the student on the targets of the selection; resume from the run's last checkpoint."""
+    from muka_fast.distillation.trainer import train_student
+
     recipe = plan.recipe
     student = load_student(recipe.student, plan.space.names, recipe.seed)
     encodings = tokenize(student.tokenizer, plan.corpus, student.max_length, scratch=run.path).encodings
