@@ -14,7 +14,7 @@ from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.data.batching import TOKEN_BUDGET, Padding, token_batches
 from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import TokenizedTexts, tokenize
-from muka_fast.errors import ModelError, MukaError
+from muka_fast.errors import ModelError, MukaError, TextError, first_line, machine_error
 from muka_fast.models.padding import choose_padding
 from muka_fast.models.teacher import Teacher, load_teacher
 from muka_fast.runtime.memory import free_memory
@@ -144,10 +144,42 @@ class TeacherRunner:
         # The head's inputs are kept for every pass of every text, so their number is bounded too, whatever K is.
         most = max(1, self._head_rows // max(1, passes))
         batches = [indices[start : start + most] for indices in batches for start in range(0, len(indices), most)]
-        results = [
-            run(pack([encoded.encodings[i] for i in indices], corpus.ids[indices], self._device)) for indices in batches
-        ]
+
+        def run_texts(indices: np.ndarray) -> Result:
+            return run(pack([encoded.encodings[i] for i in indices], corpus.ids[indices], self._device))
+
+        _ = self.engine  # a released teacher is no fault of a text
+        results = []
+        for indices in batches:
+            try:
+                results.append(run_texts(indices))
+            except MukaError:
+                raise
+            except Exception as error:
+                if machine_error(error) is not None:
+                    raise
+                with corpus.locating_errors():
+                    raise self._text_error(indices, run_texts, error) from error
         return results, np.argsort(np.concatenate(batches), kind="stable")
+
+    def _text_error(
+        self, indices: np.ndarray, run_texts: Callable[[np.ndarray], object], error: Exception
+    ) -> MukaError:
+        """Return which text of a batch the model fails on, if it fails on one alone."""
+        for index in indices:
+            try:
+                run_texts(np.array([index]))
+            except MukaError as found:
+                return found
+            except Exception as alone:  # noqa: BLE001 - the model's code may raise anything
+                what = f"teacher {self.teacher.name} fails on a text: {type(alone).__name__}: {first_line(alone)}"
+                hint = "leave the text out, or correct the model; try it on the text in transformers"
+                return TextError(what, index=int(index), hint=hint)
+        return ModelError(
+            f"the model fails on a batch of {len(indices)} texts: {type(error).__name__}: {first_line(error)}",
+            where=f"teacher {self.teacher.name}",
+            hint="no text fails alone: lower uncertainty.token_budget",
+        )
 
     def _require_finite(self, batch: PackedBatch, *values: Tensor) -> None:
         finite = torch.stack([value.isfinite().all(1) for value in values]).all(0).cpu().numpy()

@@ -7,6 +7,7 @@ import torch
 from muka_fast.config.recipe import UncertaintySpec
 from muka_fast.config.specs import TeacherSpec
 from muka_fast.data.corpus import build_corpus
+from muka_fast.errors import ModelError, TextError
 from muka_fast.models.teacher import describe_teachers
 from muka_fast.scoring.teacher_pool import TeacherPool
 from tests.helpers.models import texts
@@ -67,3 +68,27 @@ def test_rows_kept_for_the_head_are_bounded_by_the_argument(teachers):
             runner.score(CORPUS, runner.tokenize(CORPUS), 256, counts.append)
         sizes.append(counts)
     assert sizes == [[4, 4], [2, 2, 2, 2]]  # 1024 and 512 rows of 256 passes
+
+
+@pytest.mark.parametrize(("texts_at_least", "error"), [(1, TextError), (2, ModelError)])
+def test_a_model_that_fails_is_named_with_the_text(teachers, monkeypatch, texts_at_least, error):
+    with TeacherPool(teachers, UncertaintySpec(passes=0), 0, CPU).teacher(0) as runner:
+        score = runner.engine.score
+
+        def failing(batch, passes):
+            if CORPUS.ids[5] in batch.ids and len(batch) >= texts_at_least:
+                raise IndexError("index out of range in self")
+            return score(batch, passes)
+
+        monkeypatch.setattr(runner.engine, "score", failing)
+        with pytest.raises(error, match=r"fails on a .*: IndexError: index out of range in self") as caught:
+            runner.score(CORPUS, runner.tokenize(CORPUS), 0, lambda _: None)
+    assert "teacher one" in str(caught.value)
+    assert (repr(CORPUS.texts[5][:40]) in caught.value.where) == (error is TextError)
+
+
+def test_memory_that_runs_out_is_no_fault_of_a_text(teachers, monkeypatch):
+    with TeacherPool(teachers, UncertaintySpec(passes=0), 0, CPU).teacher(0) as runner:
+        monkeypatch.setattr(runner.engine, "score", lambda *_: torch.empty(2**50, dtype=torch.uint8))
+        with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+            runner.score(CORPUS, runner.tokenize(CORPUS), 0, lambda _: None)
