@@ -10,6 +10,7 @@ questions (7 to 16 tokens), of news (20 to 90), or 128.
 
     python benchmarks/engine_versions.py --commit v1 --shape minilm --json benchmarks/results/engine-cpu.json
     python benchmarks/engine_versions.py --commit v1 --model runs/teacher --lengths news
+    python benchmarks/engine_versions.py --show benchmarks/results/engine-cpu.json --document docs/engine.md
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from documents import fill
 
 from muka_fast.bench.hand_packed import pass_logits
 from muka_fast.bench.suites.scoring import SHAPES, random_bert
 from muka_fast.data.batching import TOKEN_BUDGET
+from muka_fast.evaluation.tables import markdown_table
 from muka_fast.runtime.environment import versions
 from muka_fast.uncertainty import onednn
 from muka_fast.uncertainty.encoders import FAMILIES
@@ -53,8 +56,10 @@ Score = Callable[[], np.ndarray]
 def main() -> None:
     """Measure one model and write or complete the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--commit", required=True, help="commit whose engine is the first variant")
-    model = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("--commit", help="commit whose engine is the first variant")
+    parser.add_argument("--show", type=Path, help="results to put into --document; nothing is measured")
+    parser.add_argument("--document", type=Path)
+    model = parser.add_mutually_exclusive_group()
     model.add_argument("--shape", choices=SHAPES, help="a BERT of this shape with random weights")
     model.add_argument("--model", type=Path, help="folder of an encoder or a classifier")
     parser.add_argument("--lengths", choices=LENGTHS, nargs="+", default=list(LENGTHS))
@@ -64,6 +69,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="results; cases of other models in this file are kept")
     args = parser.parse_args()
+    if args.show is not None:
+        fill(args.document, "engine", {"versions": table(json.loads(args.show.read_text(encoding="utf-8"))["cases"])})
+        return
+    if args.commit is None or (args.shape is None and args.model is None):
+        parser.error("--commit, and --shape or --model, are needed")
     torch.set_num_threads(args.threads)
     name = args.shape or args.model.name
     weights = random_bert(args.shape, CPU) if args.shape else _classifier(args.model)
@@ -81,6 +91,19 @@ def main() -> None:
             results |= {"commit": args.commit, "machine": machine(args.threads), "versions": versions()}
             if args.json:
                 args.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def table(cases: dict[str, Any]) -> str:
+    """Return the wall-clock speed-ups over the engine before, with their quartiles, as a Markdown table."""
+    variants = [
+        name for name, found in next(iter(cases.values())).items() if isinstance(found, dict) and name != BEFORE
+    ]
+    rows = [
+        [variant, *("{:.2f} ({:.2f}–{:.2f})".format(wall["speedup"], *wall["quartiles"]) for wall in walls)]
+        for variant in variants
+        for walls in [[case[variant]["wall"] for case in cases.values()]]
+    ]
+    return markdown_table(["speed-up over the engine before (quartiles)", *cases], rows)
 
 
 def _classifier(folder: Path) -> Any:

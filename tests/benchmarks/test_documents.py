@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import accuracy_tables  # noqa: E402
 import documents  # noqa: E402
+import engine_versions  # noqa: E402
 import forms  # noqa: E402
 import passes_tables  # noqa: E402
 import performance  # noqa: E402
@@ -35,6 +36,11 @@ def test_the_export_page_shows_the_committed_figures():
     scored = forms.read_results(RESULTS / "forms-cpu.json")
     assert len(scored["data"]) >= 2
     assert forms.table(scored["data"]).strip() in (ROOT / "docs" / "export.md").read_text(encoding="utf-8")
+
+
+def test_the_engines_page_shows_the_committed_comparison_with_another_commit():
+    found = json.loads((RESULTS / "engine-cpu.json").read_text(encoding="utf-8"))
+    assert engine_versions.table(found["cases"]) in (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
 
 
 def test_the_serving_page_shows_the_committed_figures():
