@@ -34,6 +34,10 @@ FAMILIES = {
     "Canine": BERT | {
         "max_position_embeddings": 256, "num_hash_buckets": 64, "num_hash_functions": 4, "local_transformer_stride": 32,
     },
+    "Perceiver": {
+        "d_model": 16, "d_latents": 16, "num_latents": 4, "num_blocks": 1, "num_self_attends_per_block": 1,
+        "num_self_attention_heads": 2, "num_cross_attention_heads": 2, "max_position_embeddings": 64,
+    },
 }  # fmt: skip
 
 
@@ -127,6 +131,54 @@ def test_a_tokenizer_of_characters_and_a_nested_configuration(tmp_path):
     model = build("Gemma3", whole)
     tokenizer = make_tokenizer(tmp_path)
     tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    assert_alike(model, tokenizer, SOME)
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "tokenizer"),
+    [
+        ("T5", {"vocab_size": 384, "eos_token_id": 1}, transformers.ByT5Tokenizer(model_max_length=64)),
+        ("Perceiver", {"vocab_size": 262}, transformers.PerceiverTokenizer(model_max_length=64)),
+        ("Canine", {"vocab_size": 300}, transformers.CanineTokenizer(model_max_length=256, padding_side="left")),
+    ],
+)
+def test_tokenizers_of_characters_and_bytes(family, settings, tokenizer):
+    assert_alike(make(family, **settings), tokenizer, SOME)
+
+
+GEMMA = BERT | {
+    "vocab_size": 128, "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64, "sliding_window": 8,
+    "pad_token_id": 0, "eos_token_id": 3, "bos_token_id": 2,
+}  # fmt: skip
+VISION = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+}
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("Mpt", {"d_model": 16, "n_heads": 2, "n_layers": 2, "max_seq_len": 64, "vocab_size": 128, "pad_token_id": 0}),
+        ("T5Gemma", {"encoder": GEMMA, "decoder": GEMMA}),
+        (
+            "ModernVBert",
+            {
+                "text_config": BERT | {"model_type": "modernbert", "vocab_size": 128, "pad_token_id": 0},
+                "vision_config": VISION | {"image_size": 28, "patch_size": 14},
+            },
+        ),
+    ],
+)
+def test_configurations_with_parts(tmp_path, family, settings):
+    if not hasattr(transformers, f"{family}Config"):
+        pytest.skip("not in this version of transformers")
+    tokenizer = make_tokenizer(tmp_path)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    model = build(family, getattr(transformers, f"{family}Config")(num_labels=3, **settings))
     assert_alike(model, tokenizer, SOME)
 
 
