@@ -48,10 +48,13 @@ class SelectionMetrics(Record):
     """Accuracy of each teacher on those of these texts that are of its own classes; null without any."""
     answered: dict[str, Count] = Field(default_factory=dict)
     """Texts with a prediction, for each table of predictions that lacks some."""
-    oracle: Share
-    """Accuracy if a teacher that knows the class were always chosen."""
-    selection: Share
-    """Accuracy of the most likely class of the weighted teachers."""
+    measured: Count | None = None
+    """Texts of the figures below: those that a teacher which knows the class has a prediction for; null in records of
+    earlier versions, which counted the others as wrong."""
+    oracle: Share | None
+    """Accuracy if a teacher that knows the class were always chosen; null without such texts."""
+    selection: Share | None
+    """Accuracy of the most likely class of the weighted teachers; null without such texts."""
     routing_accuracy: Share | None
     """Share of texts whose chosen teacher knows the class, over texts whose class some teacher lacks; null if none."""
 

@@ -160,4 +160,6 @@ def _teacher_row(teacher: TeacherRecord) -> list[str]:
 
 def _votes(selection: SelectionStats, text: UncertainText) -> list[tuple[str, TeacherVote]]:
     """Return the teachers' votes on a text, largest weight first."""
-    return sorted(zip(selection.teachers, text.teachers, strict=True), key=lambda vote: -vote[1].weight)
+    # A teacher of weight 0 may have no prediction for the text.
+    votes = [vote for vote in zip(selection.teachers, text.teachers, strict=True) if vote[1].weight > 0]
+    return sorted(votes, key=lambda vote: -vote[1].weight)

@@ -85,13 +85,15 @@ def selection_metrics(
     known = space.membership[:, truth].T  # (N, T): whether the teacher has the text's class
     exclusive = ~known.all(1)
     routed = known[np.arange(len(truth)), trust.chosen]
+    rows = (known & there).any(1)  # else no teacher can be right
     return SelectionMetrics(
         teachers={name: _accuracy(right[:, i], there[:, i]) for i, name in enumerate(space.teachers)},
         own_classes={name: _accuracy(right[:, i], known[:, i] & there[:, i]) for i, name in enumerate(space.teachers)},
         answered={name: int(there[:, i].sum()) for i, name in enumerate(space.teachers) if not there[:, i].all()},
-        oracle=float((right & known).any(1).mean()),
-        selection=float((targets(pool, trust).argmax(1) == truth).mean()),
-        routing_accuracy=float(routed[exclusive].mean()) if exclusive.any() else None,
+        measured=int(rows.sum()),
+        oracle=_accuracy((right & known).any(1), rows),
+        selection=_accuracy(targets(pool, trust).argmax(1) == truth, rows),
+        routing_accuracy=_accuracy(routed, rows & exclusive),
     )
 
 

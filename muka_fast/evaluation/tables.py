@@ -96,9 +96,12 @@ def result_rows(test: Evaluation) -> list[tuple[str, str, str]]:
             if accuracy is None:
                 note = "not measured: it has no prediction for these texts"
             rows.append((f"teacher {name} alone", percent(accuracy), note))
-        rows.append(("oracle (right teacher chosen)", percent(selection.oracle), ""))
+        fewer = selection.measured is not None and selection.measured < test.metrics.count
+        of = f"of {selection.measured} texts that a teacher has a prediction for" if fewer else ""
+        rows.append(("oracle (right teacher chosen)", percent(selection.oracle), of))
         routing = selection.routing_accuracy
         note = f"right teacher: {percent(routing)}" if routing is not None else ""
+        note = "; ".join(part for part in (note, of) if part)
         rows.append(("selection (teachers by trust)", percent(selection.selection), note))
     rows.append((test.classifier, percent(test.metrics.accuracy), f"macro-F1: {percent(test.metrics.macro_f1)}"))
     return rows

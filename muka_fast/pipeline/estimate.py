@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,16 +148,17 @@ def _probe_student(plan: Plan) -> tuple[float, int]:
     if settings.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.0)
-    seconds = 0.0
     with torch.random.fork_rng():
-        for _ in range(2):  # the first one warms up
+        seconds = math.inf
+        for turn in range(3):
             started = time.perf_counter()
             backward_microbatched(model, batch, target)
             optimizer.step()
             optimizer.zero_grad()
             if plan.device.type != "cpu":
                 torch.accelerator.synchronize()
-            seconds = time.perf_counter() - started
+            if turn:  # the first one warms up
+                seconds = min(seconds, time.perf_counter() - started)
     batches = num_training_steps(settings, len(plan.corpus)) * settings.gradient_accumulation
     weights = sum(parameter.numel() * 4 for parameter in model.parameters())
     return seconds * batches, 4 * weights

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 from muka_fast.runtime.logs import LOGGER, ConsoleLines
 from muka_fast.runtime.notebook import NotebookLine, in_notebook
@@ -120,14 +121,13 @@ class Progress:
                     TimeElapsedColumn(),
                     TextColumn("left"),
                     TimeRemainingColumn(),
-                    TextColumn("{task.fields[note]}"),
                 )
-                with Bars(*columns, console=self.console, transient=True) as bars:
+                with _Bars(*columns, console=self.console, transient=True) as bars:
                     task = bars.add_task(escape(printable(name)), total=total, note="")
 
                     def advance(amount: float, note: str | None = None) -> None:
                         activity.advance(amount, note)
-                        bars.update(task, advance=amount, note=escape(activity.note))
+                        bars.update(task, advance=amount, note=activity.note)
 
                     yield advance
             elif self._in_notebook and not self.silent:
@@ -167,6 +167,16 @@ class Progress:
             if thread.is_alive():
                 thread.join()
             self._activities.remove(activity)
+
+
+class _Bars(Bars):
+    """Bars with the note of each task on a line below."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if task.fields["note"]:
+                yield Text(f"  {task.fields['note']}", no_wrap=True, overflow="ellipsis")
 
 
 def _redrawing(line: NotebookLine, activity: _Activity) -> Advance:

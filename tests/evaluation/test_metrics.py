@@ -53,6 +53,18 @@ def test_selection_metrics_of_a_small_pool():
     assert result.routing_accuracy == 0.75
 
 
+def test_texts_that_no_knowing_teacher_has_a_prediction_for_are_left_out():
+    answered = np.ones((4, 3), dtype=bool)
+    answered[1, 1] = False  # b, which alone knows the class of the second text
+    result = selection_metrics(POOL, muka_rule(POOL, hard=True), np.array([0, 2, 1, 3]), answered)
+    assert (result.measured, result.oracle) == (3, 1.0)
+    assert result.selection == result.routing_accuracy == pytest.approx(2 / 3)
+    nothing = selection_metrics(
+        POOL, muka_rule(POOL, hard=True), np.array([2, 2, 2, 2]), answered & [True, False, True]
+    )
+    assert (nothing.measured, nothing.oracle, nothing.selection, nothing.routing_accuracy) == (0, None, None, None)
+
+
 def test_a_teacher_without_a_text_of_its_own_classes_has_no_accuracy_on_them():
     result = selection_metrics(POOL, muka_rule(POOL, hard=True), np.array([2, 2, 2, 2]))  # z, which b alone knows
     assert result.own_classes == {"a": None, "b": 0.25, "c": None}

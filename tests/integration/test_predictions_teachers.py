@@ -117,7 +117,8 @@ def test_a_teacher_without_answers_to_the_test_texts_is_not_measured(answered):
     assert "not measured: it has no prediction for these texts" in " ".join(result.stdout.split())
     judged = json.loads((answered / "out" / "run.json").read_text())["test"]["selection"]
     assert (judged["teachers"]["gpt"], judged["own_classes"]["gpt"], judged["answered"]) == (None, None, {"gpt": 0})
-    assert judged["selection"] == pytest.approx(judged["teachers"]["one"])
+    assert judged["measured"] == 10  # those of the classes that the other teacher knows
+    assert judged["selection"] == pytest.approx(judged["own_classes"]["one"])
     write(answered / "answers.jsonl", "\n".join([*rows[:60], *rows[60:70]]) + "\n")
     change_recipe(answered, output="partly")
     run("amalgamate", "recipe.yaml", "--test", "test.csv")

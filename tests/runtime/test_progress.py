@@ -145,3 +145,14 @@ def test_a_name_is_no_markup_on_a_terminal():
         advance(1)
     assert "banking [/v2]" in stream.getvalue()
     assert "\x1b[2J" not in stream.getvalue()
+
+
+def test_a_note_takes_no_room_from_the_count_and_the_times_of_a_narrow_terminal():
+    stream = io.StringIO()
+    progress = Progress(Console(file=stream, force_terminal=True, highlight=False, width=80))
+    with progress.task("training the student", 1104, "steps") as advance:
+        advance(552, "loss 0.702, validation loss 0.825")
+        bars = progress.console._live_stack[-1]
+        bars.refresh()
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert re.search(r"552/1104 steps 0:00:\d\d left (0:00:\d\d|-:--:--) *\n  loss 0.702, validation loss 0.825", shown)
