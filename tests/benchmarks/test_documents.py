@@ -14,6 +14,7 @@ import accuracy_tables  # noqa: E402
 import documents  # noqa: E402
 import engine_versions  # noqa: E402
 import forms  # noqa: E402
+import memory  # noqa: E402
 import passes_tables  # noqa: E402
 import performance  # noqa: E402
 import selection_absent  # noqa: E402
@@ -41,6 +42,11 @@ def test_the_export_page_shows_the_committed_figures():
 def test_the_engines_page_shows_the_committed_comparison_with_another_commit():
     found = json.loads((RESULTS / "engine-cpu.json").read_text(encoding="utf-8"))
     assert engine_versions.table(found["cases"]) in (ROOT / "docs" / "engine.md").read_text(encoding="utf-8")
+
+
+def test_the_scaling_page_shows_the_committed_runs():
+    found = json.loads((RESULTS / "memory-cpu.json").read_text(encoding="utf-8"))
+    assert memory.table(found["runs"]) in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 
 def test_the_serving_page_shows_the_committed_figures():
