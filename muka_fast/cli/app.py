@@ -222,7 +222,7 @@ def print_summary(record: RunRecord, output: str) -> None:
         next_lines.append(f"muka-fast evaluate {folder} -d LABELLED_FILE   # accuracy by class")
     if record.training is not None:
         next_lines.append(f"muka-fast export {folder} {shlex.quote(output + '-onnx')}   # a graph to serve")
-    next_lines.append(f"open {shlex.quote(str(Path(output) / 'report.html'))}")
+    next_lines.append(f"open {Path(output) / 'report.html'} in a browser")
     if record.selection.reliability is not None and record.selection.reliability.in_doubt:
         next_lines.append(f"muka-fast ask {folder} -n 50   # texts whose labels would help most")
     print("next:", *next_lines, sep="\n  ", file=sys.stderr)
