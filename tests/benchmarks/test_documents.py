@@ -49,6 +49,14 @@ def test_the_scaling_page_shows_the_committed_runs():
     assert memory.table(found["runs"]) in (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
 
 
+def test_the_scaling_page_shows_the_committed_time_of_the_rule():
+    found = json.loads((RESULTS / "selection-scale-cpu.json").read_text(encoding="utf-8"))
+    page = " ".join((ROOT / "docs" / "scaling.md").read_text(encoding="utf-8").split())
+    figures = f"takes {found['seconds']:.0f} seconds of one thread beside other programs, and {found['peak_gib']} GiB"
+    assert f"on {found['texts']:,} synthetic texts of {found['teachers']} teachers" in page
+    assert figures in page
+
+
 def test_the_serving_page_shows_the_committed_figures():
     found = json.loads((RESULTS / "serving-load.json").read_text(encoding="utf-8"))
     assert found["statuses"] == {"200": found["requests"]}
