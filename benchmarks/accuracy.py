@@ -41,6 +41,7 @@ from accuracy_runs import (
     needs_passes,
 )
 from accuracy_tables import (
+    FORMER,
     extend,
     is_there,
     ood_detection,
@@ -188,7 +189,7 @@ def main() -> None:
             settings = json.loads((folder / "teachers.json").read_text(encoding="utf-8"))["settings"]
             for method in args.methods:
                 key = {"setting": setting.name, "seed": seed, "method": run.variant(method)}
-                weights = "the package's" if args.weights is None else f"without {args.weights.stem}"
+                weights = FORMER["weights"] if args.weights is None else f"without {args.weights.stem}"
                 given = training | {
                     "base": Path(args.base).name,
                     "teacher_settings": json.dumps(settings),

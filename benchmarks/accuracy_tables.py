@@ -33,6 +33,10 @@ def extend(path: Path, row: dict[str, Any]) -> None:
     frame.sort_values(["setting", "method", "seed"]).to_parquet(path, index=False)
 
 
+FORMER = {"weights": "the package's"}
+"""What rows have that were written before the column was."""
+
+
 def is_there(path: Path, key: dict[str, Any], settings: dict[str, Any], *, students: bool = True) -> bool:
     """Return whether the results have a row, with a student's accuracy if asked; exit if its settings differ."""
     if not path.exists():
@@ -42,7 +46,7 @@ def is_there(path: Path, key: dict[str, Any], settings: dict[str, Any], *, stude
     if students:
         found = found[found["accuracy"].notna()]
     for name, value in settings.items():
-        stored = found[name].iloc[0] if len(found) and name in found else None
+        stored = found[name].iloc[0] if len(found) and name in found else FORMER.get(name)
         if len(found) and stored != value:
             raise SystemExit(f"{path} has {key} with {name} {stored}, now {value}; give another --results")
     return len(found) > 0

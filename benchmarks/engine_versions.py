@@ -98,11 +98,11 @@ def table(cases: dict[str, Any]) -> str:
     variants = [
         name for name, found in next(iter(cases.values())).items() if isinstance(found, dict) and name != BEFORE
     ]
-    rows = [
-        [variant, *("{:.2f} ({:.2f}–{:.2f})".format(wall["speedup"], *wall["quartiles"]) for wall in walls)]
-        for variant in variants
-        for walls in [[case[variant]["wall"] for case in cases.values()]]
-    ]
+
+    def shown(wall: dict[str, Any]) -> str:
+        return "{:.2f} ({:.2f}–{:.2f})".format(wall["speedup"], *wall["quartiles"])
+
+    rows = [[variant, *(shown(case[variant]["wall"]) for case in cases.values())] for variant in variants]
     return markdown_table(["speed-up over the engine before (quartiles)", *cases], rows)
 
 

@@ -1,7 +1,8 @@
 """Put the tables of the selection rule into the documents, from the committed results.
 
     python benchmarks/selection_tables.py benchmarks/results/selection-learned.json \\
-        --others benchmarks/results/selection-others.json --documents README.md docs/selection.md
+        --others benchmarks/results/selection-others.json --ngrams benchmarks/results/selection-ngrams.json \\
+        --documents README.md docs/selection.md
 
 Blocks begin with ``<!-- selection: NAME -->`` and end with ``<!-- end -->``.
 """

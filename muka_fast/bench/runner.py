@@ -104,7 +104,7 @@ def run_suites(
     for name in suites:
         log(f"suite {name}")
         if name == "serving":
-            entries[name] = serving.measure_suite(inputs, quick=quick, log=log)
+            entries[name] = serving.measure_suite(inputs, limits, quick=quick, log=log)
         elif name == "scaling":
             entries[name] = scaling.measure_suite(inputs, repeats=limits.turns)
         elif name == "end-to-end":

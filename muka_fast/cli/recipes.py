@@ -102,7 +102,8 @@ def _print_estimate(plan: Plan, estimate: CostEstimate, advice: LabelAdvice) -> 
     mean = f", on average about {estimate.passes:.1f} per text" if settings.runs_adaptively else ""
     backends = sorted({e.backend for e in estimate.teachers if e.runs_passes})
     run_by = f", by {' and '.join(backends)}" if backends else ""
-    print(f"{settings.passes} passes{mean}, on {plan.device}{run_by}")
+    passes = f"{settings.passes} passes{mean}" if settings.passes else "one pass without dropout"
+    print(f"{passes}, on {plan.device}{run_by}")
     if estimate.training_seconds:
         print(f"training the student: about {duration(estimate.training_seconds)}")
     total = sum(e.seconds for e in estimate.teachers) + estimate.training_seconds

@@ -160,6 +160,6 @@ def _teacher_row(teacher: TeacherRecord) -> list[str]:
 
 def _votes(selection: SelectionStats, text: UncertainText) -> list[tuple[str, TeacherVote]]:
     """Return the teachers' votes on a text, largest weight first."""
-    # A teacher of weight 0 may have no prediction for the text.
+    # A teacher of weight 0 has no prediction for the text, or the share 0.
     votes = [vote for vote in zip(selection.teachers, text.teachers, strict=True) if vote[1].weight > 0]
     return sorted(votes, key=lambda vote: -vote[1].weight)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from muka_fast.config.recipe import TeacherSpec
+from muka_fast.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -57,3 +58,28 @@ class DeterministicTeacher(ABC):
     def missing(self) -> float:
         """Share of the texts that may lack a prediction."""
         return 0.0
+
+
+@dataclass(frozen=True)
+class TokenizedTeacher(DeterministicTeacher):
+    """A teacher without dropout passes in a folder with a tokenizer.
+
+    Attributes:
+        checkpoint: Its folder.
+        classes: Class names in column order.
+        tokens: Maximum length of a text in tokens.
+    """
+
+    checkpoint: Checkpoint
+    classes: tuple[str, ...]
+    tokens: int
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in column order."""
+        return self.classes
+
+    @property
+    def max_length(self) -> int:
+        """Maximum length of a text in tokens."""
+        return self.tokens

@@ -8,45 +8,29 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from muka_fast.models.checkpoint import Checkpoint
-from muka_fast.models.deterministic_teacher import DeterministicTeacher
+from muka_fast.models.deterministic_teacher import TokenizedTeacher
 from muka_fast.models.integrity import TOKENIZER_FILES
 
 GRAPH = "model.onnx"
 
 
 @dataclass(frozen=True)
-class GraphTeacher(DeterministicTeacher):
+class GraphTeacher(TokenizedTeacher):
     """An ONNX graph with tokenizer and ``config.json``.
 
     Attributes:
-        checkpoint: Its folder.
         graph: The ONNX file.
-        classes: Class names in column order.
-        tokens: Maximum length of a text in tokens.
     """
 
     KIND: ClassVar[Literal["onnx"]] = "onnx"
     NOUN: ClassVar[str] = "an ONNX graph"
 
-    checkpoint: Checkpoint
     graph: Path
-    classes: tuple[str, ...]
-    tokens: int
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in column order."""
-        return self.classes
 
     @property
     def summary(self) -> str:
         """What it is, for messages."""
         return f"ONNX graph {self.graph.name}, {self.tokens} tokens"
-
-    @property
-    def max_length(self) -> int:
-        """Maximum length of a text in tokens."""
-        return self.tokens
 
     @property
     def gives_logits(self) -> bool:

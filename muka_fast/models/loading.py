@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muka_fast.errors import ModelError, first_line
+from muka_fast.errors import ModelError, MukaError, first_line
 from muka_fast.models.checkpoint import Checkpoint
 from muka_fast.models.head import read_labels
 from muka_fast.models.padding import match_inputs
@@ -14,6 +14,13 @@ from muka_fast.uncertainty.text_config import text_config, vocabulary_size
 
 VOCABULARY_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
 TRUST_HINT = "set trust_remote_code: true for it if you trust its code"
+
+
+def _failure(error: Exception, checkpoint: Checkpoint, what: str, hint: str) -> MukaError:
+    """Return what an error of transformers means: a package that is not installed, or a folder that cannot be used."""
+    return missing_package(error, checkpoint.where) or ModelError(
+        f"{what}: {first_line(error)}", where=checkpoint.where, hint=hint
+    )
 
 
 def read_config(checkpoint: Checkpoint) -> Any:
@@ -31,14 +38,8 @@ def read_config(checkpoint: Checkpoint) -> Any:
             checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True, **names
         )
     except Exception as error:  # noqa: BLE001 - each library raises types of its own on malformed configurations
-        absent = missing_package(error, checkpoint.where)
-        if absent is not None:
-            raise absent from None
-        reason = first_line(error)
-        hint = TRUST_HINT if "trust_remote_code" in str(error) else ""
-        raise ModelError(
-            f"cannot read the configuration: {reason}", where=checkpoint.where, hint=hint or "correct config.json"
-        ) from None
+        hint = TRUST_HINT if "trust_remote_code" in str(error) else "correct config.json"
+        raise _failure(error, checkpoint, "cannot read the configuration", hint) from None
     require_plain(config, checkpoint.where, trust_remote_code=checkpoint.trust_remote_code)
     check_quantization(config, checkpoint.where)
     return config
@@ -104,14 +105,8 @@ def build_skeleton(config: Any, checkpoint: Checkpoint, *, headless: bool = Fals
         with torch.device("meta"):
             return kind.from_config(config, trust_remote_code=checkpoint.trust_remote_code)
     except Exception as error:  # noqa: BLE001 - a malformed configuration fails in many ways inside model code
-        absent = missing_package(error, checkpoint.where)
-        if absent is not None:
-            raise absent from None
-        raise ModelError(
-            f"not {'an encoder' if headless else 'a sequence classifier'}: {first_line(error)}",
-            where=checkpoint.where,
-            hint=f"use a model that {kind.__name__} loads",
-        ) from None
+        noun = "an encoder" if headless else "a sequence classifier"
+        raise _failure(error, checkpoint, f"not {noun}", f"use a model that {kind.__name__} loads") from None
 
 
 def position_limit(model: Any) -> int | None:
@@ -170,14 +165,8 @@ def load_weights(
             ignore_mismatched_sizes=any_shape,
         )
     except (ImportError, RuntimeError, ValueError, OSError, KeyError, AttributeError) as error:
-        absent = missing_package(error, checkpoint.where)
-        if absent is not None:
-            raise absent from None
-        raise ModelError(
-            f"cannot load the weights: {first_line(error)}",
-            where=checkpoint.where,
-            hint="check that config.json and the weights belong together",
-        ) from None
+        hint = "check that config.json and the weights belong together"
+        raise _failure(error, checkpoint, "cannot load the weights", hint) from None
     # transformers 5 gives a mismatched weight with its two shapes, version 4 its name alone.
     mismatched = {one if isinstance(one, str) else one[0] for one in info["mismatched_keys"]}
     return model, sorted({*info["missing_keys"], *mismatched})

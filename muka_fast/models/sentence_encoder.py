@@ -20,7 +20,14 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.tokenization import pad_batch, tokenize
 from muka_fast.errors import ModelError, first_line
 from muka_fast.models.checkpoint import Checkpoint
-from muka_fast.models.loading import build_skeleton, load_weights, read_config, read_tokenizer, token_limit
+from muka_fast.models.loading import (
+    build_skeleton,
+    check_vocabulary,
+    load_weights,
+    read_config,
+    read_tokenizer,
+    token_limit,
+)
 from muka_fast.models.padding import match_inputs
 from muka_fast.models.sentence_layout import IDENTITY, TANH, Dense, EncoderLayout
 from muka_fast.models.unusable import EXPORT_HINT
@@ -70,6 +77,7 @@ def encoder_limit(checkpoint: Checkpoint, layout: EncoderLayout, max_length: int
     if getattr(config, "is_encoder_decoder", False):
         raise ModelError("an encoder with a decoder, which is not loaded", where=checkpoint.where, hint=EXPORT_HINT)
     tokenizer = read_encoder_tokenizer(checkpoint, layout)
+    check_vocabulary(tokenizer, config, checkpoint.where)
     return token_limit(build_skeleton(config, checkpoint, headless=True), tokenizer, max_length)
 
 

@@ -14,7 +14,7 @@ from muka_fast.data.corpus import Corpus
 from muka_fast.data.label_space import check_names
 from muka_fast.errors import ModelError
 from muka_fast.models.checkpoint import Checkpoint, check_weights
-from muka_fast.models.deterministic_teacher import DeterministicTeacher
+from muka_fast.models.deterministic_teacher import TokenizedTeacher
 from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES
 from muka_fast.models.pipeline_teacher import check_count, find_classes, load_trusted, log_probabilities, predict
 from muka_fast.models.predictions_teacher import listed_names
@@ -33,42 +33,26 @@ _FILES = (
 
 
 @dataclass(frozen=True)
-class SetFitTeacher(DeterministicTeacher):
+class SetFitTeacher(TokenizedTeacher):
     """A sentence encoder with a classifier of its embeddings.
 
     Attributes:
-        checkpoint: Its folder.
         layout: What the encoder's modules compute.
         head: The classifier.
         normalized: Whether the head reads embeddings of length one, whatever the encoder gives.
-        classes: Class names in column order.
-        tokens: Maximum length of a text in tokens.
     """
 
     KIND: ClassVar[Literal["setfit"]] = "setfit"
     NOUN: ClassVar[str] = "a SetFit model"
 
-    checkpoint: Checkpoint
     layout: EncoderLayout
     head: Any
     normalized: bool
-    classes: tuple[str, ...]
-    tokens: int
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in column order."""
-        return self.classes
 
     @property
     def summary(self) -> str:
         """What it is, for messages."""
         return f"sentence encoder → {type(self.head).__name__}, {self.tokens} tokens"
-
-    @property
-    def max_length(self) -> int:
-        """Maximum length of a text in tokens."""
-        return self.tokens
 
     @property
     def gives_features(self) -> bool:

@@ -175,7 +175,8 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
     stale = leave_stale_launch()
     if stale:
         progress.log(stale)
-    plan = resolve_recipe(recipe, progress)
+    with progress.stage("checking"):
+        plan = resolve_recipe(recipe, progress)
     run = RunDirectory(plan.recipe.output)
     if run.record.exists() and not overwrite:
         run.validate(plan.recipe, overwrite=True)
@@ -184,20 +185,22 @@ def check(recipe: Recipe, *, overwrite: bool = False, progress: Progress | None 
         run.validate(plan.recipe, overwrite=overwrite, hint=plan.overwrite_hint)
         plan.is_outdated(overwrite=overwrite)
     pool = TeacherPool(models_of(plan.teachers), plan.recipe.uncertainty, plan.recipe.seed, plan.device, progress.log)
-    progress.log("probing the teachers")
-    passes = _mean_passes(plan, pool)
     teachers: list[TeacherEstimate] = []
     probed = iter(range(len(pool)))
-    for teacher in plan.teachers:
-        if not isinstance(teacher, Teacher):
-            teachers.append(_probe_deterministic(teacher, plan))
-            continue
-        with pool.teacher(next(probed)) as runner:
-            teachers.append(_probe_teacher(runner, plan, passes))
+    progress.log("probing the teachers")
+    with progress.stage("probing the teachers"):
+        passes = _mean_passes(plan, pool)
+        for teacher in plan.teachers:
+            if not isinstance(teacher, Teacher):
+                teachers.append(_probe_deterministic(teacher, plan))
+                continue
+            with pool.teacher(next(probed)) as runner:
+                teachers.append(_probe_teacher(runner, plan, passes))
     training, training_memory = 0.0, 0
     if recipe.selection.trains_student:
         progress.log("probing the student")
-        training, training_memory = _probe_student(plan)
+        with progress.stage("probing the student"):
+            training, training_memory = _probe_student(plan)
     signals = 4 * len(plan.corpus) * (2 * sum(len(t.labels) for t in plan.teachers) + len(plan.space))
     memory = max(max(teacher.weight_bytes for teacher in teachers), training_memory) + signals
     return plan, CostEstimate(tuple(teachers), passes, training, memory)

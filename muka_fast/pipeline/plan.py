@@ -20,11 +20,10 @@ from muka_fast.distillation.method import Method, get_method, require_prediction
 from muka_fast.distillation.training_args import check_settings
 from muka_fast.errors import CorpusError, MachineError, OutputError, RecipeError, ScoreStoreError
 from muka_fast.inference.output_names import names_from_texts
-from muka_fast.models.graph_teacher import GraphTeacher
+from muka_fast.models.deterministic_teacher import TokenizedTeacher
 from muka_fast.models.integrity import MARKER
 from muka_fast.models.loading import read_tokenizer
 from muka_fast.models.predictions_teacher import PredictionsTeacher
-from muka_fast.models.setfit_teacher import SetFitTeacher
 from muka_fast.models.student import read_student_tokenizer, resolve_student
 from muka_fast.models.teacher import AnyTeacher, Teacher, describe_teachers, models_of, predictions_of
 from muka_fast.runtime.device import choose_device
@@ -179,7 +178,7 @@ def resolve_recipe(
         table.require_answers(corpus, progress.log)
     if recipe.data.long_texts == "error":
         for teacher in teachers:
-            if isinstance(teacher, Teacher | GraphTeacher | SetFitTeacher):
+            if isinstance(teacher, Teacher | TokenizedTeacher):
                 tokenizer = read_tokenizer(teacher.checkpoint.tokenizer)
                 _refuse_long(corpus, tokenizer, teacher.max_length, f"teacher {teacher.name}", scratch)
     test = None

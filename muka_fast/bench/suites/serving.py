@@ -14,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,37 +25,22 @@ from muka_fast.bench.inputs import BenchmarkInputs
 from muka_fast.bench.server import Server
 from muka_fast.bench.serving_runtimes import Runtime, find_runtimes
 from muka_fast.bench.tables import case_name
+from muka_fast.bench.timer import Limits
 from muka_fast.data.corpus import Corpus, read_corpus
 from muka_fast.data.label_space import match_labels
 
 FUSED = "ONNX fp32, fused"
 
 
-@dataclass(frozen=True)
-class Load:
-    """Requests of every turn.
-
-    Attributes:
-        requests: Number of requests, by their number of texts.
-        turns: Turns of every runtime.
-        seconds: No further turn begins after this long; two are made anyway.
-    """
-
-    requests: Mapping[int, int] = field(default_factory=lambda: {1: 100, 8: 40, 32: 12, 128: 4})
-    turns: int = 5
-    seconds: float = 45.0
-
-    def fitting(self, count: int) -> Load:
-        """Return the load without requests of more than ``count`` texts."""
-        return replace(self, requests={texts: number for texts, number in self.requests.items() if texts <= count})
-
-
-LEAST_TURNS = 2
-FULL_LOAD, QUICK_LOAD = Load(), Load({1: 20, 8: 8, 32: 2}, turns=2)
+REQUESTS, QUICK_REQUESTS = {1: 100, 8: 40, 32: 12, 128: 4}, {1: 20, 8: 8, 32: 2}
+"""Number of requests of a turn, by their number of texts."""
+SECONDS, LEAST_TURNS = 45.0, 2
+"""No further turn begins after this long; so many turns are made anyway."""
 
 
 def measure_suite(
     inputs: BenchmarkInputs,
+    limits: Limits,
     *,
     quick: bool = False,
     only: Sequence[str] | None = None,
@@ -65,6 +50,7 @@ def measure_suite(
 
     Args:
         inputs: A trained student and texts; with labels, accuracies are measured over the texts of classes it knows.
+        limits: When the turns end; 45 seconds after the first one began at the latest.
         quick: Fewer runtimes and requests.
         only: Names of the runtimes to measure; default: all.
         log: Receives a line when a runtime is ready.
@@ -77,19 +63,22 @@ def measure_suite(
     if inputs.labelled is not None:
         corpus = read_corpus(inputs.labelled, with_labels=True, distinct=False)
         corpus = corpus.take(np.arange(min(10 * inputs.count, len(corpus))))
-    load = (QUICK_LOAD if quick else FULL_LOAD).fitting(len(corpus))
+    requests = {texts: n for texts, n in (QUICK_REQUESTS if quick else REQUESTS).items() if texts <= len(corpus)}
+    limits = replace(
+        limits, seconds=min(limits.seconds, SECONDS), min_turns=min(limits.turns, LEAST_TURNS, limits.min_turns)
+    )
     with tempfile.TemporaryDirectory() as place:
         runtimes = find_runtimes(folder, Path(place), inputs.corpus, quick=quick)
         runtimes = {name: runtime for name, runtime in runtimes.items() if only is None or name in only}
-        servers, cases = _start(runtimes, folder, corpus, load, log)
-        seconds = _send_requests(servers, corpus.texts, load)
-        starts = [start_seconds(Path(place) / "fused") for _ in range(load.turns if FUSED in servers else 0)]
+        servers, cases = _start(runtimes, folder, corpus, requests, log)
+        seconds = _send_requests(servers, corpus.texts, requests, limits)
+        starts = [start_seconds(Path(place) / "fused") for _ in range(limits.turns if FUSED in servers else 0)]
     for (name, count), values in seconds.items():
         cases[case_name(name, count)] |= _case(values, count or len(corpus))
     settings = {
         "texts": len(corpus),
         "runtimes": list(runtimes),
-        "batches": list(load.requests),
+        "batches": list(requests),
         "device": "cpu",
         "start_seconds": statistics.median(starts) if starts else None,
     }
@@ -97,7 +86,11 @@ def measure_suite(
 
 
 def _start(
-    runtimes: Mapping[str, Runtime | str], folder: Path, corpus: Corpus, load: Load, log: Callable[[str], None]
+    runtimes: Mapping[str, Runtime | str],
+    folder: Path,
+    corpus: Corpus,
+    requests: Iterable[int],
+    log: Callable[[str], None],
 ) -> tuple[dict[str, Server], dict[str, dict[str, Any]]]:
     """Start and warm up a server per runtime; return the servers and the cases, with sizes and accuracies."""
     servers: dict[str, Server] = {}
@@ -110,28 +103,26 @@ def _start(
         if server.missing:
             cases[name] = {"missing": server.missing}
             continue
-        for count in load.requests:  # warm up, compile
+        for count in requests:  # warm up, compile
             server.answer(corpus.texts[:count])
         servers[name] = server
         accuracy = _accuracy(folder, server.answer(corpus.texts)[0], corpus)
-        for count in (*load.requests, 0):
+        for count in (*requests, 0):
             cases[case_name(name, count)] = {"bytes": runtime.bytes, "accuracy": accuracy}
         log(f"  {name}: ready")
     return servers, cases
 
 
 def _send_requests(
-    servers: Mapping[str, Server], texts: Sequence[str], load: Load
+    servers: Mapping[str, Server], texts: Sequence[str], requests: Mapping[int, int], limits: Limits
 ) -> dict[tuple[str, int], list[float]]:
     """Return the seconds of every request, by runtime and texts per request, 0 for all at once."""
-    seconds: dict[tuple[str, int], list[float]] = {
-        (name, count): [] for name in servers for count in (*load.requests, 0)
-    }
+    seconds: dict[tuple[str, int], list[float]] = {(name, count): [] for name in servers for count in (*requests, 0)}
     random, started = np.random.default_rng(0), time.perf_counter()
-    for turn in range(load.turns):
-        if turn >= LEAST_TURNS and time.perf_counter() - started > load.seconds:
+    for turn in range(limits.turns):
+        if limits.are_reached(turn, (now := time.perf_counter()) - started, now):
             break
-        starts = {count: random.integers(0, len(texts) - count + 1, number) for count, number in load.requests.items()}
+        starts = {count: random.integers(0, len(texts) - count + 1, number) for count, number in requests.items()}
         for name, server in servers.items():
             for count, places in starts.items():
                 server.answer(texts[:count])  # its process has slept
