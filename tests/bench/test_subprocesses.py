@@ -5,6 +5,7 @@ from muka_fast.bench.subprocesses import run_command
 from muka_fast.errors import MachineError
 
 
+@pytest.mark.slow
 def test_run_command_measures_the_peak_of_the_command_alone():
     held = np.ones(60_000_000)  # 480 MB in this process
     small = run_command(["-S", "-c", "print('hi')"], "test")

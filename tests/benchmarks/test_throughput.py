@@ -24,6 +24,7 @@ import passes
 import passes_tables
 
 
+@pytest.mark.slow
 def test_the_cuda_session_needs_neither_datasets_nor_pydantic_nor_optimum():
     code = (
         "import sys\n"
@@ -59,6 +60,7 @@ def test_the_cuda_session_records_every_case_it_can(tmp_path):
     assert "made up, broken failed: ValueError: wrong" in out.with_name("bench-gpu-2.11.txt").read_text()
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_ends_with_all_its_processes():
     command = ["sh", "-c", "sleep 600 > /dev/null 2>&1 & echo $!; wait"]
     code, output = gpu_session.run_limited(command, 2.0, os.environ)

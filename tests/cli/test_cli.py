@@ -120,6 +120,7 @@ def test_a_trust_score_needs_its_method_however_it_is_given(project):
     assert method(method="vkd") == method(assignments=["selection.method=vkd"]) == "vkd"
 
 
+@pytest.mark.slow
 def test_check_tells_what_has_no_effect_and_refuses_other_scores(run, project):
     change_recipe(project, uncertainty={}, scores="shared")
     checked = run("check", "recipe.yaml", "--scope", "tail", "--no-adaptive", "--inject-dropout", 0.3)

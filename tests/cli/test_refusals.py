@@ -10,6 +10,7 @@ from tests.helpers.models import make_model, make_tokenizer
 from tests.helpers.projects import change_recipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

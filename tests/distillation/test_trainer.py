@@ -151,6 +151,7 @@ def other_weight(data):
     data.sample_weight[3] = 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "now",
     [{"start": 1}, {"change": other_target}, {"change": other_weight}, {"model": "another"}, {"epochs": 3}],

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import onnxruntime
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
@@ -17,6 +18,7 @@ def script(name):
     return re.search(rf"```python\n# {re.escape(name)}\n(.*?)```", PAGE, re.DOTALL)[1]
 
 
+@pytest.mark.slow
 def test_the_configuration_for_triton_server_is_that_of_the_graph(exported, tmp_path):
     (tmp_path / "script.py").write_text(script("triton_repository.py"))
     subprocess.run([sys.executable, tmp_path / "script.py", exported, tmp_path / "triton"], check=True)

@@ -33,6 +33,7 @@ def assert_equal_outputs(folder, model):
     np.testing.assert_allclose(exported.predict_proba(SAMPLE).sum(1), 1, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.transformers4
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_says_the_same_as_onnx(family, tmp_path, traced_once):
@@ -144,6 +145,7 @@ def one_dimension_frozen(model):
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("breakage", "message"),
     [(one_weight_changed, "logits differ by"), (one_dimension_frozen, "does not run 1 × 1 tokens")],

@@ -78,6 +78,7 @@ def test_a_run_gives_an_ordinary_checkpoint_with_its_record(project, monkeypatch
     assert figures["selection"] == record["test"]["selection"]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_no_hindrance_to_check_and_its_scores_serve_another(project, monkeypatch):
     monkeypatch.chdir(project)
     run = ["amalgamate", "recipe.yaml", "--set", "uncertainty.passes=0", "--set", "training.max_steps=1"]

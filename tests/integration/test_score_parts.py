@@ -29,6 +29,7 @@ def whole(project):
     return parquet(project / "whole"), recipe.model_copy(update={"scores": str(project / "parts")}), project / "parts"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_parts_in_any_order_give_the_bytes_of_one_process(project, adaptive):
     if adaptive:

@@ -66,6 +66,7 @@ def stored_logits(folder, teacher, features=False):
     return dict(zip(table["text_id"], np.stack(table["logits"].to_numpy()), strict=True))
 
 
+@pytest.mark.slow
 def test_a_scikit_learn_pipeline_is_a_teacher(here):
     pool = texts(60)
     fitted = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(pool, ["Bank", "Travel"] * 30)
@@ -91,6 +92,7 @@ def test_a_scikit_learn_pipeline_is_a_teacher(here):
     assert re.findall(r"scoring with (\w+)", other.stderr) == ["rules"]
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("sentence-transformers")
 def test_a_setfit_model_is_a_teacher(here):
     from sentence_transformers import SentenceTransformer
@@ -131,6 +133,7 @@ def test_a_setfit_model_is_a_teacher(here):
     assert re.findall(r"scoring with (\w+)", other.stderr) == ["answers"]
 
 
+@pytest.mark.slow
 def test_an_onnx_graph_without_weights_is_a_teacher(here, exported):
     for name in ("model.onnx", "config.json", "tokenizer.json", "tokenizer_config.json"):
         (here / "graph").mkdir(exist_ok=True)

@@ -9,6 +9,7 @@ from tests.helpers.kernel_cases import DROP, FIRST_PASS, assert_precise, attenti
 LENGTHS = [70, 1, 18]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("heads", "size", "passes", "drop", "biased", "window"),

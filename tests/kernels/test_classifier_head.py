@@ -16,6 +16,7 @@ def rows(drop, passes, width):
     return row_mask(passes, drop, width, [1] * TEXTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("width", "hidden", "classes", "passes", "shared", "activation", "input_drop", "hidden_drop"),

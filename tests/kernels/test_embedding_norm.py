@@ -9,6 +9,7 @@ from tests.helpers.kernel_cases import DROP, FIRST_PASS, LENGTHS, assert_precise
 ROWS = sum(LENGTHS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("width", "passes", "drop", "norm"),

@@ -19,6 +19,7 @@ from tests.helpers.kernel_cases import (
 ROWS = sum(LENGTHS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
     ("width", "passes", "shared", "drop", "norm"),

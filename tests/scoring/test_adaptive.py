@@ -110,6 +110,7 @@ def files(folder):
     }
 
 
+@pytest.mark.slow
 def test_order_workers_and_interruptions_change_no_byte(tmp_path, teachers):
     given = settings(audit=0.2)
     job = fill(tmp_path / "first", teachers, CORPUS, given)

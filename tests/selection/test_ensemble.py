@@ -46,6 +46,7 @@ def test_teachers_answer_together_without_a_student(ensemble):
         assert figures["selection"] == (None if more else record["test"]["selection"])
 
 
+@pytest.mark.slow
 def test_its_answers_are_the_mixture_by_what_the_pool_taught(ensemble):
     found = load_classifier(str(ensemble), "cpu")
     assert isinstance(found, Ensemble)
@@ -80,6 +81,7 @@ def test_predict_leaves_out_the_energy_that_an_ensemble_lacks(ensemble):
     assert (one["energy"], one["entropy"]) == (None, pytest.approx(float(entropy), abs=1e-3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["teacher", "tokenizer", "encoder", "record", "model"])
 def test_what_changed_is_refused(what, ensemble, project, model_folder):
     if what == "teacher":

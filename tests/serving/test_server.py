@@ -23,6 +23,7 @@ def server(exported):
     process.communicate()
 
 
+@pytest.mark.slow
 def test_sigterm_ends_it_after_the_request_in_progress(server):
     line = server.stderr.readline()
     assert line.startswith("serving "), line

@@ -57,6 +57,7 @@ def test_full_scope_equals_pytorch_operations(family):
     assert ours.predictive_entropy.dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
 @pytest.mark.parametrize("scope", ["last-1", "tail", "head"])
 def test_scopes_equal_pytorch_operations(family, scope):

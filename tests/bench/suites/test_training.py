@@ -4,6 +4,7 @@ import torch
 from muka_fast.bench.suites import training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [None, torch.bfloat16])
 def test_the_students_steps_run_under_the_autocast_of_amalgamate(run_inputs, monkeypatch, half):
     seen = []
