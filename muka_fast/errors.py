@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 
 
 class MukaError(Exception):
@@ -13,6 +15,9 @@ class MukaError(Exception):
         what: One sentence saying what is wrong.
         where: The file, key, row or model it concerns.
         hint: What to change so that it works.
+
+    Attributes:
+        others: Errors of other, independent checks; the message has them too.
     """
 
     exit_code = 2
@@ -22,6 +27,7 @@ class MukaError(Exception):
         self.what = what
         self.where = where
         self.hint = hint
+        self.others: tuple[MukaError, ...] = ()
 
     def __str__(self) -> str:
         parts = [self.what]
@@ -29,6 +35,7 @@ class MukaError(Exception):
             parts.append(f"where: {self.where}")
         if self.hint:
             parts.append(f"fix: {self.hint}")
+        parts += [f"error: {other}" for other in self.others]
         return "\n".join(parts)
 
 
@@ -87,6 +94,39 @@ class CheckFailed(MukaError):
     """A check ran and failed: parity, or a threshold."""
 
     exit_code = 1
+
+
+class ErrorCollector:
+    """Collects the errors of independent checks, so that one message has all of them."""
+
+    def __init__(self) -> None:
+        self._errors: list[MukaError] = []
+
+    @contextlib.contextmanager
+    def checking(self) -> Iterator[None]:
+        """Keep an error of the block for :meth:`raise_all`.
+
+        Raises:
+            MachineError: At once, with the errors so far: the next check would meet the same network or disk.
+        """
+        try:
+            yield
+        except MachineError as error:
+            error.others += tuple(self._errors)
+            raise
+        except MukaError as error:
+            self._errors.append(error)
+
+    def raise_all(self) -> None:
+        """Raise the first error, with the others in its message; do nothing if there is none.
+
+        Raises:
+            MukaError: If a check failed.
+        """
+        if self._errors:
+            first, *others = self._errors
+            first.others += tuple(others)
+            raise first
 
 
 # The second and the third are torch's, whose archive writer does not hand on the reason of a failed write.

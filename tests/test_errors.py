@@ -4,7 +4,15 @@ import pickle
 import pytest
 import torch
 
-from muka_fast.errors import CorpusError, TextError, machine_error
+from muka_fast.errors import (
+    CorpusError,
+    ErrorCollector,
+    MachineError,
+    ModelError,
+    RecipeError,
+    TextError,
+    machine_error,
+)
 
 
 def test_memory_that_torch_cannot_have_on_a_cpu():
@@ -63,3 +71,26 @@ def test_an_error_comes_back_from_another_process(error):
 
 def test_an_error_says_what_where_and_how_to_mend_it():
     assert str(CorpusError("no rows", where="a.csv", hint="add one")) == "no rows\nwhere: a.csv\nfix: add one"
+
+
+def test_errors_of_independent_checks_are_one_message():
+    errors = ErrorCollector()
+    errors.raise_all()
+    for error in (ModelError("no head", where="a", hint="train it"), RecipeError("no student", where="b")):
+        with errors.checking():
+            raise error
+    with pytest.raises(ModelError, match="no head") as caught:
+        errors.raise_all()
+    assert str(caught.value) == "no head\nwhere: a\nfix: train it\nerror: no student\nwhere: b"
+    assert pickle.loads(pickle.dumps(caught.value)).others[0].what == "no student"
+
+
+def test_an_error_of_the_machine_ends_the_checks_with_the_errors_so_far():
+    errors = ErrorCollector()
+    with errors.checking():
+        raise ModelError("no head")
+    with pytest.raises(MachineError, match="no network") as caught, errors.checking():
+        raise MachineError("no network")
+    assert str(caught.value) == "no network\nerror: no head"
+    with pytest.raises(ValueError, match="a bug"), errors.checking():
+        raise ValueError("a bug")

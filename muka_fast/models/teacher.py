@@ -12,7 +12,7 @@ import torch
 from muka_fast.config.specs import TeacherSpec
 from muka_fast.data.label_space import check_names, normalize_label
 from muka_fast.data.text_files import without_compression
-from muka_fast.errors import ModelError
+from muka_fast.errors import ErrorCollector, ModelError
 from muka_fast.models.adapter import Adapter, find_adapter, load_adapter, read_adapter_config, require_peft
 from muka_fast.models.checkpoint import Checkpoint, check_weights, find_folder, require_checkpoint
 from muka_fast.models.deterministic_teacher import DeterministicTeacher
@@ -147,6 +147,8 @@ def describe_teachers(
 ) -> list[AnyTeacher]:
     """Find, check and fingerprint the teachers: read tables of predictions, but no weights of models.
 
+    All teachers are checked; the error of the first that is not usable has those of the others in its message.
+
     Args:
         specs: The recipe's teachers.
         inject: Probability to set at every dropout site, or None to keep the model's own.
@@ -160,24 +162,32 @@ def describe_teachers(
         LabelError: If labels have no names, or two have the same name.
     """
     teachers: list[AnyTeacher] = []
+    errors = ErrorCollector()
     for spec, name in zip(specs, _names(specs), strict=True):
-        path = Path(spec.source)
-        if spec.predictions is not None:
-            found: AnyTeacher = describe_predictions(spec, spec.predictions, name, pair_column, log)
-        elif path.suffix == SUFFIX and path.is_file():
-            found = describe_pipeline(spec, path, name)
-        else:
-            found = _describe_model(spec, name, inject)
-        twin = next((other for other in teachers if _content(other) == _content(found)), None)
-        if twin is not None:
-            same = "predictions" if isinstance(found, PredictionsTeacher) else "weights"
-            raise ModelError(
-                f"the same teacher twice: {twin.name} and {name} have equal {same}",
-                where=f"teacher {spec.source}",
-                hint="remove one of them",
-            )
-        teachers.append(found)
+        with errors.checking():
+            found = _describe(spec, name, inject, pair_column, log)
+            twin = next((other for other in teachers if _content(other) == _content(found)), None)
+            if twin is not None:
+                same = "predictions" if isinstance(found, PredictionsTeacher) else "weights"
+                raise ModelError(
+                    f"the same teacher twice: {twin.name} and {name} have equal {same}",
+                    where=f"teacher {spec.source}",
+                    hint="remove one of them",
+                )
+            teachers.append(found)
+    errors.raise_all()
     return teachers
+
+
+def _describe(
+    spec: TeacherSpec, name: str, inject: float | None, pair_column: str | None, log: Callable[[str], None]
+) -> AnyTeacher:
+    path = Path(spec.source)
+    if spec.predictions is not None:
+        return describe_predictions(spec, spec.predictions, name, pair_column, log)
+    if path.suffix == SUFFIX and path.is_file():
+        return describe_pipeline(spec, path, name)
+    return _describe_model(spec, name, inject)
 
 
 def describe_models(specs: Sequence[TeacherSpec], inject: float | None = None) -> list[Teacher]:

@@ -18,14 +18,14 @@ from muka_fast.data.label_space import LabelSpace, match_labels, rename_labels
 from muka_fast.data.tokenization import tokenize
 from muka_fast.distillation.method import Method, get_method, require_predictions_suffice
 from muka_fast.distillation.training_args import check_settings
-from muka_fast.errors import CorpusError, MachineError, OutputError, RecipeError, ScoreStoreError
+from muka_fast.errors import CorpusError, ErrorCollector, MachineError, OutputError, RecipeError, ScoreStoreError
 from muka_fast.inference.output_names import names_from_texts
 from muka_fast.models.deterministic_teacher import TokenizedTeacher
 from muka_fast.models.integrity import MARKER
 from muka_fast.models.loading import read_tokenizer
 from muka_fast.models.predictions_teacher import PredictionsTeacher
 from muka_fast.models.student import read_student_tokenizer, resolve_student
-from muka_fast.models.teacher import AnyTeacher, Teacher, describe_teachers, models_of, predictions_of
+from muka_fast.models.teacher import AnyTeacher, Teacher, describe_teachers, predictions_of
 from muka_fast.runtime.device import choose_device
 from muka_fast.runtime.distributed import SINGLE_PROCESS, DistributedContext
 from muka_fast.runtime.files import is_writable
@@ -131,6 +131,8 @@ def resolve_recipe(
 ) -> Plan:
     """Find and check teachers, labels, student and texts; nothing is computed or written.
 
+    Teachers, student and training settings are checked independently of each other: one message has all their errors.
+
     Raises:
         MukaError: If one of them is missing or unusable.
     """
@@ -140,25 +142,29 @@ def resolve_recipe(
     for message in recipe.unused_settings():
         progress.log(message)
     device = choose_device(recipe.device)
-    specs = [_with_names(spec, recipe.data, device, progress) for spec in recipe.teachers]
-    teachers = tuple(
-        describe_teachers(specs, recipe.uncertainty.inject_dropout, recipe.data.pair_column, log=progress.log)
-    )
-    tables = predictions_of(teachers)
+    errors = ErrorCollector()
+    specs: list[TeacherSpec] = []
+    teachers: tuple[AnyTeacher, ...] = ()
+    for spec in recipe.teachers:
+        with errors.checking():
+            specs.append(_with_names(spec, recipe.data, device, progress))
+    with errors.checking():
+        teachers = tuple(
+            describe_teachers(specs, recipe.uncertainty.inject_dropout, recipe.data.pair_column, log=progress.log)
+        )
     for one in teachers:
-        if not isinstance(one, Teacher):
-            require_predictions_suffice(
-                recipe.selection,
-                one.name,
-                one.NOUN,
-                logits=one.gives_logits,
-                features=one.gives_features,
-                missing=one.missing,
-            )
-    if recipe.uncertainty.passes:
-        for model in models_of(teachers):
-            require_sites(model.sites, model.checkpoint.where)
-    check_settings(recipe.training, group)
+        with errors.checking():
+            _check_method(recipe, one)
+    with errors.checking():
+        check_settings(recipe.training, group)
+    student, selection = recipe.student, recipe.selection
+    with errors.checking():
+        student = resolve_student(student)
+    if (encoder := selection.text_encoder) is not None:
+        with errors.checking():
+            revision = resolve_student(StudentSpec(**encoder.model_dump()), "encoder").revision
+            selection = selection.with_text_encoder(encoder.model_copy(update={"revision": revision}))
+    errors.raise_all()
     label_map = recipe.labels.map
     space = LabelSpace.union({teacher.name: teacher.labels for teacher in teachers}, recipe.labels.same_name, label_map)
     scratch = Path(recipe.output).parent
@@ -174,7 +180,7 @@ def resolve_recipe(
                 hint=f"label {THRESHOLD_LABELS} or more, or give abstain_below instead",
             )
         corpus, labels = add_labelled(corpus, labelled, scratch)
-    for table in tables:
+    for table in predictions_of(teachers):
         table.require_answers(corpus, progress.log)
     if recipe.data.long_texts == "error":
         for teacher in teachers:
@@ -186,15 +192,11 @@ def resolve_recipe(
         test = read_corpus(recipe.test, with_labels=True, distinct=False, log=progress.log)
         test = replace(test, labels=rename_labels(test.labels or (), label_map))
         match_labels(space.names, test.labels or (), where=", ".join(recipe.test.texts))
-    student = resolve_student(recipe.student)
     if recipe.data.long_texts == "error" and recipe.selection.trains_student:
         _refuse_long(corpus, *read_student_tokenizer(student), "the student", scratch)
-    selection = recipe.selection
-    if (encoder := selection.text_encoder) is not None:
-        revision = resolve_student(StudentSpec(**encoder.model_dump()), "encoder").revision
-        selection = selection.with_text_encoder(encoder.model_copy(update={"revision": revision}))
-    specs = [teacher.spec for teacher in teachers]
-    pinned = recipe.model_copy(update={"teachers": specs, "student": student, "selection": selection})
+    pinned = recipe.model_copy(
+        update={"teachers": [teacher.spec for teacher in teachers], "student": student, "selection": selection}
+    )
     return Plan(pinned, teachers, space, corpus, test, device, labels)
 
 
@@ -205,6 +207,21 @@ def _with_names(spec: TeacherSpec, data: DataSpec, device: torch.device, progres
         return spec
     texts = texts.model_copy(update={"pair_column": texts.pair_column or data.pair_column})
     return spec.model_copy(update={"labels": names_from_texts(spec, texts, device, progress.log)})
+
+
+def _check_method(recipe: Recipe, teacher: AnyTeacher) -> None:
+    """Refuse a teacher that lacks what the method, or its dropout passes, read."""
+    if not isinstance(teacher, Teacher):
+        require_predictions_suffice(
+            recipe.selection,
+            teacher.name,
+            teacher.NOUN,
+            logits=teacher.gives_logits,
+            features=teacher.gives_features,
+            missing=teacher.missing,
+        )
+    elif recipe.uncertainty.passes:
+        require_sites(teacher.sites, teacher.checkpoint.where)
 
 
 def _check_shares(recipe: Recipe, space: LabelSpace) -> None:

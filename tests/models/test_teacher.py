@@ -40,6 +40,16 @@ def test_what_a_configuration_tells(model_folder):
     assert not model.training
 
 
+def test_one_message_has_the_errors_of_all_teachers(model_folder, tmp_path):
+    bare, small = model_folder("bare", ("x", "y")), model_folder("small", ("p", "q"), seed=1)
+    edit_config(bare, id2label={"0": "LABEL_0", "1": "LABEL_1"}, label2id={"LABEL_0": 0, "LABEL_1": 1})
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LabelError, match="no names") as caught:
+        describe(bare, small, tmp_path / "empty")
+    assert [type(error) for error in caught.value.others] == [ModelError]
+    assert "\nerror: the folder has no config.json\n" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("family", "table", "tokenizer", "asked", "expected"),
     [

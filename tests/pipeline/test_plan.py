@@ -9,6 +9,17 @@ from muka_fast.pipeline.plan import resolve_recipe
 from tests.helpers.recipes import recipe
 
 
+def test_teachers_and_student_that_cannot_be_used_are_one_message(tmp_path):
+    folders = [tmp_path / name for name in ("one", "two", "base")]
+    for folder in folders:
+        folder.mkdir()
+    one, two, base = map(str, folders)
+    with pytest.raises(MukaError) as refused:
+        resolve_recipe(recipe(teachers=[one, two], student=base, output=str(tmp_path / "out")))
+    wheres = [error.where for error in (refused.value, *refused.value.others)]
+    assert wheres == [f"teacher {one}", f"teacher {two}", f"tokenizer of the student {base}"]
+
+
 def refusal(output, scores):
     with pytest.raises(MukaError) as refused:
         resolve_recipe(recipe(output=str(output), scores=str(scores)))
