@@ -19,7 +19,7 @@ import typer
 from muka_fast import __version__
 from muka_fast.cli.streams import dump_json
 from muka_fast.errors import MukaError, UnexpectedError, first_line, machine_error
-from muka_fast.runtime.printable import TERMINAL_WIDTH, printable
+from muka_fast.runtime.printable import TERMINAL_WIDTH, broken_lines, line_width, printable
 
 if TYPE_CHECKING:
     from muka_fast.evaluation.evaluation_record import Evaluation
@@ -161,6 +161,11 @@ def print_json(kind: str, **fields: Any) -> None:
     print(dump_json({"schema_version": SCHEMA_VERSION, "kind": kind, **fields}))
 
 
+def print_line(text: str) -> None:
+    """Print a line for people: control characters escaped, broken at spaces where a terminal is too narrow for it."""
+    print(broken_lines(printable(text), line_width(sys.stdout)))
+
+
 def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     """Print rows under a header."""
     from rich.console import Console
@@ -193,13 +198,13 @@ def print_results(test: Evaluation, *, weakest: int | None = None) -> None:
         print_table(title, ["class", "precision", "recall", "F1", "texts"], cells)
     if weakest is not None and test.confused:
         pairs = [f"{pair.true!r} taken for {pair.predicted!r} ({pair.count})" for pair in test.confused[:CONFUSED]]
-        print(printable(f"confused most: {'; '.join(pairs)}"))
+        print_line(f"confused most: {'; '.join(pairs)}")
     rows = [[name, accuracy, note] for name, accuracy, note in result_rows(test)]
     print_table(f"{test.metrics.count} labelled texts", ["", "accuracy", ""], rows)
-    print(calibration_line(test))
+    print_line(calibration_line(test))
     if test.unknown_labels:
         count = sum(test.unknown_labels.values())
-        print(f"left out: {count} texts of {len(test.unknown_labels)} label(s) outside the label space")
+        print_line(f"left out: {count} texts of {len(test.unknown_labels)} label(s) outside the label space")
 
 
 def print_summary(record: RunRecord, output: str) -> None:
@@ -214,7 +219,7 @@ def print_summary(record: RunRecord, output: str) -> None:
     if record.test is not None:
         print_results(record.test, weakest=WEAKEST)
     for line in summary_lines(record):
-        print(printable(line))
+        print_line(line)
     sys.stdout.flush()
     folder = shlex.quote(output)
     next_lines = [f"muka-fast predict {folder} 'a text of your own'"]

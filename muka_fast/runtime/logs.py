@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from muka_fast.errors import OutputError
-from muka_fast.runtime.printable import printable
+from muka_fast.runtime.printable import broken_lines, printable
 
 LOGGER = "muka_fast"
 _FIELDS = ("event", "task", "done", "total", "unit", "seconds", "seconds_left", "command", "exit_code")
@@ -75,6 +75,8 @@ class JsonLines(logging.Handler):
 class ConsoleLines(logging.Handler):
     """Writes the messages of records to a console as plain text, control characters escaped.
 
+    Long lines are broken at spaces on a terminal, or if the environment has ``COLUMNS``.
+
     Args:
         console: A ``rich`` console.
     """
@@ -85,7 +87,9 @@ class ConsoleLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        self.console.print(printable(record.getMessage(), keep="\n\t"), markup=False)
+        breaks = self.console.is_terminal or os.environ.get("COLUMNS")
+        text = printable(record.getMessage(), keep="\n\t")
+        self.console.print(broken_lines(text, self.console.width if breaks else None), markup=False)
 
 
 def log_to_file(path: Path) -> JsonLines:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import textwrap
 import unicodedata
+from typing import IO
 
 TERMINAL_WIDTH = 80
 """Columns of a line for people, where the terminal's width is unknown."""
@@ -35,6 +38,44 @@ def wrapped(text: str, width: int = TERMINAL_WIDTH) -> str:
     return textwrap.fill(
         text, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )
+
+
+def line_width(stream: IO[str]) -> int | None:
+    """Return the columns that lines of a stream are broken at, or None if they are not.
+
+    Lines for a terminal are broken, and all lines if the environment has ``COLUMNS``. A file keeps one line for each
+    message, so that programs find it.
+    """
+    if not os.environ.get("COLUMNS") and not stream.isatty():
+        return None
+    return shutil.get_terminal_size((TERMINAL_WIDTH, 0)).columns
+
+
+def broken_lines(text: str, width: int | None) -> str:
+    """Return text with long lines broken at spaces; what follows is indented by two more columns.
+
+    Args:
+        text: Lines.
+        width: Columns of the longest line; a longer word keeps a line of its own. None leaves the text as it is.
+    """
+    if width is None:
+        return text
+    lines = []
+    for line in text.split("\n"):
+        if len(line) <= width:
+            lines.append(line)
+            continue
+        indent = " " * (len(line) - len(line.lstrip(" ")) + 2)
+        lines += textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=indent,
+            expand_tabs=False,
+            replace_whitespace=False,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:

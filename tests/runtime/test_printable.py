@@ -1,3 +1,4 @@
+import io
 import re
 import unicodedata
 
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muka_fast.runtime.printable import markdown_text, printable
+from muka_fast.runtime.printable import broken_lines, line_width, markdown_text, printable
 
 
 @pytest.mark.parametrize(
@@ -59,3 +60,29 @@ def test_no_text_makes_a_tag_a_link_or_a_line(text):
     shown = markdown_text(text)
     assert not set("<>\n\r") & set(shown)
     assert not re.search(r"(?<!\\)(\\\\)*[\[\]|`*_]", shown)
+
+
+def test_long_lines_are_broken_at_spaces_and_indented():
+    text = "short line\n  two words and\tmore\n" + "x" * 30
+    assert broken_lines(text, 12) == "short line\n  two words\n    and\tmore\n" + "x" * 30
+    assert broken_lines(text, None) == text
+
+
+@given(st.text("ab \n", max_size=80), st.integers(8, 40))
+def test_a_broken_line_is_too_long_only_as_a_single_word(text, width):
+    broken = broken_lines(text, width)
+    assert broken.split() == text.split()
+    assert all(len(line) <= width or len(line.split()) == 1 for line in broken.split("\n") if line.strip())
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_lines_for_a_file_are_broken_only_if_columns_are_given(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert line_width(io.StringIO()) is None
+    assert line_width(Terminal()) > 0
+    monkeypatch.setenv("COLUMNS", "60")
+    assert line_width(io.StringIO()) == line_width(Terminal()) == 60

@@ -19,6 +19,28 @@ def test_log_writes_one_line_and_no_markup():
     assert stream.getvalue() == "teacher [bold]x[/bold]: 3 labels\n"
 
 
+LONG = "teacher distilbert: 12 labels, DistilBertForSequenceClassification, 0.5 M weights, 64 tokens, 6 dropout sites"
+
+
+@pytest.mark.parametrize(("terminal", "columns"), [(True, None), (False, "80")])
+def test_a_long_line_is_broken_for_a_terminal_or_where_columns_are_given(terminal, columns, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    stream = io.StringIO()
+    Progress(Console(file=stream, force_terminal=terminal, highlight=False, width=80, soft_wrap=True)).log(LONG)
+    first, second = stream.getvalue().splitlines()
+    assert first == LONG[: len(first)]
+    assert second == f"  {LONG[len(first) + 1 :]}"
+
+
+def test_a_file_has_one_line_for_each_message(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    stream = io.StringIO()
+    Progress(Console(file=stream, highlight=False, width=80, soft_wrap=True)).log(LONG)
+    assert stream.getvalue() == f"{LONG}\n"
+
+
 def test_silent_progress_writes_nothing_but_keeps_the_times():
     stream, progress = written(silent=True)
     progress.log("hidden")
