@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from muka_fast.cli.app import command, print_json
+from muka_fast.cli.app import command, print_json, print_line
 from muka_fast.cli.flags import JsonOption
 from muka_fast.cli.models import device_name
-from muka_fast.runtime.printable import printable
+from muka_fast.cli.streams import announce_torch
 
 
 @command
@@ -24,11 +24,12 @@ def ask(
     as_json: JsonOption = False,
 ) -> None:
     """Write the texts whose label would help most; fill in the labels, and give the file to --labelled."""
+    announce_torch()
     from muka_fast.pipeline.ask import ask as run
 
     asked = run(folder, output, count=count, device=None if device is None else device_name(device))
     if as_json:
         print_json("ask", output=str(asked.path), texts=asked.texts, labels=list(asked.labels))
         return
-    print(f"labels: {', '.join(map(printable, asked.labels))}")
+    print_line(f"labels: {', '.join(asked.labels)}")
     print(asked.path)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from muka_fast.cli.app import command, print_json, print_results, print_table
+from muka_fast.cli.app import command, print_json, print_line, print_results, print_table
 from muka_fast.cli.flags import JsonOption, PairOption, WaitOption, data_from_flags
+from muka_fast.cli.streams import announce_torch
 from muka_fast.errors import ModelError, RecipeError
 from muka_fast.runtime.device import DEVICES
 
@@ -36,6 +37,7 @@ def evaluate(
 ) -> None:
     """Accuracy, macro-F1 and a table by class; with the recipe also those of teachers, oracle and selection."""
     spec = data_from_flags(data, text_column, label_column, split, pair_column)
+    announce_torch()
     from muka_fast.pipeline.evaluate import evaluate as run
 
     evaluation = run(
@@ -83,6 +85,7 @@ def export(
     for value in precision or []:
         one_of(value, ("fp32", "fp16", "int8"), "--precision")
     one_of(fuse, ("none", "cpu", "cuda"), "--fuse")
+    announce_torch()
     from muka_fast.export.exporter import export as run
     from muka_fast.export.graph import OPSET
     from muka_fast.export.parity import Tolerances
@@ -131,7 +134,7 @@ def _print_graphs(done: Exported) -> None:
     header = ["graph", "precision", "size", "largest difference", "mean", "same class", "accuracy (model's)"]
     print_table("graphs, compared with the model's own logits", header, rows)
     fused = ", ".join(f"{count} {name}" for name, count in done.fused.items())
-    print(f"fused: {fused or 'nothing'}")
+    print_line(f"fused: {fused or 'nothing'}")
 
 
 def _read_export_texts(

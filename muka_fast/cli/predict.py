@@ -16,7 +16,7 @@ import typer
 from muka_fast.cli.app import command, print_json
 from muka_fast.cli.flags import JsonOption, PairOption, data_from_flags
 from muka_fast.cli.models import RemoteCodeOption, device_name, one_of
-from muka_fast.cli.streams import dump_json
+from muka_fast.cli.streams import announce_torch, dump_json
 from muka_fast.errors import CorpusError, RecipeError
 from muka_fast.runtime.printable import printable
 
@@ -101,6 +101,7 @@ def predict(
             f"not a probability: {abstain_below}", where="--abstain-below", hint="give a number from 0 to 1"
         )
     one_of(form, ("text", "jsonl"), "--format")
+    announce_torch()
     from muka_fast.inference.columns import ColumnOptions
     from muka_fast.pipeline.run_artifacts import pair_column_of
     from muka_fast.runtime.progress import Progress

@@ -9,6 +9,7 @@ import typer
 
 from muka_fast.cli.app import command, print_json
 from muka_fast.cli.flags import JsonOption
+from muka_fast.cli.streams import announce_torch
 from muka_fast.runtime.printable import printable
 
 
@@ -25,6 +26,7 @@ def push(
     as_json: JsonOption = False,
 ) -> None:
     """Upload a student, its model card and its recipe; scores, texts and paths of this machine stay behind."""
+    announce_torch()
     from muka_fast.pipeline.hub_files import files_left_behind
     from muka_fast.pipeline.push import push_to_hub
 

@@ -12,7 +12,7 @@ import typer
 from muka_fast.cli.app import command, print_json, print_summary, print_table
 from muka_fast.cli.flags import JsonOption, OverwriteOption, RecipeOptions, WaitOption
 from muka_fast.cli.options import with_option_groups
-from muka_fast.cli.streams import dump_json
+from muka_fast.cli.streams import announce_torch, dump_json
 from muka_fast.errors import OutputError, RecipeError
 from muka_fast.runtime.launch import read_launch
 
@@ -52,6 +52,7 @@ def init(
 def check(options: RecipeOptions, overwrite: OverwriteOption = False, as_json: JsonOption = False) -> None:
     """Resolve everything, train nothing: teachers, label union, texts, dropout sites, time and memory."""
     recipe = options.recipe()
+    announce_torch()
     from muka_fast.pipeline.estimate import check as run
     from muka_fast.pipeline.similar_labels import find_similar_labels, stored_signals
 
@@ -118,6 +119,7 @@ def amalgamate(
 ) -> None:
     """Merge teachers into one student. After an interruption, the same command resumes."""
     recipe = options.recipe()
+    announce_torch()
     from muka_fast.pipeline.amalgamate import amalgamate as run
 
     result = run(recipe, overwrite=overwrite, wait=wait)
@@ -158,6 +160,7 @@ def score(
         raise RecipeError("--parts belongs to --engine ray", where="command line", hint="--shard I/N scores one part")
     recipe = options.recipe()
     started = time.perf_counter()
+    announce_torch()
     if part is not None or engine is not None:
         from muka_fast.pipeline.score_parts import score_on_ray, score_part
 

@@ -19,6 +19,12 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def announce_torch() -> None:
+    """Print to a terminal that PyTorch is being loaded: for some seconds a command has nothing else to show."""
+    if "torch" not in sys.modules and sys.stderr.isatty():
+        print("loading PyTorch …", file=sys.stderr)
+
+
 def dump_json(value: Any, indent: int | None = None) -> str:
     """Return JSON for stdout: letters as they are if its encoding has them all, else as JSON's escapes.
 

@@ -9,6 +9,7 @@ import typer
 
 from muka_fast.cli.app import command, print_json
 from muka_fast.cli.flags import JsonOption, OverwriteOption
+from muka_fast.cli.streams import announce_torch
 
 
 @command
@@ -18,6 +19,7 @@ def demo(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Generate texts, train three teachers, merge them, and print the result: offline, in minutes on a laptop."""
+    announce_torch()
     from muka_fast.cli.demo import run
 
     run(output, seed=seed, overwrite=overwrite)

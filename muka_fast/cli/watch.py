@@ -10,6 +10,7 @@ import typer
 from muka_fast.cli.app import command, print_json, print_table
 from muka_fast.cli.flags import JsonOption, PairOption, data_from_flags
 from muka_fast.cli.models import device_name
+from muka_fast.cli.streams import announce_torch
 from muka_fast.errors import CheckFailed, OutputError, RecipeError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def watch(
         html.is_dir() or html.resolve() in {Path(one).resolve() for one in (*data, *(against or ()))}
     ):
         raise OutputError("a folder, or one of the inputs", where=str(html), hint="choose another name")
+    announce_torch()
     from muka_fast.evaluation.drift_report import drift_page
     from muka_fast.pipeline.watch import watch as run
     from muka_fast.runtime.files import atomic_write

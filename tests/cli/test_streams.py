@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from muka_fast.cli.streams import dump_json, prepare_streams
+from muka_fast.cli.streams import announce_torch, dump_json, prepare_streams
 
 TEXT = "türe – 🙂"
 
@@ -55,3 +55,21 @@ def test_closed_streams_take_what_is_written(monkeypatch):
     print(TEXT)
     print(TEXT, file=sys.stderr)
     assert not sys.stdout.isatty()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "loaded", "line"),
+    [(Terminal(), False, "loading PyTorch …\n"), (Terminal(), True, ""), (io.StringIO(), False, "")],
+)
+def test_a_terminal_shows_that_torch_is_being_loaded(monkeypatch, stream, loaded, line):
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    if not loaded:
+        monkeypatch.delitem(sys.modules, "torch")
+    announce_torch()
+    assert stream.getvalue() == line
