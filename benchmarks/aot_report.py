@@ -4,12 +4,13 @@
     python benchmarks/aot_report.py --quick --json aot.json # sm_90 only, fewer shapes
 
 The launchers themselves are called on CPU tensors, whose values are not read, and their launches are compiled for the
-wanted architecture. So block sizes, constants and alignments are the shipped ones. Registers, stack and shared
-memory are the compiler's own figures; spills are counted as loads from and stores to local memory, tensor-core
-instructions by name. With ``--quick`` only the first architecture is disassembled: on further ones the stack shows
-whether a register is spilled, and tensor-core instructions are counted in the PTX. The second table shows the cost of a
-dropout decision: instructions per 16-bit lane, as the difference between a kernel that makes eight blocks per thread
-and one that makes four.
+wanted architecture. So block sizes, constants and alignments are the shipped ones. Registers, stack and shared memory
+are the compiler's own figures; spills are counted as loads from and stores to local memory, tensor-core instructions by
+name. All kernels of an architecture are disassembled at once, because the disassembler takes most of its time to start.
+With ``--quick`` only the first architecture is disassembled: on further ones the stack shows whether a register is
+spilled, and tensor-core instructions are counted in the PTX. The second table shows the cost of a dropout decision:
+instructions per 16-bit lane, as the difference between a kernel that makes eight blocks per thread and one that makes
+four.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import argparse
 import json
 import os
 import re
+import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from bisect import bisect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +56,7 @@ SMALLER = (" full, no dropout", " residual, no norm", " C=4")
 """Endings of cases that are another case of their kernel with parts left out."""
 TENSOR_CORE = re.compile(r"\b(HMMA|HGMMA|UTC\w*MMA|BMMA|IMMA|QGMMA)\b")
 PTX_TENSOR_CORE = re.compile(r"^\s*(?:@\S+\s+)?(?:mma\.sync|wgmma\.mma_async|tcgen05\.mma)\b", re.MULTILINE)
-INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", re.MULTILINE)
+INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)", re.MULTILINE)
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 
@@ -74,14 +77,35 @@ class CompiledKernel:
     instructions: int | None
 
 
-def disassemble(cubin: bytes) -> list[str]:
-    """Return the names of a kernel's instructions, without the padding behind its end."""
+def machine_code(cubin: bytes) -> bytes:
+    """Return the instructions of a kernel: the one section of its 64-bit ELF file whose name starts with ``.text``."""
+    (table,) = struct.unpack_from("<Q", cubin, 0x28)
+    size, count, index_of_names = struct.unpack_from("<HHH", cubin, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQ", cubin, table + index * size) for index in range(count)]
+    names = sections[index_of_names][4]
+    (found,) = [
+        cubin[offset : offset + length]
+        for name, _, _, _, offset, length in sections
+        if cubin.startswith(b".text", names + name)
+    ]
+    return found
+
+
+def disassemble(cubins: Sequence[bytes], architecture: int) -> list[list[str]]:
+    """Return the names of each kernel's instructions, without the padding behind its end."""
+    codes = [machine_code(cubin) for cubin in cubins]
+    starts = [sum(map(len, codes[:index])) for index in range(len(codes))]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "kernel.cubin")
-        path.write_bytes(cubin)
-        command = [TOOLS / "nvdisasm", "-c", "--no-dataflow", path]  # jumps without labels, in two thirds of the time
+        path = Path(folder, "kernels.bin")
+        path.write_bytes(b"".join(codes))
+        kind = f"SM{architecture}a" if architecture >= 90 else f"SM{architecture}"
+        command = [TOOLS / "nvdisasm", "--binary", kind, path]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [name for name in INSTRUCTION.findall(text) if name != "NOP"]
+    found: list[list[str]] = [[] for _ in codes]
+    for address, name in INSTRUCTION.findall(text):
+        if name != "NOP":
+            found[bisect(starts, int(address, 16)) - 1].append(name)
+    return found
 
 
 def resources(cubin: bytes) -> tuple[int, int]:
@@ -120,32 +144,40 @@ def launches(architecture: int, call: Callable[[], Any]) -> list[tuple[JITFuncti
     return seen
 
 
-def measure(case: str, architecture: int, call: Callable[[], Any], *, full: bool = True) -> list[CompiledKernel]:
-    """Compile the launches of ``call``, and read the machine code back, or only its resources if not ``full``."""
-    rows = []
+def measure(case: str, architecture: int, call: Callable[[], Any]) -> Iterator[tuple[CompiledKernel, bytes]]:
+    """Compile the launches of ``call``; return what the compiler and the PTX show, and the machine code's file."""
     for kernel, args, kwargs in launches(architecture, call):
         compiled = compile_launch(kernel, architecture, args, kwargs)
         cubin = compiled.asm["cubin"]
-        names = disassemble(cubin) if full else []
         registers, stack_bytes = resources(cubin)
-        rows.append(
-            CompiledKernel(
-                case=case,
-                kernel=kernel.__name__.strip("_"),
-                architecture=architecture,
-                warps=compiled.metadata.num_warps,
-                registers=registers,
-                stack_bytes=stack_bytes,
-                spill_stores=sum(name.startswith("STL") for name in names) if full else None,
-                spill_loads=sum(name.startswith("LDL") for name in names) if full else None,
-                shared_bytes=compiled.metadata.shared,
-                tensor_core=sum(bool(TENSOR_CORE.match(name)) for name in names)
-                if full
-                else len(PTX_TENSOR_CORE.findall(compiled.asm["ptx"])),
-                instructions=len(names) if full else None,
-            )
+        row = CompiledKernel(
+            case=case,
+            kernel=kernel.__name__.strip("_"),
+            architecture=architecture,
+            warps=compiled.metadata.num_warps,
+            registers=registers,
+            stack_bytes=stack_bytes,
+            spill_stores=None,
+            spill_loads=None,
+            shared_bytes=compiled.metadata.shared,
+            tensor_core=len(PTX_TENSOR_CORE.findall(compiled.asm["ptx"])),
+            instructions=None,
         )
-    return rows
+        yield row, cubin
+
+
+def with_instructions(rows: Sequence[CompiledKernel], cubins: Sequence[bytes]) -> list[CompiledKernel]:
+    """Return the kernels of one architecture with what their machine code shows."""
+    return [
+        replace(
+            row,
+            spill_stores=sum(name.startswith("STL") for name in names),
+            spill_loads=sum(name.startswith("LDL") for name in names),
+            tensor_core=sum(bool(TENSOR_CORE.match(name)) for name in names),
+            instructions=len(names),
+        )
+        for row, names in zip(rows, disassemble(cubins, rows[0].architecture), strict=True)
+    ]
 
 
 def cases(quick: bool) -> Iterator[tuple[str, Callable[[], Any]]]:
@@ -206,11 +238,16 @@ def model_cases(
         yield f"{label} C={classes}", partial(head, separate[0], PASSES, layout, 0, *rest)
 
 
-def report(architecture: int, quick: bool, only: str = "", *, further: bool = False) -> Iterator[CompiledKernel]:
+def report(architecture: int, quick: bool, only: str = "", *, further: bool = False) -> list[CompiledKernel]:
     """Compile the shipped cases whose name has ``only`` in it; of a ``further`` architecture without ``SMALLER``."""
-    for case, call in cases(quick):
-        if only in case and not (further and case.endswith(SMALLER)):
-            yield from measure(case, architecture, call, full=not further)
+    measured = [
+        each
+        for case, call in cases(quick)
+        if only in case and not (further and case.endswith(SMALLER))
+        for each in measure(case, architecture, call)
+    ]
+    rows, cubins = [row for row, _ in measured], [cubin for _, cubin in measured]
+    return rows if further or not rows else with_instructions(rows, cubins)
 
 
 @triton.jit
@@ -232,15 +269,19 @@ def _decisions(key_ptr, out_ptr, KIND: tl.constexpr, ROUNDS: tl.constexpr, BLOCK
 def mask_costs(architecture: int) -> dict[str, float]:
     """Return the instructions of one decision for each form of Philox, its comparison and counting included."""
     key, out = torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int32)
-    costs = {}
-    for kind, rounds, lanes in (("64", 10, 16), ("32", 10, 8), ("32", 7, 8)):
-        counts = []
-        for blocks in (4, 8):
-            shape = {"KIND": kind, "ROUNDS": rounds, "BLOCKS": blocks * 128, "num_warps": 4}
-            compiled = compile_launch(_decisions, architecture, (key, out), shape | launch_configs.OPTIONS)
-            counts.append(len(disassemble(compiled.asm["cubin"])))
-        costs[f"4x{kind}-{rounds}"] = (counts[1] - counts[0]) / (4 * lanes)
-    return costs
+    forms, blocks = (("64", 10, 16), ("32", 10, 8), ("32", 7, 8)), (4, 8)
+    cubins = [
+        compile_launch(
+            _decisions,
+            architecture,
+            (key, out),
+            {"KIND": kind, "ROUNDS": rounds, "BLOCKS": number * 128, "num_warps": 4} | launch_configs.OPTIONS,
+        ).asm["cubin"]
+        for kind, rounds, _ in forms
+        for number in blocks
+    ]
+    counts = iter(map(len, disassemble(cubins, architecture)))
+    return {f"4x{kind}-{rounds}": (-next(counts) + next(counts)) / (4 * lanes) for kind, rounds, lanes in forms}
 
 
 def main() -> None:
