@@ -16,7 +16,7 @@ LENGTHS = [70, 1, 18]
     [
         (2, 16, 2, DROP, False, None),
         (1, 32, 1, None, False, None),
-        (3, 16, 1, DROP, True, None),
+        (2, 16, 1, DROP, True, None),
         (1, 16, 1, DROP, False, 4),
         (1, 64, 1, DROP, True, 40),
         (1, 128, 1, DROP, False, None),

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -66,32 +65,42 @@ def test_tf32_follows_pytorch(allow_tf32, monkeypatch):
     assert launch_configs.precision(random(1, dtype=torch.bfloat16)) == "ieee"
 
 
-NEWER_SETTING = """
-import os
-
-import torch
-
-from muka_fast.kernels import launch_configs
-
-launch_configs.interpreted = lambda: False
-matmul = torch.backends.cuda.matmul
-for owner, value in ((torch.backends, "tf32"), (torch.backends, "ieee"), (matmul, "tf32")):
+def in_a_child(function):
+    """Return what a function returns in a copy of this process."""
+    read, write = os.pipe()
     child = os.fork()
     if not child:
-        owner.fp32_precision = value
-        print(launch_configs.precision(torch.ones(1)), flush=True)
-        os._exit(0)
+        try:
+            os.write(write, function().encode())
+        finally:
+            os._exit(0)
+    os.close(write)
     os.waitpid(child, 0)
-"""
+    with os.fdopen(read) as result:
+        return result.read()
 
 
-@pytest.mark.slow
-def test_tf32_follows_pytorchs_newer_setting():
+@pytest.mark.parametrize(
+    ("owner", "value", "expected"),
+    [
+        (torch.backends, "tf32", "tf32"),
+        (torch.backends, "ieee", "tf32x3"),
+        (torch.backends.cuda.matmul, "tf32", "tf32"),
+    ],
+)
+def test_tf32_follows_pytorchs_newer_setting(owner, value, expected, monkeypatch):
     """In processes of their own: once it is set, the older one can no longer be read."""
     if not hasattr(torch.backends, "fp32_precision"):
         pytest.skip("this torch has the older setting only")
-    done = subprocess.run([sys.executable, "-c", NEWER_SETTING], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["tf32", "tf32x3", "tf32"], done.stderr
+    monkeypatch.setattr(launch_configs, "interpreted", lambda: False)
+    x = random(1)
+
+    def precision():
+        torch.backends.cuda.matmul.fp32_precision = "none"  # as it is before anything is set
+        owner.fp32_precision = value
+        return launch_configs.precision(x)
+
+    assert in_a_child(precision) == expected
 
 
 def test_tf32_follows_an_older_pytorch(monkeypatch):

@@ -7,8 +7,8 @@ from muka_fast.kernels.residual_norm import residual_norm, residual_norm_referen
 from tests.helpers.kernel_cases import (
     DEVICE,
     DROP,
+    FEW,
     FIRST_PASS,
-    LENGTHS,
     assert_precise,
     double,
     layout,
@@ -16,7 +16,7 @@ from tests.helpers.kernel_cases import (
     row_mask,
 )
 
-ROWS = sum(LENGTHS)
+ROWS = sum(FEW)
 
 
 @pytest.mark.slow
@@ -37,9 +37,9 @@ def test_equals_reference(width, passes, shared, drop, norm, dtype):
     residual = random(ROWS if shared else passes * ROWS, width, dtype=dtype, seed=1, scale=2)
     weight = random(width, dtype=dtype, seed=2) if norm else None
     bias = random(width, dtype=dtype, seed=3) if norm and width != 33 else None
-    keep = row_mask(passes, drop, width)
+    keep = row_mask(passes, drop, width, FEW)
     scale = drop.scale if drop else 1.0
-    actual = residual_norm(x, residual, weight, bias, 1e-5, layout(), FIRST_PASS, drop)
+    actual = residual_norm(x, residual, weight, bias, 1e-5, layout(FEW), FIRST_PASS, drop)
     operands = (x, residual, weight, bias)
     naive = residual_norm_reference(*operands, 1e-5, keep, scale)
     exact = residual_norm_reference(*double(operands), 1e-5, keep, scale)
@@ -50,21 +50,20 @@ def test_equals_reference(width, passes, shared, drop, norm, dtype):
 def test_dropped_elements_equal_the_numpy_masks_bit_for_bit():
     width, passes = 40, 2
     x = torch.ones(passes * ROWS, width, device=DEVICE)
-    y = residual_norm(x, torch.zeros_like(x), None, None, 0.0, layout(), FIRST_PASS, DROP)
-    keep = row_mask(passes, DROP, width)
-    assert torch.equal(y != 0, keep)
+    y = residual_norm(x, torch.zeros_like(x), None, None, 0.0, layout(FEW), FIRST_PASS, DROP)
+    assert torch.equal(y != 0, row_mask(passes, DROP, width, FEW))
 
 
 def test_first_rows_have_the_masks_of_position_0():
     width = 24
-    x = torch.ones(len(LENGTHS), width, device=DEVICE)
-    y = residual_norm(x, torch.zeros_like(x), None, None, 0.0, layout().cls_rows, FIRST_PASS, DROP)
-    keep = row_mask(1, DROP, width)
-    assert torch.equal(y != 0, keep[layout().starts[:-1].long()])
+    x = torch.ones(len(FEW), width, device=DEVICE)
+    y = residual_norm(x, torch.zeros_like(x), None, None, 0.0, layout(FEW).cls_rows, FIRST_PASS, DROP)
+    keep = row_mask(1, DROP, width, FEW)
+    assert torch.equal(y != 0, keep[layout(FEW).starts[:-1].long()])
 
 
 def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match="packed rows"):
-        residual_norm(random(5, 8), random(5, 8), None, None, 0.0, layout(), 0, None)
+        residual_norm(random(5, 8), random(5, 8), None, None, 0.0, layout(FEW), 0, None)
     with pytest.raises(ValueError, match="residual"):
-        residual_norm(random(ROWS, 8), random(ROWS, 9), None, None, 0.0, layout(), 0, None)
+        residual_norm(random(ROWS, 8), random(ROWS, 9), None, None, 0.0, layout(FEW), 0, None)
