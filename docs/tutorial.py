@@ -6,6 +6,7 @@ import argparse
 import csv
 import json
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    warnings.simplefilter("ignore", FutureWarning)  # of transformers, about how peft calls it
     folder, started = options.folder, time.perf_counter()
     for name in ("models", "student"):
         (folder / name).mkdir(parents=True, exist_ok=True)
