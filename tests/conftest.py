@@ -53,39 +53,26 @@ def teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(scope="session")
-def graph_folder(teacher_cache: Path) -> Path:
-    """Where graphs that several tests need are kept: one folder for all workers."""
-    return teacher_cache.with_name("graphs")
+@pytest.fixture(scope="session", autouse=True)
+def traced_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let exports of equal models share one trace, in all workers and later runs; everything after it runs as ever."""
+    from tests.helpers.exports import graph_key, trace_once, write_once
 
-
-@pytest.fixture
-def traced_once(monkeypatch: pytest.MonkeyPatch, graph_folder: Path) -> None:
-    """Let exports of equal models share one trace; everything after it runs as ever."""
-    from tests.helpers.exports import trace_once
-
-    monkeypatch.setattr("muka_fast.export.exporter.trace", trace_once(graph_folder))
+    folder = request.config.cache.mkdir(f"graphs-{graph_key()}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("muka_fast.export.exporter.trace", trace_once(folder))
+        patch.setattr("muka_fast.scoring.onnx_teacher._write", write_once(folder))
+        yield
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, graph_folder: Path) -> Path:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported classifier of two labels, for tests that only read it."""
     from muka_fast.export import export
-    from tests.helpers.exports import trace_once
 
     base = tmp_path_factory.mktemp("export")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("muka_fast.export.exporter.trace", trace_once(graph_folder))
-        export(str(make_model(base / "model", ("music", "weather"), seed=1)), base / "out")
+    export(str(make_model(base / "model", ("music", "weather"), seed=1)), base / "out")
     return base / "out"
-
-
-@pytest.fixture
-def written_once(monkeypatch: pytest.MonkeyPatch, graph_folder: Path) -> None:
-    """Let exported teachers of equal weights share one trace, whatever their cache and precision."""
-    from tests.helpers.exports import write_once
-
-    monkeypatch.setattr("muka_fast.scoring.onnx_teacher._write", write_once(graph_folder))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 
 @pytest.mark.slow
-def test_every_form_of_teacher_is_compared(tmp_path, written_once):
+def test_every_form_of_teacher_is_compared(tmp_path):
     for index, labels in enumerate((("music", "weather"), ("travel", "bank", "lights"))):
         make_model(tmp_path / f"teacher-{index + 1}", labels, seed=index, initializer_range=0.2, scale=1.0)
     parquet.write_table(table({"text": texts(30), "label": ["music"] * 30}), tmp_path / "pool.parquet")

@@ -6,5 +6,5 @@ from tests.helpers.models import make_classifier
 
 
 @pytest.fixture
-def bert(tmp_path, traced_once):
+def bert(tmp_path):
     return make_classifier(tmp_path / "bert")

@@ -131,7 +131,9 @@ def test_a_record_of_another_shape_is_refused_in_words(tree, folder):
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, bytes(10), b"1" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[" * 100_000, bytes(10), b"1" * 5000], ids=lambda content: repr(content[:20])
+)
 def test_a_damaged_record_is_refused_in_words(content, folder):
     (folder / "export.json").write_bytes(content)
     with pytest.raises(ModelError, match="cannot read the export's record"):

@@ -16,8 +16,8 @@ from muka_fast.export.graph import Graph, trace
 from muka_fast.export.parity import Tolerances
 from muka_fast.export.quantization import SCHEMES, to_int8
 from muka_fast.inference.classifier import Classifier
-from tests.helpers.exports import FAMILIES
-from tests.helpers.models import make_classifier, make_tokenizer, one_layer, texts
+from tests.helpers.exports import FAMILIES, make_family
+from tests.helpers.models import make_tokenizer, texts
 
 SAMPLE = [*texts(30), "", "weather " * 60]
 
@@ -36,8 +36,8 @@ def assert_equal_outputs(folder, model):
 @pytest.mark.slow
 @pytest.mark.transformers4
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_says_the_same_as_onnx(family, tmp_path, traced_once):
-    model = make_classifier(tmp_path / family, family, **({} if family == "bert" else one_layer(family)))
+def test_every_family_says_the_same_as_onnx(family, tmp_path):
+    model = make_family(tmp_path / family, family)
     done = export(str(model), tmp_path / "out", texts=build_corpus(SAMPLE))
     assert done.graphs["fp32"].parity.largest <= 1e-4
     assert done.graphs["fp32"].parity.agreement == 1.0

@@ -6,7 +6,7 @@ import torch
 
 from muka_fast.export import OnnxClassifier, export
 from muka_fast.export.parity import Tolerances
-from tests.helpers.exports import FAMILIES
+from tests.helpers.exports import FAMILIES, make_family
 from tests.helpers.models import make_classifier, texts
 
 pytestmark = pytest.mark.transformers4
@@ -14,10 +14,10 @@ optimum = pytest.importorskip("optimum.onnxruntime", reason="Optimum needs trans
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_its_model_gives_our_logits(family, tmp_path, traced_once):
+def test_its_model_gives_our_logits(family, tmp_path):
     from transformers import AutoTokenizer
 
-    model = make_classifier(tmp_path / family, family)
+    model = make_family(tmp_path / family, family)
     export(str(model), tmp_path / "out")
     theirs = optimum.ORTModelForSequenceClassification.from_pretrained(tmp_path / "out")
     batch = AutoTokenizer.from_pretrained(tmp_path / "out")(texts(12), padding=True, return_tensors="pt")
@@ -27,7 +27,7 @@ def test_its_model_gives_our_logits(family, tmp_path, traced_once):
 
 
 @pytest.mark.xdist_group("export-bert")
-def test_its_pipeline_gives_our_names(tmp_path, traced_once):
+def test_its_pipeline_gives_our_names(tmp_path):
     from transformers import AutoTokenizer
 
     model = make_classifier(tmp_path / "bert")

@@ -19,8 +19,6 @@ from muka_fast.scoring.adaptive import score_adaptively, stopping_rule
 from muka_fast.scoring.teacher_pool import TeacherPool
 from tests.helpers.models import make_model, one_layer, texts
 
-pytestmark = pytest.mark.usefixtures("written_once")
-
 
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch):
