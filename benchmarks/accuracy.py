@@ -48,6 +48,7 @@ from accuracy_tables import (
     plot,
     read_results,
     selection,
+    students,
     summary,
     sweep,
     table,
@@ -169,6 +170,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="of passes and students: cpu, cuda (default: cpu)")
     parser.add_argument("--weights", type=Path, help="weights of the selection rule that leave the data set out")
     parser.add_argument("--no-students", action="store_true", help="select teachers, train nothing")
+    parser.add_argument("--one-pass", action="store_true", help="show pool beside the score from one pass; no muka")
     parser.add_argument("--results", type=Path, required=True, help="Parquet file to extend")
     parser.add_argument("--documents", nargs="*", type=Path, default=[], help="Markdown files to put the tables into")
     parser.add_argument("--plots", type=Path, help="folder to draw the students' accuracies into")
@@ -206,6 +208,7 @@ def main() -> None:
     if args.results.exists():
         frame = read_results(args.results)
         shown = (selection, sweep, ood_detection) if args.no_students else (summary, table)
+        shown = (students,) if args.one_pass else shown
         parts = {show.__name__: show(frame) for show in shown}
         print(*parts.values(), sep="\n\n")
         for document in args.documents:

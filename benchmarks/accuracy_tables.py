@@ -14,6 +14,8 @@ ORDER = (
     *("pool", "pool, hard", "pool, passes", "ensemble", "oracle", "supervised"),
 )
 """Order of the methods in a table."""
+LEAST_GAP = 5.0
+"""Points by which the oracle must be better for a ratio to count."""
 FORMER_COLUMNS = {"auroc_nobody": "auroc_background"}
 """Names of columns in results that were written before they were renamed."""
 
@@ -151,6 +153,33 @@ def summary(frame: pd.DataFrame) -> str:
         lines.append(f"| {setting} | {chosen} | {' | '.join(cells)} | {gap} |")
     if sum(gaps) > 0:
         lines.append(f"\nGap closed over all settings: {sum(gains) / sum(gaps):.0%}.")
+    return "\n".join(lines)
+
+
+def students(frame: pd.DataFrame) -> str:
+    """Return a Markdown table of the students of ``pool`` beside those of the paper's score from one pass.
+
+    A row per setting, then the means. The gap closed is (pool − entropy) / (oracle − entropy), in the last row the mean
+    of the ratios over the settings whose oracle is at least 5 points better. Settings without all three are left out.
+    """
+    names = {"entropy": "single-pass entropy", "pool": "pool", "oracle": "oracle"}
+    part = frame[frame["method"].isin(list(names.values()))]
+    accuracy = 100 * part.pivot_table(index="setting", columns="method", values="accuracy").dropna()
+    chosen = 100 * part.pivot_table(index="setting", columns="method", values="chosen").loc[accuracy.index]
+    entropy, ours, best = (accuracy[name] for name in names.values())
+    ratio = (ours - entropy) / (best - entropy).where(best - entropy >= LEAST_GAP)
+    lines = [
+        "| setting | right teacher: entropy, pool | entropy | pool | oracle | pool − entropy | gap closed |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for setting in accuracy.index:
+        right = ", ".join(f"{chosen.loc[setting, names[name]]:.1f}" for name in ("entropy", "pool"))
+        figures = " | ".join(f"{one[setting]:.1f}" for one in (entropy, ours, best))
+        closed = "–" if math.isnan(ratio[setting]) else f"{ratio[setting]:.0%}"
+        lines.append(f"| {setting} | {right} | {figures} | {ours[setting] - entropy[setting]:+.1f} | {closed} |")
+    right = ", ".join(f"{chosen[names[name]].mean():.1f}" for name in ("entropy", "pool"))
+    figures = " | ".join(f"{one.mean():.1f}" for one in (entropy, ours, best))
+    lines.append(f"| **mean** | {right} | {figures} | {(ours - entropy).mean():+.1f} | {ratio.mean():.0%} |")
     return "\n".join(lines)
 
 

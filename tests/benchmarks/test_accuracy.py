@@ -117,6 +117,21 @@ def test_a_pool_may_be_drawn_or_take_texts_of_one_out_of_domain_class(setting, m
     assert "out of domain: even" not in labels
 
 
+def test_the_table_of_students_without_passes():
+    rows = [
+        (setting, 0, method, accuracy, 0.5)
+        for setting, entropy, ours, best in (("a", 0.5, 0.8, 0.9), ("b", 0.8, 0.7, 0.82), ("unfinished", 0.5, 0.6, None))
+        for method, accuracy in (("single-pass entropy", entropy), ("pool", ours), ("oracle", best))
+        if accuracy is not None
+    ]
+    frame = pd.DataFrame(rows, columns=["setting", "seed", "method", "accuracy", "chosen"])
+    assert accuracy_tables.students(frame).splitlines()[2:] == [
+        "| a | 50.0, 50.0 | 50.0 | 80.0 | 90.0 | +30.0 | 75% |",
+        "| b | 50.0, 50.0 | 80.0 | 70.0 | 82.0 | -10.0 | – |",
+        "| **mean** | 50.0, 50.0 | 65.0 | 75.0 | 86.0 | +10.0 | 75% |",
+    ]
+
+
 def test_tables_by_hand():
     rows = [
         ("s", seed, method, share, chosen)
