@@ -16,7 +16,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,13 @@ def command(arguments: Sequence[object]) -> int:
     return 0
 
 
+def _classes(base: type) -> Iterator[Any]:
+    """Yield a class and its subclasses: each may hold the lock that a bar of it took first."""
+    yield base
+    for one in base.__subclasses__():
+        yield from _classes(one)
+
+
 def forked(work: Callable[[], int], folder: Path, *, kill_after: float | None = None) -> Outcome:
     """Run a function in a fork whose working directory is a folder, and return how it ended.
 
@@ -136,7 +143,8 @@ def forked(work: Callable[[], int], folder: Path, *, kill_after: float | None = 
             os.chdir(folder)
             faulthandler.dump_traceback_later(0.9 * TIMEOUT)  # where a process hangs
             # The bars' lock is shared by all forks: one that is killed while it holds it would block those that follow.
-            tqdm.set_lock(threading.RLock())
+            for bar in _classes(tqdm):
+                bar.set_lock(threading.RLock())
             code = work()
         except BaseException as error:  # noqa: BLE001 - a fork must never go on as its parent
             import traceback
