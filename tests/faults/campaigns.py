@@ -12,7 +12,6 @@ should have resumed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
@@ -28,6 +27,7 @@ from typing import Any
 from tests.faults.fuzz import damage, fuzz_corpora, fuzz_recipes, fuzz_records
 from tests.faults.tally import FAULTS, Tally, page
 from tests.faults.trials import KILLED, Fault, Outcome, forked, fresh, install, run
+from tests.forks.processes import command
 
 ROOT = Path(__file__).parents[2]
 AMALGAMATE = ("amalgamate", "recipe.yaml", "-o", "out")
@@ -98,10 +98,8 @@ def prepare(folder: Path) -> Project:
     finished = fresh(template, folder / "finished")
 
     def counted() -> int:
-        from tests.faults.trials import command
-
         install(Fault(), finished, counter, finished / "out" / "run.json")
-        return command(AMALGAMATE)
+        return command(*AMALGAMATE)
 
     done = forked(counted, finished)
     assert done.code == 0, done.text
@@ -255,20 +253,6 @@ def campaigns(project: Project, *, short: bool, seed: int, count: int = 500) -> 
     }
 
 
-def one_thread() -> None:
-    """Compute in one thread, so that a fork is a copy of everything there is; import what the commands import."""
-    os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    import pyarrow as pa
-    import torch
-
-    torch.set_num_threads(1)
-    with contextlib.suppress(RuntimeError):  # it was set already
-        torch.set_num_interop_threads(1)
-    pa.set_cpu_count(1)
-    import muka_fast.pipeline.amalgamate
-    import muka_fast.pipeline.load  # noqa: F401
-
-
 def revision() -> str:
     """Return the commit of the code, as git names it; ``–`` outside a repository."""
     command = ["git", "rev-parse", "--short", "HEAD"]
@@ -290,9 +274,9 @@ def main() -> None:
         results = json.loads(options.show.read_text(encoding="utf-8"))
         (ROOT / "docs" / "reliability.md").write_text(page(results), encoding="utf-8")
         return
+    import tests.forks.preloaded  # noqa: F401
     from muka_fast.runtime.environment import versions
 
-    one_thread()
     with tempfile.TemporaryDirectory() as folder:
         project = prepare(Path(folder).resolve() / "project")
         stated = ", ".join(f"{name} {value}" for name, value in versions().items())

@@ -9,6 +9,7 @@ import pytest
 from tests.faults.campaigns import ROOT, name
 from tests.faults.tally import FAULTS, page
 from tests.faults.trials import KILLED, Fault, Outcome
+from tests.forks.server import run_module
 
 REFUSED = "Error: the disk is full\n  where: out\n  fix: free some space"
 WRITE = """\
@@ -51,8 +52,7 @@ def test_a_fault_happens_at_its_operation(tmp_path, kind, code):
 
 @pytest.mark.slow
 def test_the_short_campaigns_find_no_fault(tmp_path):
-    command = [sys.executable, "-m", "tests.faults.campaigns", "--short", "--out", str(tmp_path / "out.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_module("tests.faults.campaigns", "--short", "--out", tmp_path / "out.json", folder=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr[-5000:]
     found = json.loads((tmp_path / "out.json").read_text())["campaigns"]
     assert len(found) == 7

@@ -1,9 +1,8 @@
 """Trials of the fault campaigns: the command line in a forked process, with faults at its file operations.
 
-A fork of a process that has imported everything costs milliseconds, a new interpreter seconds. Faults are injected by
-an audit hook of Python (PEP 578): it sees every file that Python code opens to write, renames, deletes or makes, before
-that happens. What libraries write in native code (safetensors, Arrow) goes to files under temporary names, whose
-renaming is seen.
+Faults are injected by an audit hook of Python (PEP 578): it sees every file that Python code opens to write, renames,
+deletes or makes, before that happens. What libraries write in native code (safetensors, Arrow) goes to files under
+temporary names, whose renaming is seen.
 """
 
 from __future__ import annotations
@@ -14,14 +13,13 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from tests.forks.processes import command, run_in_fork
 
 KILLED = 137
 TIMEOUT = 120.0
@@ -103,25 +101,6 @@ def install(fault: Fault, inside: Path, counter: Path | None = None, result: Pat
     sys.addaudithook(hook)
 
 
-def command(arguments: Sequence[object]) -> int:
-    """Run the command line in this process; return its exit status."""
-    from muka_fast.__main__ import main
-
-    sys.argv = ["muka-fast", *map(str, arguments)]
-    try:
-        main()
-    except SystemExit as done:
-        return done.code if isinstance(done.code, int) else int(done.code is not None)
-    return 0
-
-
-def _classes(base: type) -> Iterator[Any]:
-    """Yield a class and its subclasses: each may hold the lock that a bar of it took first."""
-    yield base
-    for one in base.__subclasses__():
-        yield from _classes(one)
-
-
 def forked(work: Callable[[], int], folder: Path, *, kill_after: float | None = None) -> Outcome:
     """Run a function in a fork whose working directory is a folder, and return how it ended.
 
@@ -133,27 +112,12 @@ def forked(work: Callable[[], int], folder: Path, *, kill_after: float | None = 
     log = folder.with_suffix(".log")
     child = os.fork()
     if not child:
-        code = 70
-        try:
-            os.setpgid(0, 0)
-            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(out, 1)
-            os.dup2(out, 2)
-            sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-            os.chdir(folder)
-            faulthandler.dump_traceback_later(0.9 * TIMEOUT)  # where a process hangs
-            # The bars' lock is shared by all forks: one that is killed while it holds it would block those that follow.
-            for bar in _classes(tqdm):
-                bar.set_lock(threading.RLock())
-            code = work()
-        except BaseException as error:  # noqa: BLE001 - a fork must never go on as its parent
-            import traceback
 
-            traceback.print_exception(error)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
+        def watched() -> int:
+            faulthandler.dump_traceback_later(0.9 * TIMEOUT)  # where a process hangs
+            return work()
+
+        run_in_fork(watched, folder, log)
     started, status = time.monotonic(), None
     limit = TIMEOUT if kill_after is None else kill_after
     while status is None:
@@ -176,7 +140,7 @@ def run(folder: Path, arguments: Sequence[object], fault: Fault | None = None, *
     def work() -> int:
         if fault is not None:
             install(fault, folder)
-        return command(arguments)
+        return command(*arguments)
 
     return forked(work, folder, **options)
 

@@ -54,12 +54,12 @@ def guard(project: str) -> None:
 def main(project: Path) -> None:
     """Run all commands; print the name and the exit status of each."""
     sys.path.insert(0, str(ROOT))
-    from tests.faults.trials import command
+    from tests.forks.processes import command
 
     guard(str(project))
     os.chdir(project)
     for arguments in COMMANDS:
-        print(arguments[0], command(arguments), file=sys.stderr, flush=True)
+        print(arguments[0], command(*arguments), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

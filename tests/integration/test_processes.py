@@ -1,12 +1,8 @@
 """Runs in processes of their own: killed, interrupted, several at once."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +12,9 @@ import torch
 from typer.testing import CliRunner
 
 from muka_fast.cli import app
+from tests.forks.server import Finished, Fork, run_module
 from tests.helpers.models import texts
 from tests.helpers.projects import change_recipe, parquet
-
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 def run_here(*arguments) -> None:
@@ -30,41 +25,16 @@ def run_here(*arguments) -> None:
 
 @pytest.fixture
 def one_thread():
-    """Compute as the processes of ``ENVIRONMENT`` do: sums depend on the number of threads."""
+    """Compute as forks do: sums depend on the number of threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-# A process inherits that SIGINT is ignored, as it is for a test run that a shell started in the background.
-INTERRUPTIBLE = (
-    "import runpy, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "sys.argv = ['muka-fast', *sys.argv[1:]]; runpy.run_module('muka_fast', run_name='__main__')"
-)
-
-
-def run_and_stop(arguments, folder, when, how) -> subprocess.CompletedProcess:
+def run_and_stop(arguments, folder, when, how) -> Finished:
     """Start a run, wait until ``when()`` holds, send it a signal, and return how it ended."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        limit = time.monotonic() + 600
-        while not when():
-            assert process.poll() is None, f"the run ended before it could be stopped: {process.communicate()[1]}"
-            assert time.monotonic() < limit, "the run never got as far"
-            time.sleep(0.005)
-        process.send_signal(how)
-        stdout, stderr = process.communicate(timeout=600)
-    finally:
-        process.kill()
-    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
+    return Fork("muka_fast", *arguments, folder=folder).stop(when, how)
 
 
 @pytest.fixture
@@ -130,8 +100,9 @@ def test_interrupted_it_exits_130_and_prints_how_to_go_on(long_project):
     assert parquet(out)
 
 
-def call(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
-    done = subprocess.run(arguments, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True)
+def launch(launcher: str, *arguments: str, folder: Path) -> Finished:
+    """Run a launcher, whose processes are new interpreters."""
+    done = run_module(launcher, *arguments, folder=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -144,8 +115,8 @@ def test_two_processes_give_the_same_scores_and_a_like_student(project, one_thre
     run_here(*run[1:], "alone")
     # Without MPI accelerate starts a single process on CPUs, whatever --num_processes says; torchrun starts two.
     accelerate = ["accelerate.commands.launch", "--num_processes", "2", "--cpu", "--num_machines", "1"]
-    call([sys.executable, "-m", *accelerate, "-m", *run, "launched"], project)
-    pair = call([sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", *run, "pair"], project)
+    launch(*accelerate, "-m", *run, "launched", folder=project)
+    pair = launch("torch.distributed.run", "--nproc-per-node", "2", "-m", *run, "pair", folder=project)
     assert pair.stdout.count(str(project / "pair")) == 1
 
     records = {name: json.loads((project / name / "run.json").read_text()) for name in ("alone", "launched", "pair")}
