@@ -120,7 +120,11 @@ def test_a_pool_may_be_drawn_or_take_texts_of_one_out_of_domain_class(setting, m
 def test_the_table_of_students_without_passes():
     rows = [
         (setting, 0, method, accuracy, 0.5)
-        for setting, entropy, ours, best in (("a", 0.5, 0.8, 0.9), ("b", 0.8, 0.7, 0.82), ("unfinished", 0.5, 0.6, None))
+        for setting, entropy, ours, best in (
+            ("a", 0.5, 0.8, 0.9),
+            ("b", 0.8, 0.7, 0.82),
+            ("unfinished", 0.5, 0.6, None),
+        )
         for method, accuracy in (("single-pass entropy", entropy), ("pool", ours), ("oracle", best))
         if accuracy is not None
     ]
