@@ -89,6 +89,8 @@ def test_the_comparison_of_methods_shows_the_committed_figures():
     page = (ROOT / "docs" / "accuracy.md").read_text(encoding="utf-8")
     assert accuracy_tables.table(frame) in page
     assert accuracy_tables.summary(frame) in page
+    present = accuracy_tables.read_results(RESULTS / "accuracy-cpu.parquet")
+    assert accuracy_tables.students(present) in page
     judged = accuracy_tables.read_results(RESULTS / "selection.parquet")
     for show in (accuracy_tables.selection, accuracy_tables.sweep, accuracy_tables.ood_detection):
         assert show(judged) in page
