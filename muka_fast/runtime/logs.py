@@ -75,7 +75,7 @@ class JsonLines(logging.Handler):
 class ConsoleLines(logging.Handler):
     """Writes the messages of records to a console as plain text, control characters escaped.
 
-    Long lines are broken at spaces on a terminal, or if the environment has ``COLUMNS``.
+    Long lines are broken at spaces on a terminal.
 
     Args:
         console: A ``rich`` console.
@@ -87,9 +87,9 @@ class ConsoleLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        breaks = self.console.is_terminal or os.environ.get("COLUMNS")
         text = printable(record.getMessage(), keep="\n\t")
-        self.console.print(broken_lines(text, self.console.width if breaks else None), markup=False)
+        width = self.console.width if self.console.is_terminal else None
+        self.console.print(broken_lines(text, width), markup=False)
 
 
 def log_to_file(path: Path) -> JsonLines:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import textwrap
 import unicodedata
@@ -43,10 +42,9 @@ def wrapped(text: str, width: int = TERMINAL_WIDTH) -> str:
 def line_width(stream: IO[str]) -> int | None:
     """Return the columns that lines of a stream are broken at, or None if they are not.
 
-    Lines for a terminal are broken, and all lines if the environment has ``COLUMNS``. A file keeps one line for each
-    message, so that programs find it.
+    Lines for a terminal are broken. A file keeps one line for each message, so that programs find it.
     """
-    if not os.environ.get("COLUMNS") and not stream.isatty():
+    if not stream.isatty():
         return None
     return shutil.get_terminal_size((TERMINAL_WIDTH, 0)).columns
 

@@ -80,9 +80,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_lines_for_a_file_are_broken_only_if_columns_are_given(monkeypatch):
-    monkeypatch.delenv("COLUMNS", raising=False)
-    assert line_width(io.StringIO()) is None
-    assert line_width(Terminal()) > 0
+def test_only_lines_for_a_terminal_are_broken(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
-    assert line_width(io.StringIO()) == line_width(Terminal()) == 60
+    assert line_width(io.StringIO()) is None
+    assert line_width(Terminal()) == 60
