@@ -8,12 +8,11 @@ from muka_fast.errors import ModelError, MukaError, first_line
 from muka_fast.models.checkpoint import Checkpoint
 from muka_fast.models.head import read_labels
 from muka_fast.models.padding import match_inputs
-from muka_fast.models.plain_config import require_plain
+from muka_fast.models.plain_config import TRUST_HINT, require_plain
 from muka_fast.models.requirements import check_quantization, missing_package
 from muka_fast.uncertainty.text_config import text_config, vocabulary_size
 
 VOCABULARY_FILES = ("tokenizer.json", "vocab*", "*.model", "*.tiktoken")
-TRUST_HINT = "set trust_remote_code: true for it if you trust its code"
 
 
 def _failure(error: Exception, checkpoint: Checkpoint, what: str, hint: str) -> MukaError:

@@ -9,6 +9,7 @@ from muka_fast.errors import ModelError
 
 MOST_LAYERS = 1000
 MOST_CLASSES = 1_000_000
+TRUST_HINT = "if you trust its code: trust_remote_code: true in the recipe, --trust-remote-code for a command"
 _LAYER_KEYS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers")
 
 
@@ -55,5 +56,5 @@ def _require_own_kernels(config: Any, where: str) -> None:
                 raise ModelError(
                     f"the configuration asks for {kind} code from elsewhere: {value!r}",
                     where=where,
-                    hint="remove it from config.json, or set trust_remote_code: true for it if you trust its code",
+                    hint=f"remove it from config.json, or {TRUST_HINT}",
                 )

@@ -18,7 +18,6 @@ from muka_fast.errors import ModelError, first_line
 from muka_fast.models.checkpoint import Checkpoint, check_weights, find_checkpoint
 from muka_fast.models.integrity import TOKENIZER_FILES, WEIGHT_FILES
 from muka_fast.models.loading import (
-    TRUST_HINT,
     build_skeleton,
     check_vocabulary,
     read_config,
@@ -26,7 +25,7 @@ from muka_fast.models.loading import (
     token_limit,
 )
 from muka_fast.models.padding import choose_padding, match_inputs, set_padding_token
-from muka_fast.models.plain_config import require_plain
+from muka_fast.models.plain_config import TRUST_HINT, require_plain
 from muka_fast.uncertainty.features import classifier_layer
 
 

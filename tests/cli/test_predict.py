@@ -5,16 +5,19 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tokenizers import processors
+from transformers import AutoConfig, AutoModelForSequenceClassification
 from typer.testing import CliRunner
 
 from muka_fast.cli import app
 from muka_fast.cli.predict import _standard_output
 from muka_fast.data.chunks import RowChunk
 from muka_fast.inference.columns import ColumnOptions
-from tests.helpers.models import texts
+from tests.helpers.models import make_tokenizer, texts
 
 
 def write_parquet(path, count=40, **columns):
@@ -25,6 +28,46 @@ def write_parquet(path, count=40, **columns):
 
 def rows_of(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def decoder(tmp_path):
+    """A GPT-2 whose tokenizer adds no token, so an empty text has none."""
+    tokenizer = make_tokenizer(tmp_path / "gpt2")
+    template = processors.TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+    tokenizer.backend_tokenizer.post_processor = template
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    names = {"id2label": {0: "a", 1: "b"}, "label2id": {"a": 0, "b": 1}, "pad_token_id": 0}
+    sizes = {"vocab_size": 128, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}
+    config = AutoConfig.for_model("gpt2", **names, **sizes)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "gpt2")
+    return tmp_path / "gpt2"
+
+
+EMPTY = [{"text": "play music", "other": "a"}, {"text": "", "other": ""}, {"text": "stop music", "other": "c"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "more", "place"),
+    [
+        ("in.txt", lambda path: path.write_text("play music\n\nstop music\n"), [], "in.txt:2, text ''"),
+        ("in.txt", lambda path: path.write_text("play music\n  \nstop music\n"), [], "in.txt:2, text '  '"),
+        ("in.csv", lambda path: pd.DataFrame(EMPTY).to_csv(path, index=False), [], "in.csv:3, text ''"),
+        ("in.jsonl", lambda path: pd.DataFrame(EMPTY).to_json(path, orient="records", lines=True), [], "in.jsonl:2, "),
+        ("in.parquet", lambda path: pd.DataFrame(EMPTY).to_parquet(path), [], "in.parquet: row 1, text ''"),
+        (
+            "in.csv",
+            lambda path: pd.DataFrame(EMPTY).to_csv(path, index=False),
+            ["--pair-column", "other"],
+            "in.csv:3, ",
+        ),
+    ],
+)
+def test_a_text_without_tokens_is_found_in_its_file(decoder, tmp_path, name, write, more, place):
+    write(tmp_path / name)
+    refused = CliRunner().invoke(app, ["predict", str(decoder), "-d", str(tmp_path / name), *more])
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert f"error: a text has no tokens\nwhere: {tmp_path}/{place}" in refused.stderr
 
 
 @pytest.fixture

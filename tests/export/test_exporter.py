@@ -47,6 +47,7 @@ def test_every_family_says_the_same_as_onnx(family, tmp_path):
 
 
 DECODERS = {
+    "gpt2": {"n_embd": 32, "n_head": 2, "n_inner": 64, "n_positions": 64},
     "llama": {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 64},
     "opt": {"hidden_size": 32, "num_attention_heads": 2, "ffn_dim": 64, "word_embed_proj_dim": 32},
     "gpt_neox": {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64},
