@@ -1,5 +1,5 @@
 # make demo: see it work.  make test: check everything.  make test-fast: two minutes of it.
-# make faults: fault campaigns, about an hour of processor time.
+# make faults: fault campaigns, one to two hours of processor time.
 # make test-versions: other versions of Python and transformers.
 # Each makes its virtual environments first.
 PYTHON ?= python3

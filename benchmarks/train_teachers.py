@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-from muka_fast.cli.demo import train_teacher
+from muka_fast.cli.demo import named_head, train_teacher
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -91,12 +91,7 @@ def fine_tune(
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
     model = AutoModelForSequenceClassification.from_pretrained(
-        base,
-        num_labels=len(names),
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
-        dtype=torch.float32,
-        ignore_mismatched_sizes=True,
+        base, dtype=torch.float32, ignore_mismatched_sizes=True, **named_head(names)
     ).to(DEVICE)
     if freeze_embeddings:
         model.base_model.get_input_embeddings().requires_grad_(False)

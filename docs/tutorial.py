@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import time
 import warnings
 from pathlib import Path
@@ -15,49 +14,30 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
 
-from muka_fast.cli.demo import BERT, TEACHERS, configuration, train_teacher, train_tokenizer
+from muka_fast.cli.demo import (
+    BERT,
+    TEACHERS,
+    configuration,
+    fit_classifier,
+    named_head,
+    train_teacher,
+    train_tokenizer,
+    write_texts,
+)
 from muka_fast.data.synthetic import INTENTS, utterances
 
-BATCH, RATE = 32, 3e-3
 RIGHT = 0.95
-"""Share of the answers that are right."""
+"""Share of the answers that are kept; the others are drawn at random, so some of them are right too."""
 
 
-def train_adapter(base: Path, rows: list[tuple[str, str]], folder: Path, epochs: int) -> None:
-    """Train a LoRA adapter and a new head on labelled texts, and save them.
-
-    Args:
-        base: Folder of the model that is adapted.
-        rows: Texts and their labels.
-        folder: Where the adapter is saved, with the names of its classes in ``config.json``.
-        epochs: Times that each text is used.
-    """
-    texts, labels = zip(*rows, strict=True)
-    names = sorted(set(labels))
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    plain = AutoModelForSequenceClassification.from_pretrained(
-        base,
-        num_labels=len(names),
-        id2label=dict(enumerate(names)),
-        label2id={name: index for index, name in enumerate(names)},
-        ignore_mismatched_sizes=True,
-    )
+def train_adapter(base: Path, rows: list[tuple[str, str]], folder: Path) -> None:
+    """Train a LoRA adapter and a new head on labelled texts; save them, with the class names in ``config.json``."""
+    names = sorted({label for _, label in rows})
+    plain = AutoModelForSequenceClassification.from_pretrained(base, ignore_mismatched_sizes=True, **named_head(names))
     plain.config.save_pretrained(folder)
     lora = LoraConfig(task_type="SEQ_CLS", r=16, lora_alpha=32, target_modules=["query", "key", "value", "dense"])
-    model = get_peft_model(plain, lora).train()
-    weights = [one for one in model.parameters() if one.requires_grad]
-    steps = epochs * -(-len(texts) // BATCH)
-    optimizer = torch.optim.AdamW(weights, lr=RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=RATE, total_steps=steps)
-    targets = torch.tensor([names.index(label) for label in labels])
-    for _ in range(epochs):
-        for pick in torch.randperm(len(texts)).split(BATCH):
-            inputs = tokenizer([texts[index] for index in pick], padding=True, truncation=True, return_tensors="pt")
-            inputs.pop("token_type_ids", None)
-            torch.nn.functional.cross_entropy(model(**inputs).logits, targets[pick]).backward()
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
+    model = get_peft_model(plain, lora)
+    fit_classifier(model, AutoTokenizer.from_pretrained(base), rows, names, rate=3e-3)
     model.save_pretrained(folder)
 
 
@@ -87,23 +67,18 @@ def main() -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
 
-    pool = utterances(options.pool, 1)
-    known = {text for text, _ in pool}
-    test = [row for row in utterances(options.pool // 5, 2) if row[0] not in known]
-    (folder / "pool.txt").write_text("".join(f"{text}\n" for text, _ in pool), encoding="utf-8")
-    lines = [json.dumps({"text": text, "label": label}) + "\n" for text, label in test]
-    (folder / "test.jsonl").write_text("".join(lines), encoding="utf-8")
-
+    write_texts(folder, 0, options.pool, options.pool // 5)
     for seed, name in ((10, "bert"), (11, "distilbert")):
         family, kind, domains, shape = TEACHERS[name]
         print(f"training {name} on {', '.join(domains)}", flush=True)
         train_teacher(family, kind, shape, utterances(options.texts, seed, domains), folder / "models" / name)
     print("training a LoRA adapter of bert on food", flush=True)
     rows = utterances(options.texts // 2, 12, ("food",))
-    train_adapter(folder / "models" / "bert", rows, folder / "models" / "food-lora", epochs=10)
-    write_answers([*pool, *test], folder / "answers.csv", seed=3)
+    train_adapter(folder / "models" / "bert", rows, folder / "models" / "food-lora")
+    write_answers([*utterances(options.pool, 1), *utterances(options.pool // 5, 2)], folder / "answers.csv", seed=3)
 
-    tokenizer = train_tokenizer("wordpiece", [text for text, _ in pool], folder / "student")
+    pool = (folder / "pool.txt").read_text(encoding="utf-8").splitlines()
+    tokenizer = train_tokenizer("wordpiece", pool, folder / "student")
     configuration("bert", tokenizer, BERT).save_pretrained(folder / "student")
     print(f"{folder}: {time.perf_counter() - started:.0f} s")
 

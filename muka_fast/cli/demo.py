@@ -87,22 +87,42 @@ def configuration(family: str, tokenizer: PreTrainedTokenizerFast, shape: dict[s
     )
 
 
-def train_teacher(family: str, kind: str, shape: dict[str, Any], rows: list[tuple[str, str]], folder: Path) -> None:
-    """Train one small classifier from scratch on labelled texts, and save it."""
-    texts, labels = zip(*rows, strict=True)
-    names = sorted(set(labels))
-    tokenizer = train_tokenizer(kind, texts, folder)
-    head = {
+def named_head(names: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of a classification head with these classes, for a configuration of transformers."""
+    return {
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),
-        "label2id": {n: i for i, n in enumerate(names)},
+        "label2id": {name: index for index, name in enumerate(names)},
     }
-    model = AutoModelForSequenceClassification.from_config(configuration(family, tokenizer, shape, **head))
+
+
+def train_teacher(family: str, kind: str, shape: dict[str, Any], rows: list[tuple[str, str]], folder: Path) -> None:
+    """Train one small classifier from scratch on labelled texts, and save it."""
+    names = sorted({label for _, label in rows})
+    tokenizer = train_tokenizer(kind, [text for text, _ in rows], folder)
+    model = AutoModelForSequenceClassification.from_config(configuration(family, tokenizer, shape, **named_head(names)))
+    fit_classifier(model, tokenizer, rows, names)
+    model.save_pretrained(folder)
+
+
+def fit_classifier(
+    model: Any, tokenizer: Any, rows: list[tuple[str, str]], names: Sequence[str], rate: float = 1e-3
+) -> None:
+    """Train a classifier for ten epochs in batches of 32: AdamW, one cycle of the learning rate.
+
+    Args:
+        model: Of transformers or peft.
+        tokenizer: Its tokenizer.
+        rows: Texts and their labels.
+        names: Labels in the order of the model's outputs.
+        rate: Largest learning rate.
+    """
     model.train()
+    texts, labels = zip(*rows, strict=True)
     epochs, batch = 10, 32
     steps = epochs * (len(rows) // batch)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     targets = torch.tensor([names.index(label) for label in labels])
     for step in range(steps):
         if step % (steps // epochs) == 0:
@@ -114,7 +134,6 @@ def train_teacher(family: str, kind: str, shape: dict[str, Any], rows: list[tupl
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-    model.save_pretrained(folder)
 
 
 def _make_folder(output: Path, overwrite: bool) -> None:
@@ -128,14 +147,15 @@ def _make_folder(output: Path, overwrite: bool) -> None:
         folder.mkdir(exist_ok=True)
 
 
-def _write_texts(output: Path, seed: int) -> None:
+def write_texts(folder: Path, seed: int, pool: int, test: int) -> None:
+    """Write unlabelled texts to ``pool.txt``, and labelled ones that are not among them to ``test.jsonl``."""
     known: set[str] = set()
-    with (output / "pool.txt").open("w", encoding="utf-8") as file:
-        for text, _ in utterances(POOL_TEXTS, seed + 1):
+    with (folder / "pool.txt").open("w", encoding="utf-8") as file:
+        for text, _ in utterances(pool, seed + 1):
             known.add(text)
             print(text, file=file)
-    with (output / "test.jsonl").open("w", encoding="utf-8") as file:
-        for text, label in utterances(TEST_TEXTS, seed + 2):
+    with (folder / "test.jsonl").open("w", encoding="utf-8") as file:
+        for text, label in utterances(test, seed + 2):
             if text not in known:
                 print(json.dumps({"text": text, "label": label}), file=file)
 
@@ -163,7 +183,7 @@ def run(output: Path, *, seed: int = 0, overwrite: bool = False) -> RunRecord:
     _make_folder(output, overwrite)
     torch.manual_seed(seed)
     with timed("making texts"):
-        _write_texts(output, seed)
+        write_texts(output, seed, POOL_TEXTS, TEST_TEXTS)
     with timed("training teachers"):
         for index, (name, (family, kind, domains, shape)) in enumerate(TEACHERS.items()):
             progress.log(f"training teacher {name} on {', '.join(domains)}")

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from muka_fast.errors import CorpusError, LabelError
-from muka_fast.runtime.printable import is_valid_unicode, printable, wrapped
+from muka_fast.runtime.printable import TERMINAL_WIDTH, broken_lines, is_valid_unicode, printable
 
 SameName = Literal["merge", "prefix", "error"]
 
@@ -244,7 +244,8 @@ class LabelSpace:
         for name, teachers in zip(self.names, self.known_to(), strict=True):
             groups.setdefault(teachers, []).append(name)
         return "\n".join(
-            wrapped(printable(f"{teachers} ({len(names)}): {', '.join(names)}")) for teachers, names in groups.items()
+            broken_lines(printable(f"  {teachers} ({len(names)}): {', '.join(names)}"), TERMINAL_WIDTH)
+            for teachers, names in groups.items()
         )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from muka_fast.runtime.printable import TERMINAL_WIDTH, duration, wrapped
+from muka_fast.runtime.printable import TERMINAL_WIDTH, broken_lines, duration
 
 if TYPE_CHECKING:  # the bench writes its tables where there is neither pydantic nor rich
     from rich.table import Table
@@ -55,7 +55,7 @@ def terminal_table(
         lines = [] if title is None else [title]
         for row in rows:
             cells = [f"{name}: {cell}" if name else cell for name, cell in zip(header, row, strict=True) if cell]
-            lines.append(wrapped("; ".join(cells), width))
+            lines.append(broken_lines(f"  {'; '.join(cells)}", width))
         return "\n".join(lines)
     table = Table(title=title, box=box.SIMPLE, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):

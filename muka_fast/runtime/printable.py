@@ -32,13 +32,6 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
-def wrapped(text: str, width: int = TERMINAL_WIDTH) -> str:
-    """Return text as an indented paragraph for a terminal, broken at spaces only."""
-    return textwrap.fill(
-        text, width, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
-    )
-
-
 def line_width(stream: IO[str]) -> int | None:
     """Return the columns that lines of a stream are broken at, or None if they are not.
 

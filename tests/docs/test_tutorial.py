@@ -42,7 +42,7 @@ def test_the_script_makes_what_the_recipe_names(tmp_path, monkeypatch):
     import tutorial
 
     (line,) = [line for line in LINES if line.startswith("python docs/tutorial.py ")]
-    monkeypatch.setattr(sys, "argv", [*line.split()[1:], "--texts", "32", "--pool", "96"])
+    monkeypatch.setattr(sys, "argv", [*line.split()[1:], "--texts", "64", "--pool", "96"])
     tutorial.main()
     Path("recipe.yaml").write_text(re.search(r"<<'END'\n(.*?)^END$", PAGE, re.MULTILINE | re.DOTALL)[1])
     plan = resolve_recipe(read_recipe("recipe.yaml"), Progress(silent=True))
